@@ -1,0 +1,39 @@
+//! Compiles each `src/bpf/<probe>.bpf.c` with clang into `OUT_DIR/<probe>.skel.rs`.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use libbpf_cargo::SkeletonBuilder;
+
+const BPF_DIR: &str = "src/bpf";
+
+fn main() -> Result<()> {
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
+    let vmlinux = Path::new("vmlinux").join(&arch);
+    println!("cargo:rerun-if-changed={BPF_DIR}");
+    println!("cargo:rerun-if-changed={}", vmlinux.display());
+
+    for entry in Path::new(BPF_DIR).read_dir()? {
+        let source = entry?.path();
+        let name = source.file_name().and_then(OsStr::to_str).unwrap_or("");
+        let Some(probe) = name.strip_suffix(".bpf.c") else {
+            continue;
+        };
+        SkeletonBuilder::new()
+            .source(&source)
+            .clang_args([
+                OsStr::new("-I"),
+                vmlinux.as_os_str(),
+                // Version 3 of the instruction set has the atomics that return a value.
+                OsStr::new("-mcpu=v3"),
+                OsStr::new("-Wall"),
+                OsStr::new("-Werror"),
+            ])
+            .build_and_generate(out.join(format!("{probe}.skel.rs")))
+            .with_context(|| format!("compile {} (is clang installed?)", source.display()))?;
+    }
+    Ok(())
+}

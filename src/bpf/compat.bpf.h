@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Flavours of kernel structs as other kernels have them, and nowhere else. */
+#ifndef NETTRACE_COMPAT_BPF_H
+#define NETTRACE_COMPAT_BPF_H
+
+#include "nettrace.bpf.h"
+
+/*
+ * Since 6.18 a UDP or raw socket counts its drops in a struct per NUMA half, behind
+ * sock.sk_drop_counters; sock.sk_drops then stays 0.
+ */
+struct numa_drop_counters___6_18 {
+	atomic_t drops0;
+	atomic_t drops1;
+} __attribute__((preserve_access_index));
+
+struct sock___6_18 {
+	struct numa_drop_counters___6_18 *sk_drop_counters;
+} __attribute__((preserve_access_index));
+
+static __always_inline __u32 sock_drops(struct sock *sk)
+{
+	struct sock___6_18 *new = (void *)sk;
+	struct numa_drop_counters___6_18 *counters;
+
+	if (bpf_core_field_exists(new->sk_drop_counters)) {
+		counters = BPF_CORE_READ(new, sk_drop_counters);
+		if (counters)
+			return BPF_CORE_READ(counters, drops0.counter) +
+			       BPF_CORE_READ(counters, drops1.counter);
+	}
+	return sk->sk_drops.counter;
+}
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What every probe shares: the loss counters, and who a process is.
+ * Layouts in here are the only definition; Rust takes them from the skeleton.
+ */
+#ifndef NETTRACE_BPF_H
+#define NETTRACE_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_endian.h>
+
+#define AF_UNIX	 1
+#define AF_INET	 2
+#define AF_INET6 10
+
+#define MSG_PEEK     0x2
+#define MSG_ERRQUEUE 0x2000
+
+#define TASK_COMM_LEN 16
+
+/* A process, as known when it touched a socket. */
+struct process {
+	__u64 start;  /* task_struct.start_boottime of the leader, ns */
+	__u64 cgroup; /* id of its cgroup v2 */
+	__u32 tgid;
+	__u32 uid;
+	char comm[TASK_COMM_LEN];
+};
+
+/*
+ * Everything that could not be recorded is counted here, per cause. Plain atomics: a loss is rare,
+ * or else the count of it is not what is slow.
+ */
+enum loss {
+	LOSS_SOCKET_STORAGE, /* no memory to tag a socket */
+	LOSS_CLOSE_RING,     /* no room in the ring for a close record */
+	LOSS_USAGE_TABLE,    /* the table of per-call counters was full */
+	LOSS_TREE_TABLE,     /* the table of followed processes was full */
+	LOSS_CAUSES,
+};
+
+__u64 losses[LOSS_CAUSES] = {};
+
+static __always_inline void lost(enum loss cause)
+{
+	__sync_fetch_and_add(&losses[cause], 1);
+}
+
+#endif

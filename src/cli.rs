@@ -1,0 +1,267 @@
+//! The command line as clap sees it, and nothing else.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Who talks to whom on this Linux server, to the byte.
+#[derive(Debug, Parser)]
+#[command(name = "nettrace", version, arg_required_else_help = false)]
+#[command(
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 not possible on this \
+kernel or with these privileges."
+)]
+pub struct Cli {
+    /// What to do; `top` if nothing is said
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Show what libbpf says, on stderr
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tables: of processes, connections, hosts, containers, interfaces, listeners
+    Top(Box<TopArgs>),
+    /// What works here, what doesn't, why, and what to do about it
+    Doctor(DoctorArgs),
+    /// The JSON Schema of `-O json`
+    Schema,
+}
+
+/// Arguments of `top`.
+#[derive(Debug, Default, Args)]
+#[command(
+    override_usage = "nettrace top [OPTIONS] [VIEW] [INTERVAL [COUNT]] [FILTER]... [-- CMD...]",
+    after_help = "Views: procs (default) conns hosts containers ifaces listeners
+
+Filters, all of which must hold: port: sport: dport: src: dst: host: comm: pid: state: proto: \
+container: pod: netns: as in port:443,8000-8100 or host:10.0.0.0/8, /REGEX/ over the whole line, \
+and !FILTER for what must not hold.
+
+Examples:
+  nettrace top                        processes, over one second
+  nettrace top conns 2 0 dport:443    connections to port 443, every 2 s until Ctrl-C
+  nettrace top hosts 10 -O json       who was talked to in 10 s, as JSON
+  nettrace top -- curl -sO URL        what a command sends and receives"
+)]
+pub struct TopArgs {
+    /// VIEW, seconds between two tables (1), how many tables (1; 0 until Ctrl-C), filters
+    #[arg(value_name = "VIEW INTERVAL COUNT FILTER")]
+    pub words: Vec<String>,
+
+    /// Run CMD, show only it and its children, end with it and exit with its status
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+
+    /// What to look at.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+
+    /// In which order, and how much of it.
+    #[command(flatten)]
+    pub order: OrderArgs,
+
+    /// Where to and in which form.
+    #[command(flatten)]
+    pub output: OutputArgs,
+
+    /// End after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = positive_seconds, help_heading = "Time")]
+    pub duration: Option<f64>,
+
+    /// So many tables; 0 goes on until Ctrl-C
+    #[arg(long, value_name = "N", help_heading = "Time")]
+    pub count: Option<u64>,
+
+    /// Room for closed sockets between two reads: bytes, K or M, a power of two
+    #[arg(long, value_name = "BYTES", value_parser = ring_size, help_heading = "Hooks")]
+    pub ring_size: Option<u32>,
+}
+
+/// What to look at.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Scope")]
+pub struct ScopeArgs {
+    /// Only these processes
+    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub pids: Vec<u32>,
+    /// Only processes of exactly this name
+    #[arg(long = "comm", value_name = "NAME")]
+    pub comms: Vec<String>,
+    /// Only processes of this user, by name or number
+    #[arg(long = "uid", value_name = "USER")]
+    pub users: Vec<String>,
+    /// Only processes in this cgroup, or below it
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<String>,
+    /// Only this container or systemd unit, by a part of its name
+    #[arg(long, value_name = "NAME")]
+    pub container: Option<String>,
+    /// Only this Kubernetes pod, by a part of its uid
+    #[arg(long, value_name = "UID")]
+    pub pod: Option<String>,
+    /// Only this network namespace: a name of `ip netns`, or a path
+    #[arg(long, value_name = "NAME")]
+    pub netns: Option<String>,
+    /// Only this interface (view ifaces)
+    #[arg(short, long, value_name = "IF")]
+    pub interface: Option<String>,
+    /// Only IPv4
+    #[arg(short = '4', conflicts_with = "v6")]
+    pub v4: bool,
+    /// Only IPv6
+    #[arg(short = '6', id = "v6")]
+    pub v6: bool,
+    /// Count unix sockets too: rows in conns, columns unix_rx_bytes and unix_tx_bytes in procs
+    #[arg(long)]
+    pub unix: bool,
+}
+
+/// In which order, and how much of it.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Order")]
+pub struct OrderArgs {
+    /// Sort by this column: large numbers first, text from A to Z
+    #[arg(short, long, value_name = "KEY")]
+    pub sort: Option<String>,
+    /// The other way round
+    #[arg(short, long)]
+    pub reverse: bool,
+    /// At most so many rows; 0 is all (on a terminal, what fits)
+    #[arg(long, value_name = "N")]
+    pub rows: Option<usize>,
+    /// These columns, by key or title (`nettrace schema` has them all)
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub columns: Vec<String>,
+}
+
+/// Where to and in which form.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// The form
+    #[arg(
+        short = 'O',
+        long = "output",
+        value_enum,
+        default_value_t,
+        value_name = "FORM"
+    )]
+    pub format: FormatArg,
+    /// Into a new file in place of stdout
+    #[arg(short, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Overwrite the file of -o
+    #[arg(long, requires = "out")]
+    pub force: bool,
+    /// No colour (NO_COLOR does the same)
+    #[arg(long)]
+    pub no_color: bool,
+    /// No look-ups of names
+    #[arg(short = 'n')]
+    pub numeric: bool,
+    /// Units in tables
+    #[arg(short, long, value_enum, default_value_t)]
+    pub units: UnitsArg,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The form
+    #[arg(
+        short = 'O',
+        long = "output",
+        value_enum,
+        default_value_t,
+        value_name = "FORM"
+    )]
+    pub format: DoctorFormat,
+}
+
+/// Forms of `doctor`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFormat {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+}
+
+/// Forms of tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// Aligned columns
+    #[default]
+    Table,
+    /// One document
+    Json,
+    /// One object a line
+    Ndjson,
+    /// With a header
+    Csv,
+}
+
+/// Units of bytes in tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum UnitsArg {
+    /// 1.5KiB
+    #[default]
+    BinBytes,
+    /// 12.0Kib
+    BinBits,
+    /// 1.5kB
+    SiBytes,
+    /// 12.3kb
+    SiBits,
+}
+
+fn positive_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 1e9 => Ok(seconds),
+        _ => Err("write a number of seconds above 0, as 10 or 0.5".to_owned()),
+    }
+}
+
+fn ring_size(text: &str) -> Result<u32, String> {
+    const LEAST: u32 = 4096;
+
+    let (digits, factor) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
+        Some(b'K') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'M') => (&text[..text.len() - 1], 1 << 20),
+        _ => (text, 1),
+    };
+    digits
+        .parse::<u32>()
+        .ok()
+        .and_then(|n| n.checked_mul(factor))
+        .filter(|n| n.is_power_of_two() && (LEAST..=1 << 30).contains(n))
+        .ok_or_else(|| "write a power of two from 4K to 1024M, as 256K or 4M".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn clap_finds_no_fault() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ring_sizes() {
+        assert_eq!(ring_size("256K"), Ok(256 << 10));
+        assert_eq!(ring_size("4m"), Ok(4 << 20));
+        assert_eq!(ring_size("8192"), Ok(8192));
+        for wrong in ["", "K", "3M", "2048", "2000M", "99999999999", "-1", "é"] {
+            assert!(ring_size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,1024 @@
+//! Every column once: its key in JSON and on the command line, its title, its unit, where its value
+//! comes from, and the order of a view's rows. Tables, CSV, JSON and the schema are made from this.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::net::IpAddr;
+
+use crate::filter::nearest;
+use crate::model::{
+    ConnRow, ContainerRow, HostRow, IfaceRow, ListenerRow, ProcRow, Process, Rows, View,
+};
+
+/// What a cell holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// Unknown, or not applicable.
+    None,
+    /// A count, bytes, µs: whole and exact.
+    Int(u64),
+    /// A rate or a time.
+    Real(f64),
+    /// A name.
+    Text(Cow<'a, str>),
+    /// Yes or no.
+    Bool(bool),
+}
+
+/// How a value is shown and what JSON type it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Text, left-aligned.
+    Text,
+    /// An identifying number, shown as it is.
+    Number,
+    /// A count.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Bytes per second.
+    ByteRate,
+    /// Things per second.
+    Rate,
+    /// Microseconds.
+    Micros,
+    /// Seconds.
+    Seconds,
+    /// Yes or no.
+    Flag,
+}
+
+/// One column of rows of type `R`.
+#[derive(Debug)]
+pub struct Column<R: 'static> {
+    /// Its name in JSON and for `-s` and `--columns`.
+    pub key: &'static str,
+    /// Its header in tables.
+    pub title: &'static str,
+    /// How it is shown.
+    pub unit: Unit,
+    /// Whether a table shows it unasked.
+    pub shown: bool,
+    /// What it means, for the schema.
+    pub about: &'static str,
+    /// Its value in a row.
+    pub get: fn(&R) -> Value<'_>,
+}
+
+/// A row type of a view.
+pub trait Row: Sized + 'static {
+    /// The view it is a row of.
+    const VIEW: View;
+    /// All its columns, in order.
+    fn columns() -> &'static [Column<Self>];
+    /// The order of rows where none was asked for: what matters first.
+    fn by_weight(a: &Self, b: &Self) -> Ordering;
+}
+
+const fn shown<R>(
+    key: &'static str,
+    title: &'static str,
+    unit: Unit,
+    about: &'static str,
+    get: fn(&R) -> Value<'_>,
+) -> Column<R> {
+    Column {
+        key,
+        title,
+        unit,
+        shown: true,
+        about,
+        get,
+    }
+}
+
+const fn extra<R>(
+    key: &'static str,
+    title: &'static str,
+    unit: Unit,
+    about: &'static str,
+    get: fn(&R) -> Value<'_>,
+) -> Column<R> {
+    Column {
+        key,
+        title,
+        unit,
+        shown: false,
+        about,
+        get,
+    }
+}
+
+fn text(text: &str) -> Value<'_> {
+    Value::Text(Cow::Borrowed(text))
+}
+
+fn int(value: Option<impl Into<u64>>) -> Value<'static> {
+    value.map_or(Value::None, |value| Value::Int(value.into()))
+}
+
+fn address(end: Option<(IpAddr, u16)>) -> Value<'static> {
+    end.map_or(Value::None, |(address, _)| {
+        Value::Text(address.to_string().into())
+    })
+}
+
+fn port(end: Option<(IpAddr, u16)>) -> Value<'static> {
+    int(end.map(|(_, port)| port).filter(|port| *port != 0))
+}
+
+fn container(process: &Process) -> Value<'_> {
+    process
+        .container
+        .as_ref()
+        .map_or(Value::None, |c| text(&c.name))
+}
+
+fn pod(process: &Process) -> Value<'_> {
+    process
+        .container
+        .as_ref()
+        .and_then(|c| c.pod.as_deref())
+        .map_or(Value::None, text)
+}
+
+macro_rules! tcp {
+    ($row:expr, $figure:ident) => {
+        $row.tcp.as_ref().map(|tcp| tcp.$figure)
+    };
+}
+
+use Unit::{ByteRate, Bytes, Count, Flag, Micros, Number, Rate, Seconds, Text};
+
+static PROCS: [Column<ProcRow>; 17] = [
+    shown("pid", "PID", Number, "process id; 0 is the kernel", |r| {
+        Value::Int(r.process.pid.into())
+    }),
+    shown("comm", "COMM", Text, "the process's name", |r| {
+        text(&r.process.comm)
+    }),
+    shown("user", "USER", Text, "its user's name, or number", |r| {
+        text(&r.user)
+    }),
+    shown(
+        "container",
+        "CONTAINER",
+        Text,
+        "container or systemd unit, by its cgroup",
+        |r| container(&r.process),
+    ),
+    extra("pod", "POD", Text, "uid of the Kubernetes pod", |r| {
+        pod(&r.process)
+    }),
+    extra(
+        "cgroup",
+        "CGROUP",
+        Text,
+        "path in the unified cgroup hierarchy",
+        |r| r.process.cgroup.as_deref().map_or(Value::None, text),
+    ),
+    shown(
+        "rx_bytes_per_second",
+        "RX/s",
+        ByteRate,
+        "payload received in the interval",
+        |r| Value::Real(r.rx_rate),
+    ),
+    shown(
+        "tx_bytes_per_second",
+        "TX/s",
+        ByteRate,
+        "payload sent in the interval",
+        |r| Value::Real(r.tx_rate),
+    ),
+    shown(
+        "rx_bytes",
+        "RX",
+        Bytes,
+        "payload received since nettrace's start",
+        |r| Value::Int(r.rx_bytes),
+    ),
+    shown(
+        "tx_bytes",
+        "TX",
+        Bytes,
+        "payload sent since nettrace's start",
+        |r| Value::Int(r.tx_bytes),
+    ),
+    extra(
+        "unix_rx_bytes",
+        "UNIXRX",
+        Bytes,
+        "received over unix sockets (with --unix)",
+        |r| Value::Int(r.unix_rx_bytes),
+    ),
+    extra(
+        "unix_tx_bytes",
+        "UNIXTX",
+        Bytes,
+        "sent over unix sockets (with --unix)",
+        |r| Value::Int(r.unix_tx_bytes),
+    ),
+    shown(
+        "connections",
+        "CONNS",
+        Count,
+        "sockets open now that have a peer or moved bytes",
+        |r| Value::Int(r.connections),
+    ),
+    shown(
+        "retransmits",
+        "RETR",
+        Count,
+        "retransmitted TCP segments since the start",
+        |r| Value::Int(r.retransmits),
+    ),
+    shown(
+        "drops",
+        "DROPS",
+        Count,
+        "packets dropped at its sockets since the start",
+        |r| Value::Int(r.drops),
+    ),
+    extra("uid", "UID", Number, "its user's number", |r| {
+        Value::Int(r.process.uid.into())
+    }),
+    extra(
+        "ended",
+        "ENDED",
+        Flag,
+        "the process ended; this is its last row",
+        |r| Value::Bool(r.ended),
+    ),
+];
+
+static CONNS: [Column<ConnRow>; 36] = [
+    shown(
+        "proto",
+        "PROTO",
+        Text,
+        "tcp, udp, udplite, icmp, raw, …",
+        |r| text(r.proto),
+    ),
+    shown("local_address", "LADDR", Text, "own address", |r| {
+        address(r.local)
+    }),
+    shown("local_port", "LPORT", Number, "own port", |r| port(r.local)),
+    shown("remote_address", "RADDR", Text, "the peer's address", |r| {
+        address(r.remote)
+    }),
+    shown("remote_port", "RPORT", Number, "the peer's port", |r| {
+        port(r.remote)
+    }),
+    shown(
+        "state",
+        "STATE",
+        Text,
+        "as ss writes it; before the end, if it ended",
+        |r| text(r.state),
+    ),
+    shown("pid", "PID", Number, "the process that used it last", |r| {
+        Value::Int(r.process.pid.into())
+    }),
+    shown("comm", "COMM", Text, "its name", |r| text(&r.process.comm)),
+    extra("user", "USER", Text, "its user", |r| text(&r.user)),
+    extra(
+        "container",
+        "CONTAINER",
+        Text,
+        "its container or systemd unit",
+        |r| container(&r.process),
+    ),
+    extra("pod", "POD", Text, "uid of its Kubernetes pod", |r| {
+        pod(&r.process)
+    }),
+    extra(
+        "netns",
+        "NETNS",
+        Text,
+        "network namespace: its name, or [inode]",
+        |r| text(&r.netns),
+    ),
+    shown(
+        "rx_bytes_per_second",
+        "RX/s",
+        ByteRate,
+        "payload received in the interval",
+        |r| Value::Real(r.rx_rate),
+    ),
+    shown(
+        "tx_bytes_per_second",
+        "TX/s",
+        ByteRate,
+        "payload sent in the interval",
+        |r| Value::Real(r.tx_rate),
+    ),
+    shown(
+        "rx_bytes",
+        "RX",
+        Bytes,
+        "payload received since nettrace's start",
+        |r| Value::Int(r.rx_bytes),
+    ),
+    shown(
+        "tx_bytes",
+        "TX",
+        Bytes,
+        "payload sent since nettrace's start",
+        |r| Value::Int(r.tx_bytes),
+    ),
+    extra(
+        "rx_bytes_total",
+        "RXTOTAL",
+        Bytes,
+        "payload received since its birth (TCP)",
+        |r| int(r.rx_bytes_total),
+    ),
+    extra(
+        "tx_bytes_total",
+        "TXTOTAL",
+        Bytes,
+        "payload sent since its birth (TCP)",
+        |r| int(r.tx_bytes_total),
+    ),
+    shown(
+        "srtt_us",
+        "SRTT",
+        Micros,
+        "smoothed round-trip time, tcp_sock.srtt_us >> 3",
+        |r| int(tcp!(r, srtt_us).flatten()),
+    ),
+    extra(
+        "rttvar_us",
+        "RTTVAR",
+        Micros,
+        "its mean deviation, tcp_sock.mdev_us >> 2",
+        |r| int(tcp!(r, rttvar_us).flatten()),
+    ),
+    shown(
+        "min_rtt_us",
+        "MINRTT",
+        Micros,
+        "least round trip of late, tcp_sock.rtt_min",
+        |r| int(tcp!(r, min_rtt_us).flatten()),
+    ),
+    shown("cwnd", "CWND", Count, "congestion window, segments", |r| {
+        int(tcp!(r, cwnd))
+    }),
+    extra(
+        "ssthresh",
+        "SSTHRESH",
+        Count,
+        "slow-start threshold, segments",
+        |r| int(tcp!(r, ssthresh).flatten()),
+    ),
+    shown(
+        "retransmits",
+        "RETR",
+        Count,
+        "retransmitted segments since nettrace's start",
+        |r| int(tcp!(r, retransmits)),
+    ),
+    extra(
+        "lost",
+        "LOST",
+        Count,
+        "segments taken for lost since its birth",
+        |r| int(tcp!(r, lost)),
+    ),
+    extra(
+        "delivered",
+        "DELIVERED",
+        Count,
+        "segments delivered since its birth",
+        |r| int(tcp!(r, delivered)),
+    ),
+    extra(
+        "segments_in",
+        "SEGSIN",
+        Count,
+        "segments received since its birth",
+        |r| int(tcp!(r, segments_in)),
+    ),
+    extra(
+        "segments_out",
+        "SEGSOUT",
+        Count,
+        "segments sent since its birth",
+        |r| int(tcp!(r, segments_out)),
+    ),
+    extra(
+        "pacing_bytes_per_second",
+        "PACING",
+        ByteRate,
+        "sk_pacing_rate",
+        |r| {
+            tcp!(r, pacing_rate)
+                .flatten()
+                .map_or(Value::None, |rate| Value::Real(rate as f64))
+        },
+    ),
+    extra(
+        "receive_queue_bytes",
+        "RECVQ",
+        Bytes,
+        "arrived and not read yet (TCP)",
+        |r| int(r.tcp.as_ref().map(|_| r.receive_queue)),
+    ),
+    extra(
+        "send_queue_bytes",
+        "SENDQ",
+        Bytes,
+        "handed over and not acknowledged yet (TCP)",
+        |r| int(r.tcp.as_ref().map(|_| r.send_queue)),
+    ),
+    shown(
+        "limit",
+        "LIMIT",
+        Text,
+        "what held the sender back: app, rwnd, cwnd or sndbuf",
+        |r| {
+            r.tcp
+                .as_ref()
+                .map_or(Value::None, |tcp| text(tcp.limit.name()))
+        },
+    ),
+    shown(
+        "age_s",
+        "AGE",
+        Seconds,
+        "age; null for a socket older than nettrace",
+        |r| r.age_s.map_or(Value::None, Value::Real),
+    ),
+    extra("uid", "UID", Number, "its user's number", |r| {
+        Value::Int(r.process.uid.into())
+    }),
+    extra(
+        "socket",
+        "SOCKET",
+        Number,
+        "nettrace's own number for it, unique in a run",
+        |r| Value::Int(r.id),
+    ),
+    extra(
+        "ended",
+        "ENDED",
+        Flag,
+        "it closed; this is its last row",
+        |r| Value::Bool(r.ended),
+    ),
+];
+
+static HOSTS: [Column<HostRow>; 8] = [
+    shown(
+        "remote_address",
+        "REMOTE",
+        Text,
+        "the peer's address",
+        |r| Value::Text(r.remote.to_string().into()),
+    ),
+    shown("name", "NAME", Text, "its name by reverse DNS", |r| {
+        r.name.as_deref().map_or(Value::None, text)
+    }),
+    shown(
+        "connections",
+        "CONNS",
+        Count,
+        "sockets connected to it now",
+        |r| Value::Int(r.connections),
+    ),
+    shown(
+        "rx_bytes_per_second",
+        "RX/s",
+        ByteRate,
+        "payload received in the interval",
+        |r| Value::Real(r.rx_rate),
+    ),
+    shown(
+        "tx_bytes_per_second",
+        "TX/s",
+        ByteRate,
+        "payload sent in the interval",
+        |r| Value::Real(r.tx_rate),
+    ),
+    shown(
+        "srtt_us",
+        "SRTT",
+        Micros,
+        "mean of its TCP connections' smoothed round trips",
+        |r| int(r.srtt_us),
+    ),
+    shown(
+        "retransmits",
+        "RETR",
+        Count,
+        "retransmitted segments of these connections",
+        |r| Value::Int(r.retransmits),
+    ),
+    extra(
+        "ended",
+        "ENDED",
+        Flag,
+        "all connections closed; this is its last row",
+        |r| Value::Bool(r.ended),
+    ),
+];
+
+static CONTAINERS: [Column<ContainerRow>; 8] = [
+    shown(
+        "container",
+        "CONTAINER",
+        Text,
+        "container or systemd unit, by its cgroup",
+        |r| r.container.as_ref().map_or(Value::None, |c| text(&c.name)),
+    ),
+    shown("pod", "POD", Text, "uid of the Kubernetes pod", |r| {
+        r.container
+            .as_ref()
+            .and_then(|c| c.pod.as_deref())
+            .map_or(Value::None, text)
+    }),
+    shown(
+        "rx_bytes_per_second",
+        "RX/s",
+        ByteRate,
+        "payload received in the interval",
+        |r| Value::Real(r.rx_rate),
+    ),
+    shown(
+        "tx_bytes_per_second",
+        "TX/s",
+        ByteRate,
+        "payload sent in the interval",
+        |r| Value::Real(r.tx_rate),
+    ),
+    extra(
+        "rx_bytes",
+        "RX",
+        Bytes,
+        "payload received by its living processes",
+        |r| Value::Int(r.rx_bytes),
+    ),
+    extra(
+        "tx_bytes",
+        "TX",
+        Bytes,
+        "payload sent by its living processes",
+        |r| Value::Int(r.tx_bytes),
+    ),
+    shown(
+        "connections",
+        "CONNS",
+        Count,
+        "sockets open now that have a peer or moved bytes",
+        |r| Value::Int(r.connections),
+    ),
+    shown(
+        "drops",
+        "DROPS",
+        Count,
+        "packets dropped at its sockets since the start",
+        |r| Value::Int(r.drops),
+    ),
+];
+
+static IFACES: [Column<IfaceRow>; 12] = [
+    shown("interface", "IFACE", Text, "the interface's name", |r| {
+        text(&r.interface)
+    }),
+    shown(
+        "rx_bytes_per_second",
+        "RX/s",
+        ByteRate,
+        "bytes on the wire in the interval",
+        |r| Value::Real(r.rx_rate),
+    ),
+    shown(
+        "tx_bytes_per_second",
+        "TX/s",
+        ByteRate,
+        "bytes on the wire in the interval",
+        |r| Value::Real(r.tx_rate),
+    ),
+    shown(
+        "rx_packets_per_second",
+        "RXPPS",
+        Rate,
+        "packets in the interval",
+        |r| Value::Real(r.rx_packet_rate),
+    ),
+    shown(
+        "tx_packets_per_second",
+        "TXPPS",
+        Rate,
+        "packets in the interval",
+        |r| Value::Real(r.tx_packet_rate),
+    ),
+    extra(
+        "rx_bytes",
+        "RX",
+        Bytes,
+        "bytes since nettrace's start",
+        |r| Value::Int(r.rx_bytes),
+    ),
+    extra(
+        "tx_bytes",
+        "TX",
+        Bytes,
+        "bytes since nettrace's start",
+        |r| Value::Int(r.tx_bytes),
+    ),
+    extra(
+        "rx_packets",
+        "RXPKTS",
+        Count,
+        "packets since nettrace's start",
+        |r| Value::Int(r.rx_packets),
+    ),
+    extra(
+        "tx_packets",
+        "TXPKTS",
+        Count,
+        "packets since nettrace's start",
+        |r| Value::Int(r.tx_packets),
+    ),
+    shown(
+        "errors",
+        "ERR",
+        Count,
+        "rx_errors + tx_errors since the start",
+        |r| Value::Int(r.errors),
+    ),
+    shown(
+        "drops",
+        "DROP",
+        Count,
+        "rx_dropped + tx_dropped + rx_missed since the start",
+        |r| Value::Int(r.drops),
+    ),
+    shown(
+        "hook",
+        "HOOK",
+        Text,
+        "XDP and tcx programs and classifiers found on it",
+        |r| r.hook.as_deref().map_or(Value::None, text),
+    ),
+];
+
+static LISTENERS: [Column<ListenerRow>; 12] = [
+    shown("proto", "PROTO", Text, "tcp, udp, udplite", |r| {
+        text(r.proto)
+    }),
+    shown(
+        "local_address",
+        "LADDR",
+        Text,
+        "the address it listens on",
+        |r| address(r.local),
+    ),
+    shown(
+        "local_port",
+        "LPORT",
+        Number,
+        "the port it listens on",
+        |r| port(r.local),
+    ),
+    shown("pid", "PID", Number, "the process that used it last", |r| {
+        Value::Int(r.process.pid.into())
+    }),
+    shown("comm", "COMM", Text, "its name", |r| text(&r.process.comm)),
+    extra(
+        "container",
+        "CONTAINER",
+        Text,
+        "its container or systemd unit",
+        |r| container(&r.process),
+    ),
+    extra(
+        "netns",
+        "NETNS",
+        Text,
+        "network namespace: its name, or [inode]",
+        |r| text(&r.netns),
+    ),
+    shown(
+        "backlog",
+        "BACKLOG",
+        Count,
+        "connections that may wait for accept (TCP)",
+        |r| int(r.backlog),
+    ),
+    shown(
+        "queued",
+        "QUEUED",
+        Count,
+        "connections that wait for accept (TCP)",
+        |r| int(r.queued),
+    ),
+    shown(
+        "overflows",
+        "OVERFLOWS",
+        Count,
+        "refused for want of room since the start",
+        |r| Value::Int(r.overflows),
+    ),
+    extra("uid", "UID", Number, "its user's number", |r| {
+        Value::Int(r.process.uid.into())
+    }),
+    extra(
+        "ended",
+        "ENDED",
+        Flag,
+        "it closed; this is its last row",
+        |r| Value::Bool(r.ended),
+    ),
+];
+
+fn rates(rx: f64, tx: f64) -> f64 {
+    rx + tx
+}
+
+impl Row for ProcRow {
+    const VIEW: View = View::Procs;
+
+    fn columns() -> &'static [Column<Self>] {
+        &PROCS
+    }
+
+    fn by_weight(a: &Self, b: &Self) -> Ordering {
+        let weight = |r: &Self| (r.rx_bytes + r.tx_bytes, r.connections);
+        rates(b.rx_rate, b.tx_rate)
+            .total_cmp(&rates(a.rx_rate, a.tx_rate))
+            .then_with(|| weight(b).cmp(&weight(a)))
+            .then_with(|| a.process.pid.cmp(&b.process.pid))
+    }
+}
+
+impl Row for ConnRow {
+    const VIEW: View = View::Conns;
+
+    fn columns() -> &'static [Column<Self>] {
+        &CONNS
+    }
+
+    fn by_weight(a: &Self, b: &Self) -> Ordering {
+        let bytes = |r: &Self| (r.rx_bytes + r.tx_bytes, r.rx_bytes_total, r.tx_bytes_total);
+        rates(b.rx_rate, b.tx_rate)
+            .total_cmp(&rates(a.rx_rate, a.tx_rate))
+            .then_with(|| bytes(b).cmp(&bytes(a)))
+            .then_with(|| a.id.cmp(&b.id))
+    }
+}
+
+impl Row for HostRow {
+    const VIEW: View = View::Hosts;
+
+    fn columns() -> &'static [Column<Self>] {
+        &HOSTS
+    }
+
+    fn by_weight(a: &Self, b: &Self) -> Ordering {
+        rates(b.rx_rate, b.tx_rate)
+            .total_cmp(&rates(a.rx_rate, a.tx_rate))
+            .then_with(|| b.connections.cmp(&a.connections))
+            .then_with(|| a.remote.cmp(&b.remote))
+    }
+}
+
+impl Row for ContainerRow {
+    const VIEW: View = View::Containers;
+
+    fn columns() -> &'static [Column<Self>] {
+        &CONTAINERS
+    }
+
+    fn by_weight(a: &Self, b: &Self) -> Ordering {
+        let name = |r: &Self| r.container.as_ref().map(|c| c.name.clone());
+        rates(b.rx_rate, b.tx_rate)
+            .total_cmp(&rates(a.rx_rate, a.tx_rate))
+            .then_with(|| (b.rx_bytes + b.tx_bytes).cmp(&(a.rx_bytes + a.tx_bytes)))
+            .then_with(|| name(a).cmp(&name(b)))
+    }
+}
+
+impl Row for IfaceRow {
+    const VIEW: View = View::Ifaces;
+
+    fn columns() -> &'static [Column<Self>] {
+        &IFACES
+    }
+
+    fn by_weight(a: &Self, b: &Self) -> Ordering {
+        rates(b.rx_rate, b.tx_rate)
+            .total_cmp(&rates(a.rx_rate, a.tx_rate))
+            .then_with(|| a.interface.cmp(&b.interface))
+    }
+}
+
+impl Row for ListenerRow {
+    const VIEW: View = View::Listeners;
+
+    fn columns() -> &'static [Column<Self>] {
+        &LISTENERS
+    }
+
+    fn by_weight(a: &Self, b: &Self) -> Ordering {
+        let port = |r: &Self| r.local.map(|(address, port)| (port, address));
+        let full = |r: &Self| (r.overflows, r.queued);
+        full(b)
+            .cmp(&full(a))
+            .then_with(|| a.proto.cmp(b.proto))
+            .then_with(|| port(a).cmp(&port(b)))
+            .then_with(|| a.process.pid.cmp(&b.process.pid))
+    }
+}
+
+/// Calls a generic function with the rows of whatever view it is.
+#[macro_export]
+macro_rules! with_rows {
+    ($rows:expr, $name:ident => $body:expr) => {
+        match $rows {
+            $crate::model::Rows::Procs($name) => $body,
+            $crate::model::Rows::Conns($name) => $body,
+            $crate::model::Rows::Hosts($name) => $body,
+            $crate::model::Rows::Containers($name) => $body,
+            $crate::model::Rows::Ifaces($name) => $body,
+            $crate::model::Rows::Listeners($name) => $body,
+        }
+    };
+}
+
+/// What is known of a column without its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ColumnInfo {
+    /// See [`Column::key`].
+    pub key: &'static str,
+    /// See [`Column::title`].
+    pub title: &'static str,
+    /// See [`Column::unit`].
+    pub unit: Unit,
+    /// See [`Column::shown`].
+    pub shown: bool,
+    /// See [`Column::about`].
+    pub about: &'static str,
+}
+
+/// The columns of a view.
+pub fn of_view(view: View) -> Vec<ColumnInfo> {
+    fn infos<R: Row>() -> Vec<ColumnInfo> {
+        let info = |c: &Column<R>| ColumnInfo {
+            key: c.key,
+            title: c.title,
+            unit: c.unit,
+            shown: c.shown,
+            about: c.about,
+        };
+        R::columns().iter().map(info).collect()
+    }
+    match view {
+        View::Procs => infos::<ProcRow>(),
+        View::Conns => infos::<ConnRow>(),
+        View::Hosts => infos::<HostRow>(),
+        View::Containers => infos::<ContainerRow>(),
+        View::Ifaces => infos::<IfaceRow>(),
+        View::Listeners => infos::<ListenerRow>(),
+    }
+}
+
+/// Finds a column of a view by key or title.
+///
+/// # Errors
+/// The message for the user, with the nearest name or all of them.
+pub fn find(view: View, word: &str) -> Result<usize, String> {
+    let columns = of_view(view);
+    let is_it = |c: &ColumnInfo| c.key == word || c.title.eq_ignore_ascii_case(word);
+    columns.iter().position(is_it).ok_or_else(|| {
+        match nearest(word, columns.iter().flat_map(|c| [c.key, c.title])) {
+            Some(near) => format!("no column {word} in {view}; did you mean {near}?"),
+            None => {
+                let keys: Vec<&str> = columns.iter().map(|c| c.key).collect();
+                format!("no column {word} in {view}; there are {}", keys.join(" "))
+            }
+        }
+    })
+}
+
+/// How the rows of a frame are ordered and cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// Index of the column to sort by; by weight where none.
+    pub column: Option<usize>,
+    /// The other way round.
+    pub reverse: bool,
+    /// At most so many rows; 0 is all.
+    pub rows: usize,
+}
+
+/// Sorts the rows, numbers from large to small and text from A to Z, and cuts them. Returns how many
+/// were cut off.
+pub fn arrange(rows: &mut Rows, order: Order) -> usize {
+    with_rows!(rows, rows => arrange_rows(rows, order))
+}
+
+fn arrange_rows<R: Row>(rows: &mut Vec<R>, order: Order) -> usize {
+    let column = order.column.and_then(|index| R::columns().get(index));
+    rows.sort_by(|a, b| {
+        let by_column = column.map_or(Ordering::Equal, |c| compare(&(c.get)(a), &(c.get)(b)));
+        by_column.then_with(|| R::by_weight(a, b))
+    });
+    if order.reverse {
+        rows.reverse();
+    }
+    let all = rows.len();
+    if order.rows > 0 {
+        rows.truncate(order.rows);
+    }
+    all - rows.len()
+}
+
+/// Unknown values come last.
+fn compare(a: &Value<'_>, b: &Value<'_>) -> Ordering {
+    fn number(value: &Value<'_>) -> Option<f64> {
+        match value {
+            Value::Int(value) => Some(*value as f64),
+            Value::Real(value) => Some(*value),
+            Value::Bool(value) => Some(f64::from(u8::from(*value))),
+            Value::Text(_) | Value::None => None,
+        }
+    }
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) => b.cmp(a),
+        (Value::Text(a), Value::Text(b)) => a.cmp(b),
+        (Value::None, Value::None) => Ordering::Equal,
+        (Value::None, _) => Ordering::Greater,
+        (_, Value::None) => Ordering::Less,
+        _ => number(b)
+            .unwrap_or(0.0)
+            .total_cmp(&number(a).unwrap_or(0.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn keys_and_titles_are_unique_in_a_view() {
+        for view in View::ALL {
+            let columns = of_view(view);
+            let keys: HashSet<_> = columns.iter().map(|c| c.key).collect();
+            let titles: HashSet<_> = columns.iter().map(|c| c.title).collect();
+            assert_eq!(keys.len(), columns.len(), "{view}");
+            assert_eq!(titles.len(), columns.len(), "{view}");
+        }
+    }
+
+    #[test]
+    fn keys_say_their_unit() {
+        for (view, column) in View::ALL
+            .into_iter()
+            .flat_map(|v| of_view(v).into_iter().map(move |c| (v, c)))
+        {
+            let suffix = match column.unit {
+                Unit::ByteRate => "_bytes_per_second",
+                Unit::Rate => "_per_second",
+                Unit::Micros => "_us",
+                Unit::Seconds => "_s",
+                Unit::Bytes if column.key.ends_with("_total") => "_bytes_total",
+                Unit::Bytes => "_bytes",
+                _ => "",
+            };
+            assert!(column.key.ends_with(suffix), "{view} {}", column.key);
+        }
+    }
+
+    #[test]
+    fn columns_are_found_by_key_and_title() {
+        assert_eq!(find(View::Procs, "pid"), Ok(0));
+        assert_eq!(
+            find(View::Procs, "rx/s"),
+            find(View::Procs, "rx_bytes_per_second")
+        );
+        assert_eq!(
+            find(View::Procs, "connection").unwrap_err(),
+            "no column connection in procs; did you mean connections?"
+        );
+        assert!(
+            find(View::Ifaces, "qqq")
+                .unwrap_err()
+                .contains("there are interface")
+        );
+    }
+
+    #[test]
+    fn unknown_values_sort_last_either_type() {
+        assert_eq!(compare(&Value::None, &Value::Int(0)), Ordering::Greater);
+        assert_eq!(compare(&Value::Int(2), &Value::Int(1)), Ordering::Less);
+        assert_eq!(compare(&text("a"), &text("b")), Ordering::Less);
+        assert_eq!(
+            compare(&Value::Real(1.0), &Value::Real(2.0)),
+            Ordering::Greater
+        );
+    }
+}

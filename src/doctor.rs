@@ -1,0 +1,196 @@
+//! `nettrace doctor`: what works here, what doesn't, why, and what to do about it. It loads and
+//! attaches the probes for real, for a moment, following nothing but itself.
+
+use std::io::Write;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::cli::DoctorFormat;
+use crate::kernel::{self, HookStatus, Reason, Unsupported};
+use crate::probes::{ifaces, sockets};
+use crate::session::{Options, Session};
+
+/// A fact of this machine.
+struct Fact {
+    name: &'static str,
+    value: String,
+    good: bool,
+    todo: Option<String>,
+}
+
+struct Report {
+    facts: Vec<Fact>,
+    hooks: Vec<HookStatus>,
+    failure: Option<String>,
+}
+
+/// Prints the report; the status is 3 if the socket table can't be had.
+///
+/// # Errors
+/// Where it can't be written.
+pub fn run(format: DoctorFormat) -> Result<i32> {
+    let report = examine();
+    let text = match format {
+        DoctorFormat::Table => table(&report),
+        DoctorFormat::Json => format!("{:#}\n", document(&report)),
+    };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(if report.failure.is_some() { 3 } else { 0 })
+}
+
+fn examine() -> Report {
+    let mut hooks = Vec::new();
+    let mut failure = None;
+    let options = sockets::Options {
+        pids: vec![std::process::id()],
+        follow_forks: true,
+        ..sockets::Options::default()
+    };
+    match Session::open(Options {
+        sockets: Some(options),
+        ..Options::default()
+    }) {
+        Ok(session) => hooks.extend_from_slice(session.statuses()),
+        Err(error) => {
+            failure = Some(match error.downcast_ref::<Unsupported>() {
+                Some(unsupported) => unsupported.why.to_string(),
+                None => format!("{error:#}"),
+            });
+        }
+    }
+    hooks.push(HookStatus {
+        probe: "ifaces",
+        datum: "counters of interfaces, and what is attached to them",
+        target: "rtnetlink",
+        outcome: match ifaces::read(None) {
+            Ok(_) => Ok(kernel::Rung::Netlink),
+            Err(error) => Err(Reason::Refused(format!("{error:#}"))),
+        },
+    });
+    Report {
+        facts: facts(),
+        hooks,
+        failure,
+    }
+}
+
+fn facts() -> Vec<Fact> {
+    let good = |name, value: String| Fact {
+        name,
+        value,
+        good: true,
+        todo: None,
+    };
+    let bad = |name, value: &str, todo: String| Fact {
+        name,
+        value: value.to_owned(),
+        good: false,
+        todo: Some(todo),
+    };
+    let mut facts = vec![good(
+        "kernel",
+        format!("{} {}", kernel::release(), std::env::consts::ARCH),
+    )];
+    facts.push(if kernel::has_btf() {
+        good("BTF", "yes".to_owned())
+    } else {
+        bad(
+            "BTF",
+            "no",
+            "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y".to_owned(),
+        )
+    });
+    facts.push(match kernel::lockdown().as_deref() {
+        Some("confidentiality") => bad(
+            "lockdown",
+            "confidentiality",
+            "BPF may not read kernel memory; boot with lockdown=integrity or none".to_owned(),
+        ),
+        mode => good("lockdown", mode.unwrap_or("none").to_owned()),
+    });
+    let mut wanted = kernel::NEEDED.to_vec();
+    wanted.extend(kernel::USEFUL);
+    let missing = kernel::missing_capabilities(&wanted);
+    facts.push(if missing.is_empty() {
+        good("capabilities", "all that are needed".to_owned())
+    } else {
+        let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        let names = format!("{} missing", names.join(", "));
+        bad("capabilities", &names, kernel::setcap_line())
+    });
+    facts.push(match kernel::tracefs() {
+        Some(path) => good("tracefs", path.display().to_string()),
+        // Nothing needs it yet, so it is no fault.
+        None => good("tracefs", "not mounted".to_owned()),
+    });
+    facts.push(match kernel::cgroup2() {
+        Some(path) => good("cgroup v2", path.display().to_string()),
+        None => bad(
+            "cgroup v2",
+            "not mounted",
+            "containers of processes that ended have no name; mount -t cgroup2 none /sys/fs/cgroup"
+                .to_owned(),
+        ),
+    });
+    facts
+}
+
+fn table(report: &Report) -> String {
+    let mut text = String::new();
+    for fact in &report.facts {
+        let mark = if fact.good { "ok" } else { "!!" };
+        text.push_str(&format!("{mark}  {:<13} {}\n", fact.name, fact.value));
+        if let Some(todo) = &fact.todo {
+            text.push_str(&format!("    {:<13} → {todo}\n", ""));
+        }
+    }
+    text.push('\n');
+    if let Some(failure) = &report.failure {
+        text.push_str(&format!("!!  sockets       can't be had: {failure}\n"));
+    }
+    for hook in &report.hooks {
+        match &hook.outcome {
+            Ok(rung) => text.push_str(&format!(
+                "ok  {:<13} {:<8} {:<22} {}\n",
+                hook.probe,
+                rung.to_string(),
+                hook.target,
+                hook.datum
+            )),
+            Err(reason) => text.push_str(&format!(
+                "!!  {:<13} {:<8} {:<22} {}\n    {:<13} → {reason}\n",
+                hook.probe, "-", hook.target, hook.datum, ""
+            )),
+        }
+    }
+    text
+}
+
+fn document(report: &Report) -> serde_json::Value {
+    let facts: Vec<_> = report
+        .facts
+        .iter()
+        .map(|fact| json!({"name": fact.name, "value": fact.value, "ok": fact.good, "todo": fact.todo}))
+        .collect();
+    let hooks: Vec<_> = report
+        .hooks
+        .iter()
+        .map(|hook| {
+            json!({
+                "probe": hook.probe,
+                "datum": hook.datum,
+                "hook": hook.target,
+                "rung": hook.outcome.as_ref().ok().map(ToString::to_string),
+                "reason": hook.outcome.as_ref().err().map(ToString::to_string),
+            })
+        })
+        .collect();
+    json!({
+        "nettrace": env!("CARGO_PKG_VERSION"),
+        "kernel": kernel::release(),
+        "facts": facts,
+        "hooks": hooks,
+        "failure": report.failure,
+    })
+}

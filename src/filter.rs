@@ -1,0 +1,564 @@
+//! The filter grammar of the views, which the scope flags are compiled to as well: terms that must
+//! all hold, `key:value[,value…]`, `/regex/`, each negated by `!`.
+
+use std::net::IpAddr;
+
+use regex::{Regex, RegexBuilder};
+
+/// What a filter looks at: one socket and the process that its bytes belong to.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// `tcp`, `udp`, …
+    pub proto: &'a str,
+    /// The socket's own address, if its family has one.
+    pub local: Option<(IpAddr, u16)>,
+    /// The peer's.
+    pub remote: Option<(IpAddr, u16)>,
+    /// As `ss` writes it.
+    pub state: &'a str,
+    /// Process id.
+    pub pid: u32,
+    /// Process name.
+    pub comm: &'a str,
+    /// Its user.
+    pub uid: u32,
+    /// Container or unit.
+    pub container: Option<&'a str>,
+    /// Kubernetes pod.
+    pub pod: Option<&'a str>,
+    /// Path of the cgroup in the unified hierarchy.
+    pub cgroup: Option<&'a str>,
+    /// Network namespace's inode.
+    pub netns: u32,
+    /// Its name, where it has one.
+    pub netns_name: &'a str,
+}
+
+/// A wrong filter, with what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FilterError(String);
+
+/// Terms that must all hold. The empty filter matches everything.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    terms: Vec<Term>,
+}
+
+#[derive(Clone, Debug)]
+struct Term {
+    negated: bool,
+    test: Test,
+}
+
+#[derive(Clone, Debug)]
+enum Test {
+    Port(Side, Vec<(u16, u16)>),
+    Address(Side, Vec<Network>),
+    Pid(Vec<u32>),
+    Uid(Vec<u32>),
+    /// Exactly one of these names.
+    Comm(Vec<String>),
+    /// Contains one of these, in any case.
+    Contains(Text, Vec<String>),
+    Family {
+        v6: bool,
+    },
+    Cgroup(String),
+    Netns(u32),
+    Regex(Regex),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Local,
+    Remote,
+    Either,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Text {
+    Comm,
+    State,
+    Proto,
+    Container,
+    Pod,
+    Netns,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// The keys of the grammar, for messages and completion.
+pub const KEYS: [&str; 12] = [
+    "port",
+    "sport",
+    "dport",
+    "src",
+    "dst",
+    "host",
+    "comm",
+    "pid",
+    "state",
+    "proto",
+    "container",
+    "pod",
+];
+
+impl Filter {
+    /// Parses an expression such as `port:443 !comm:curl /10\.0\./`.
+    ///
+    /// # Errors
+    /// For an unknown key, a value that isn't of the key's kind, or a broken regular expression.
+    pub fn parse(text: &str) -> Result<Self, FilterError> {
+        let terms = split(text)?
+            .into_iter()
+            .map(|word| parse_term(&word))
+            .collect::<Result<_, _>>()?;
+        Ok(Filter { terms })
+    }
+
+    /// Whether it looks at nothing.
+    pub fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+
+    /// Takes the terms of another one in addition.
+    pub fn and(&mut self, other: Filter) {
+        self.terms.extend(other.terms);
+    }
+
+    /// Only these processes.
+    pub fn and_pids(&mut self, pids: &[u32]) {
+        self.push(Test::Pid(pids.to_vec()));
+    }
+
+    /// Only processes of exactly these names.
+    pub fn and_comm(&mut self, names: &[String]) {
+        self.push(Test::Comm(names.to_vec()));
+    }
+
+    /// Only processes of these users.
+    pub fn and_uids(&mut self, uids: &[u32]) {
+        self.push(Test::Uid(uids.to_vec()));
+    }
+
+    /// Only processes in the cgroup of this path, or below it.
+    pub fn and_cgroup(&mut self, path: &str) {
+        self.push(Test::Cgroup(format!("/{}", path.trim_matches('/'))));
+    }
+
+    /// Only containers or units whose name contains this.
+    pub fn and_container(&mut self, name: &str) {
+        self.push(Test::Contains(Text::Container, vec![name.to_lowercase()]));
+    }
+
+    /// Only pods whose name contains this.
+    pub fn and_pod(&mut self, name: &str) {
+        self.push(Test::Contains(Text::Pod, vec![name.to_lowercase()]));
+    }
+
+    /// Only this network namespace.
+    pub fn and_netns(&mut self, inode: u32) {
+        self.push(Test::Netns(inode));
+    }
+
+    /// Only IPv6, or only IPv4 (v4-mapped is v4).
+    pub fn and_family(&mut self, v6: bool) {
+        self.push(Test::Family { v6 });
+    }
+
+    fn push(&mut self, test: Test) {
+        self.terms.push(Term {
+            negated: false,
+            test,
+        });
+    }
+
+    /// Whether all terms hold.
+    pub fn matches(&self, facts: &Facts<'_>) -> bool {
+        self.terms
+            .iter()
+            .all(|term| term.test.holds(facts) != term.negated)
+    }
+}
+
+impl Test {
+    fn holds(&self, facts: &Facts<'_>) -> bool {
+        match self {
+            Test::Port(side, ranges) => side.of(facts).any(|(_, port)| {
+                ranges
+                    .iter()
+                    .any(|(from, to)| (*from..=*to).contains(&port))
+            }),
+            Test::Address(side, networks) => side
+                .of(facts)
+                .any(|(address, _)| networks.iter().any(|n| n.contains(address))),
+            Test::Pid(pids) => pids.contains(&facts.pid),
+            Test::Uid(uids) => uids.contains(&facts.uid),
+            Test::Comm(names) => names.iter().any(|name| name == facts.comm),
+            Test::Contains(text, parts) => {
+                let value = text.of(facts).to_lowercase();
+                parts.iter().any(|part| value.contains(part))
+            }
+            Test::Family { v6 } => facts.local.is_some_and(|(address, _)| {
+                let remote_is_v4 = facts.remote.is_some_and(|(address, _)| address.is_ipv4());
+                (address.is_ipv6() && !remote_is_v4) == *v6
+            }),
+            Test::Cgroup(path) => facts.cgroup.is_some_and(|cgroup| {
+                cgroup.strip_prefix(path).is_some_and(|rest| {
+                    rest.is_empty() || rest.starts_with('/') || path.ends_with('/')
+                })
+            }),
+            Test::Netns(inode) => facts.netns == *inode,
+            Test::Regex(regex) => regex.is_match(&line(facts)),
+        }
+    }
+}
+
+impl Side {
+    fn of<'a>(self, facts: &Facts<'a>) -> impl Iterator<Item = (IpAddr, u16)> + use<'a> {
+        let local = facts.local.filter(|_| self != Side::Remote);
+        let remote = facts.remote.filter(|_| self != Side::Local);
+        local.into_iter().chain(remote)
+    }
+}
+
+impl Text {
+    fn of<'a>(self, facts: &Facts<'a>) -> &'a str {
+        match self {
+            Text::Comm => facts.comm,
+            Text::State => facts.state,
+            Text::Proto => facts.proto,
+            Text::Container => facts.container.unwrap_or(""),
+            Text::Pod => facts.pod.unwrap_or(""),
+            Text::Netns => facts.netns_name,
+        }
+    }
+}
+
+impl Network {
+    fn contains(&self, address: IpAddr) -> bool {
+        fn bits(address: IpAddr) -> (u128, u32) {
+            match address {
+                IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, 32),
+                IpAddr::V6(v6) => (v6.to_bits(), 128),
+            }
+        }
+        let ((own, width), (other, other_width)) = (bits(self.address), bits(address));
+        let shift = 128 - u32::from(self.prefix);
+        width == other_width && (shift == 128 || own >> shift == other >> shift)
+    }
+}
+
+/// What a regular expression is matched against.
+fn line(facts: &Facts<'_>) -> String {
+    let end = |end: Option<(IpAddr, u16)>| match end {
+        Some((IpAddr::V6(address), port)) => format!("[{address}]:{port}"),
+        Some((address, port)) => format!("{address}:{port}"),
+        None => "-".to_owned(),
+    };
+    format!(
+        "{} {} {} {} {} {} {}",
+        facts.proto,
+        end(facts.local),
+        end(facts.remote),
+        facts.state,
+        facts.pid,
+        facts.comm,
+        facts.container.unwrap_or("-")
+    )
+}
+
+/// Words separated by blanks; a regular expression between slashes may hold blanks.
+fn split(text: &str) -> Result<Vec<String>, FilterError> {
+    let mut words = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let body = rest.strip_prefix('!').unwrap_or(rest);
+        let mark = rest.len() - body.len();
+        let len = if let Some(pattern) = body.strip_prefix('/') {
+            let end = unescaped_slash(pattern)
+                .ok_or_else(|| FilterError(format!("“{rest}” has no closing /")))?;
+            mark + end + 2
+        } else {
+            rest.find(char::is_whitespace).unwrap_or(rest.len())
+        };
+        let (word, tail) = rest.split_at(len);
+        words.push(word.to_owned());
+        rest = tail.trim_start();
+    }
+    Ok(words)
+}
+
+fn unescaped_slash(pattern: &str) -> Option<usize> {
+    let mut escaped = false;
+    for (at, c) in pattern.char_indices() {
+        match c {
+            '/' if !escaped => return Some(at),
+            '\\' => escaped = !escaped,
+            _ => escaped = false,
+        }
+    }
+    None
+}
+
+fn parse_term(word: &str) -> Result<Term, FilterError> {
+    let (negated, body) = match word.strip_prefix('!') {
+        Some(body) => (true, body),
+        None => (false, word),
+    };
+    if let Some(pattern) = body.strip_prefix('/').and_then(|p| p.strip_suffix('/')) {
+        let regex = RegexBuilder::new(pattern)
+            .case_insensitive(true)
+            .build()
+            .map_err(|error| FilterError(format!("“{body}” is no regular expression: {error}")))?;
+        return Ok(Term {
+            negated,
+            test: Test::Regex(regex),
+        });
+    }
+    let Some((key, value)) = body.split_once(':') else {
+        return Err(FilterError(format!(
+            "“{body}” is no filter; try comm:{body} or /{body}/ (keys: {} netns)",
+            KEYS.join(" ")
+        )));
+    };
+    if value.is_empty() {
+        return Err(FilterError(format!(
+            "{key}: needs a value, as in {key}:{}",
+            example(key)
+        )));
+    }
+    Ok(Term {
+        negated,
+        test: parse_test(key, value)?,
+    })
+}
+
+fn parse_test(key: &str, value: &str) -> Result<Test, FilterError> {
+    let contains = |text| {
+        Ok(Test::Contains(
+            text,
+            value.split(',').map(str::to_lowercase).collect(),
+        ))
+    };
+    match key {
+        "port" => Ok(Test::Port(Side::Either, list(key, value, parse_ports)?)),
+        "sport" => Ok(Test::Port(Side::Local, list(key, value, parse_ports)?)),
+        "dport" => Ok(Test::Port(Side::Remote, list(key, value, parse_ports)?)),
+        "host" => Ok(Test::Address(
+            Side::Either,
+            list(key, value, parse_network)?,
+        )),
+        "src" => Ok(Test::Address(Side::Local, list(key, value, parse_network)?)),
+        "dst" => Ok(Test::Address(
+            Side::Remote,
+            list(key, value, parse_network)?,
+        )),
+        "pid" => Ok(Test::Pid(list(key, value, |v| v.parse().ok())?)),
+        "comm" => contains(Text::Comm),
+        "state" => contains(Text::State),
+        "proto" => contains(Text::Proto),
+        "container" => contains(Text::Container),
+        "pod" => contains(Text::Pod),
+        "netns" => contains(Text::Netns),
+        _ => Err(FilterError(
+            match nearest(key, KEYS.iter().copied().chain(["netns"])) {
+                Some(near) => format!("no filter key {key}:; did you mean {near}:?"),
+                None => format!("no filter key {key}:; there are {} netns", KEYS.join(" ")),
+            },
+        )),
+    }
+}
+
+fn list<T>(
+    key: &str,
+    value: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, FilterError> {
+    let wrong = |part: &str| {
+        FilterError(format!(
+            "“{part}” is no value for {key}:, write {key}:{}",
+            example(key)
+        ))
+    };
+    value
+        .split(',')
+        .map(|part| parse(part).ok_or_else(|| wrong(part)))
+        .collect()
+}
+
+fn example(key: &str) -> &'static str {
+    match key {
+        "port" | "sport" | "dport" => "443 or 8000-8100",
+        "src" | "dst" | "host" => "10.0.0.0/8 or 2001:db8::1",
+        "pid" => "1234",
+        "state" => "estab",
+        "proto" => "tcp",
+        _ => "name",
+    }
+}
+
+fn parse_ports(text: &str) -> Option<(u16, u16)> {
+    match text.split_once('-') {
+        Some((from, to)) => Some((from.parse().ok()?, to.parse().ok()?)).filter(|(f, t)| f <= t),
+        None => text.parse().ok().map(|port| (port, port)),
+    }
+}
+
+fn parse_network(text: &str) -> Option<Network> {
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix.parse::<u8>().ok()?)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.trim_matches(['[', ']']).parse().ok()?;
+    let width = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = prefix.unwrap_or(width);
+    (prefix <= width).then_some(Network { address, prefix })
+}
+
+/// The one of `names` that was probably meant by `word`.
+pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const ALIKE: f64 = 0.7;
+
+    let word = word.to_lowercase();
+    names
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&word, &name.to_lowercase()), name))
+        .filter(|(likeness, _)| *likeness > ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn facts() -> Facts<'static> {
+        Facts {
+            proto: "tcp",
+            local: Some(("10.0.0.5".parse().unwrap(), 40000)),
+            remote: Some(("192.0.2.7".parse().unwrap(), 443)),
+            state: "ESTAB",
+            pid: 42,
+            comm: "curl",
+            uid: 1000,
+            container: Some("docker:0123456789ab"),
+            pod: None,
+            cgroup: Some("/system.slice/docker.service"),
+            netns: 7,
+            netns_name: "blue",
+        }
+    }
+
+    fn holds(text: &str) -> bool {
+        Filter::parse(text).unwrap().matches(&facts())
+    }
+
+    #[test]
+    fn terms_that_hold() {
+        for text in [
+            "",
+            "port:443",
+            "dport:443",
+            "sport:40000",
+            "port:1-500",
+            "port:80,443",
+            "host:192.0.2.7",
+            "dst:192.0.2.0/24",
+            "src:10.0.0.0/8",
+            "dst:0.0.0.0/0",
+            "comm:cur",
+            "pid:41,42",
+            "state:estab",
+            "proto:tcp",
+            "container:0123",
+            "netns:blue",
+            "/cu.l/",
+            "/:443 ESTAB/",
+            "!pid:1",
+            "!port:80 comm:CURL",
+            "! /x/".replace(' ', "").as_str(),
+        ] {
+            assert!(holds(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn terms_that_do_not() {
+        for text in [
+            "port:80",
+            "sport:443",
+            "dport:40000",
+            "src:192.0.2.7",
+            "dst:10.0.0.0/8",
+            "host:::1",
+            "dst:::/0",
+            "comm:nginx",
+            "pid:1",
+            "!port:443",
+            "port:443 comm:nginx",
+            "pod:x",
+            "!/curl/",
+        ] {
+            assert!(!holds(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn scope_flags() {
+        let with = |scope: fn(&mut Filter)| {
+            let mut filter = Filter::default();
+            scope(&mut filter);
+            filter.matches(&facts())
+        };
+        assert!(with(|f| f.and_comm(&["curl".to_owned()])));
+        assert!(!with(|f| f.and_comm(&["cur".to_owned()])));
+        assert!(with(|f| f.and_uids(&[1000])));
+        assert!(with(|f| f.and_family(false)));
+        assert!(!with(|f| f.and_family(true)));
+        assert!(with(|f| f.and_cgroup("system.slice/")));
+        assert!(with(|f| f.and_cgroup("/")));
+        assert!(!with(|f| f.and_cgroup("/system")));
+        assert!(with(|f| f.and_netns(7)));
+        assert!(!with(|f| f.and_netns(8)));
+    }
+
+    #[test]
+    fn errors_say_what_to_write() {
+        let message = |text: &str| Filter::parse(text).unwrap_err().to_string();
+        assert_eq!(
+            message("prot:tcp"),
+            "no filter key prot:; did you mean proto:?"
+        );
+        assert_eq!(
+            message("port:http"),
+            "“http” is no value for port:, write port:443 or 8000-8100"
+        );
+        assert!(message("curl").contains("try comm:curl or /curl/"));
+        assert!(message("/(/").contains("is no regular expression"));
+        assert!(message("/abc").contains("no closing /"));
+        assert!(message("comm:").contains("needs a value"));
+        assert!(message("host:10.0.0.0/33").contains("is no value"));
+        assert!(message("port:9-1").contains("is no value"));
+    }
+
+    #[test]
+    fn a_slash_in_a_pattern_is_escaped() {
+        assert!(Filter::parse(r"/a\/b c/ port:1").is_ok_and(|f| f.terms.len() == 2));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused(text in ".{0,40}") {
+            if let Ok(filter) = Filter::parse(&text) {
+                let _ = filter.matches(&facts());
+            }
+        }
+    }
+}

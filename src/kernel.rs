@@ -1,0 +1,297 @@
+//! What this kernel and these privileges allow, as typed reasons; and libbpf's own words, kept for
+//! the errors that need them. Which hook a probe then chooses is the probe's affair.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use caps::{CapSet, Capability};
+use libbpf_rs::PrintLevel;
+use libbpf_rs::btf::Btf;
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, FsType, statfs};
+
+const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Lines of libbpf's that an error may quote: a verifier's complaint is at the end of many.
+const KEPT_LINES: usize = 40;
+
+/// What reading the socket table needs, measured by dropping one after the other.
+pub const NEEDED: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
+/// What makes more visible: programs on interfaces, and the cgroups of others' processes.
+pub const USEFUL: [Capability; 1] = [Capability::CAP_NET_ADMIN];
+
+/// This kernel or these privileges don't allow it: exit status 3.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {why}\n{todo}")]
+pub struct Unsupported {
+    /// What was wanted, as “load the socket probe”.
+    pub what: String,
+    /// The reason that was found.
+    pub why: Reason,
+    /// What to do about it.
+    pub todo: String,
+}
+
+/// Why a hook or a whole probe can't be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// The tracepoint, iterator or function isn't in this kernel's BTF.
+    #[error("this kernel has no {target} ({since})")]
+    Missing {
+        /// The tracepoint or iterator.
+        target: String,
+        /// When it came, as “since 6.3”.
+        since: &'static str,
+    },
+    /// Capabilities that the process lacks.
+    #[error("no permission: {} missing", join(.0))]
+    Capabilities(Vec<Capability>),
+    /// Kernel lockdown refuses to read kernel memory.
+    #[error("kernel lockdown is in confidentiality mode, which forbids BPF to read kernel memory")]
+    Lockdown,
+    /// No type information to relocate against.
+    #[error("this kernel has no BTF ({VMLINUX_BTF}; built without CONFIG_DEBUG_INFO_BTF)")]
+    NoBtf,
+    /// No bpf(2) at all.
+    #[error("this kernel has no bpf system call (built without CONFIG_BPF_SYSCALL)")]
+    NoBpf,
+    /// The kernel refused for another reason; libbpf's last words.
+    #[error("the kernel refused it: {0}")]
+    Refused(String),
+}
+
+fn join(caps: &[Capability]) -> String {
+    let names: Vec<String> = caps.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+/// The release, as `uname -r` prints it.
+pub fn release() -> String {
+    nix::sys::utsname::uname()
+        .map(|u| u.release().to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// The host's name.
+pub fn hostname() -> String {
+    nix::unistd::gethostname()
+        .map(|h| h.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// Whether the kernel exports its types.
+pub fn has_btf() -> bool {
+    Path::new(VMLINUX_BTF).exists()
+}
+
+/// The kernel's own types, for questions of what it has. Takes some milliseconds.
+pub fn btf() -> anyhow::Result<Btf<'static>> {
+    Btf::from_vmlinux().with_context(|| format!("read {VMLINUX_BTF}"))
+}
+
+/// Whether `btf` has the tracepoint that `tp_btf/name` attaches to.
+pub fn has_tracepoint(btf: &Btf<'_>, name: &str) -> bool {
+    btf.type_by_name::<libbpf_rs::btf::BtfType<'_>>(&format!("btf_trace_{name}"))
+        .is_some()
+}
+
+/// Whether `btf` has the iterator that `iter/name` attaches to.
+pub fn has_iterator(btf: &Btf<'_>, name: &str) -> bool {
+    btf.type_by_name::<libbpf_rs::btf::BtfType<'_>>(&format!("bpf_iter__{name}"))
+        .is_some()
+}
+
+/// The lockdown mode (`none`, `integrity`, `confidentiality`), if the kernel has lockdown.
+pub fn lockdown() -> Option<String> {
+    let modes = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    let mode = modes.split_once('[')?.1.split_once(']')?.0;
+    Some(mode.to_owned())
+}
+
+/// Capabilities among `wanted` that this process doesn't have in effect. CAP_SYS_ADMIN stands for
+/// the newer ones that were split off it.
+pub fn missing_capabilities(wanted: &[Capability]) -> Vec<Capability> {
+    let effective = caps::read(None, CapSet::Effective).unwrap_or_default();
+    let split_off = [Capability::CAP_BPF, Capability::CAP_PERFMON];
+    wanted
+        .iter()
+        .copied()
+        .filter(|cap| {
+            let by_admin =
+                split_off.contains(cap) && effective.contains(&Capability::CAP_SYS_ADMIN);
+            !effective.contains(cap) && !by_admin
+        })
+        .collect()
+}
+
+/// The line that lets an ordinary user run this binary.
+pub fn setcap_line() -> String {
+    let names: Vec<String> = NEEDED
+        .iter()
+        .chain(&USEFUL)
+        .map(|c| c.to_string().to_lowercase())
+        .collect();
+    let program = std::env::current_exe().map_or_else(
+        |_| "nettrace".to_owned(),
+        |p| p.to_string_lossy().into_owned(),
+    );
+    format!("sudo setcap {}+ep {program}", names.join(","))
+}
+
+/// Where tracefs is mounted, if it is.
+pub fn tracefs() -> Option<PathBuf> {
+    ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|path| path.join("events").is_dir())
+}
+
+/// Where the unified cgroup hierarchy is mounted, if it is.
+pub fn cgroup2() -> Option<PathBuf> {
+    let is_cgroup2 = |path: &Path| -> bool {
+        statfs(path).is_ok_and(|s| s.filesystem_type() == FsType(CGROUP2_SUPER_MAGIC.0))
+    };
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|path| is_cgroup2(path))
+}
+
+/// Turns a failure to load or attach into the most specific reason there is.
+pub fn why(error: &libbpf_rs::Error) -> Reason {
+    use libbpf_rs::ErrorKind;
+
+    let missing = missing_capabilities(&NEEDED);
+    if !missing.is_empty() {
+        return Reason::Capabilities(missing);
+    }
+    if !has_btf() {
+        return Reason::NoBtf;
+    }
+    if lockdown().as_deref() == Some("confidentiality") {
+        return Reason::Lockdown;
+    }
+    // libbpf reports ENOSYS, which std maps to Unsupported, when bpf(2) isn't there.
+    if error.kind() == ErrorKind::Other && error.to_string().contains("os error 38") {
+        return Reason::NoBpf;
+    }
+    Reason::Refused(format!("{error:#}{}", quoted_libbpf()))
+}
+
+/// An [`Unsupported`] for a probe that failed with `error`.
+pub fn unsupported(what: &str, error: &libbpf_rs::Error) -> Unsupported {
+    let why = why(error);
+    let todo = match why {
+        Reason::Capabilities(_) => format!("run it as root, or once: {}", setcap_line()),
+        _ => "`nettrace doctor` shows what works here and what doesn't".to_owned(),
+    };
+    Unsupported {
+        what: what.to_owned(),
+        why,
+        todo,
+    }
+}
+
+static VERBOSE: AtomicBool = AtomicBool::new(false);
+static LAST_LINES: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+
+/// Catches what libbpf prints: kept for errors, and shown on stderr if `verbose`.
+pub fn catch_libbpf(verbose: bool) {
+    VERBOSE.store(verbose, Ordering::Relaxed);
+    let level = if verbose {
+        PrintLevel::Debug
+    } else {
+        PrintLevel::Warn
+    };
+    libbpf_rs::set_print(Some((level, keep_line)));
+}
+
+fn keep_line(_: PrintLevel, line: String) {
+    let line = line.trim_end();
+    if VERBOSE.load(Ordering::Relaxed) {
+        eprintln!("{line}");
+    }
+    if let Ok(mut lines) = LAST_LINES.lock() {
+        if lines.len() == KEPT_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(line.to_owned());
+    }
+}
+
+fn quoted_libbpf() -> String {
+    let Ok(mut lines) = LAST_LINES.lock() else {
+        return String::new();
+    };
+    lines
+        .drain(..)
+        .fold(String::new(), |all, line| all + "\n  " + &line)
+}
+
+/// A rung of the ladder of hooks, cheapest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rung {
+    /// A tracepoint with typed arguments.
+    TpBtf,
+    /// A BPF iterator over kernel objects.
+    Iter,
+    /// No BPF: the kernel answers on a netlink socket.
+    Netlink,
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rung::TpBtf => "tp_btf",
+            Rung::Iter => "iter",
+            Rung::Netlink => "netlink",
+        })
+    }
+}
+
+/// What became of one hook of a probe.
+#[derive(Clone, Debug)]
+pub struct HookStatus {
+    /// The probe it belongs to.
+    pub probe: &'static str,
+    /// What is lost without it.
+    pub datum: &'static str,
+    /// The kernel's name of it.
+    pub target: &'static str,
+    /// The rung that was had, or why none was.
+    pub outcome: Result<Rung, Reason>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_say_what_and_since_when() {
+        let reason = Reason::Missing {
+            target: "sock_send_length".to_owned(),
+            since: "since Linux 6.3",
+        };
+        assert_eq!(
+            reason.to_string(),
+            "this kernel has no sock_send_length (since Linux 6.3)"
+        );
+        let reason = Reason::Capabilities(vec![Capability::CAP_BPF, Capability::CAP_PERFMON]);
+        assert_eq!(
+            reason.to_string(),
+            "no permission: CAP_BPF, CAP_PERFMON missing"
+        );
+    }
+
+    #[test]
+    fn the_setcap_line_names_each_capability_once() {
+        let line = setcap_line();
+        for cap in ["cap_bpf", "cap_perfmon", "cap_net_admin"] {
+            assert_eq!(line.matches(cap).count(), 1, "{line}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! nettrace: who talks to whom on a Linux server, counted in the kernel.
+//!
+//! The modules, in the order that data flows through them.
+
+pub mod kernel;
+pub mod netns;
+pub mod probes;
+pub mod sample;
+pub mod session;
+
+pub mod filter;
+pub mod model;
+pub mod names;
+
+pub mod columns;
+pub mod output;
+
+pub mod cli;
+pub mod doctor;
+pub mod top;

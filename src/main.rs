@@ -1,0 +1,44 @@
+//! Arguments in, library called, exit status out.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use nettrace::cli::{Cli, Command, TopArgs};
+use nettrace::kernel::{self, Unsupported};
+use nettrace::top::{NotExecuted, Usage};
+use nettrace::{doctor, output, top};
+
+const FAILED: i32 = 1;
+const WRONG_USAGE: i32 = 2;
+const NOT_POSSIBLE: i32 = 3;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    kernel::catch_libbpf(cli.verbose);
+    let result = match cli.command {
+        None => top::run(&TopArgs::default()),
+        Some(Command::Top(args)) => top::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(args.format),
+        Some(Command::Schema) => output::print_schema(),
+    };
+    let status = result.unwrap_or_else(|error| {
+        eprintln!("nettrace: {error:#}");
+        status_of(&error)
+    });
+    ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX))
+}
+
+fn status_of(error: &anyhow::Error) -> i32 {
+    for cause in error.chain() {
+        if cause.is::<Usage>() {
+            return WRONG_USAGE;
+        }
+        if cause.is::<Unsupported>() {
+            return NOT_POSSIBLE;
+        }
+        if let Some(not_executed) = cause.downcast_ref::<NotExecuted>() {
+            return not_executed.status;
+        }
+    }
+    FAILED
+}

@@ -1,0 +1,248 @@
+//! From two samples to one [`Frame`]: rates, totals since the start, and the rows of a view. Plain
+//! data in, plain data out; no BPF below this line of thought and no drawing in it.
+
+mod conns;
+mod containers;
+mod hosts;
+mod ifaces;
+mod listeners;
+mod procs;
+mod sockets;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+pub use conns::{ConnRow, Limit};
+pub use containers::ContainerRow;
+pub use hosts::HostRow;
+pub use ifaces::IfaceRow;
+pub use listeners::ListenerRow;
+pub use procs::ProcRow;
+pub use sockets::{Process, Socket};
+
+use crate::filter::{Filter, nearest};
+use crate::names::{self, Names};
+use crate::sample::{Losses, OwnCost, Sample};
+
+/// What a table is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum View {
+    /// One row a process.
+    Procs,
+    /// One row a socket.
+    Conns,
+    /// One row a remote address.
+    Hosts,
+    /// One row a container or unit.
+    Containers,
+    /// One row an interface.
+    Ifaces,
+    /// One row a listening socket.
+    Listeners,
+}
+
+impl View {
+    /// All of them, in the order of the interface's tabs.
+    pub const ALL: [View; 6] = [
+        View::Procs,
+        View::Conns,
+        View::Hosts,
+        View::Containers,
+        View::Ifaces,
+        View::Listeners,
+    ];
+
+    /// Its name on the command line and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            View::Procs => "procs",
+            View::Conns => "conns",
+            View::Hosts => "hosts",
+            View::Containers => "containers",
+            View::Ifaces => "ifaces",
+            View::Listeners => "listeners",
+        }
+    }
+}
+
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for View {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let names = || View::ALL.into_iter().map(View::name);
+        View::ALL
+            .into_iter()
+            .find(|view| view.name() == word)
+            .ok_or_else(|| match nearest(word, names()) {
+                Some(near) => format!("no view {word}; did you mean {near}?"),
+                None => format!(
+                    "no view {word}; there are {}",
+                    names().collect::<Vec<_>>().join(" ")
+                ),
+            })
+    }
+}
+
+/// The rows of a view.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rows {
+    /// Of [`View::Procs`].
+    Procs(Vec<ProcRow>),
+    /// Of [`View::Conns`].
+    Conns(Vec<ConnRow>),
+    /// Of [`View::Hosts`].
+    Hosts(Vec<HostRow>),
+    /// Of [`View::Containers`].
+    Containers(Vec<ContainerRow>),
+    /// Of [`View::Ifaces`].
+    Ifaces(Vec<IfaceRow>),
+    /// Of [`View::Listeners`].
+    Listeners(Vec<ListenerRow>),
+}
+
+/// One moment of one view, ready to be shown anywhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// When it was read.
+    pub time: SystemTime,
+    /// Since the frame before, seconds.
+    pub interval_s: f64,
+    /// Its view.
+    pub view: View,
+    /// In no order yet.
+    pub rows: Rows,
+    /// What was missed since the start.
+    pub losses: Losses,
+    /// What nettrace cost since the start.
+    pub own: OwnCost,
+}
+
+/// What lies between two samples.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    seconds: f64,
+    clock_ns: u64,
+}
+
+impl Span {
+    fn rate(self, delta: u64) -> f64 {
+        if self.seconds > 0.0 {
+            delta as f64 / self.seconds
+        } else {
+            0.0
+        }
+    }
+}
+
+/// Remembers what the next frame's differences need.
+#[derive(Debug)]
+pub struct Model {
+    names: Names,
+    filter: Filter,
+    only_iface: Option<String>,
+    sockets: sockets::SocketTable,
+    ifaces: ifaces::IfaceTable,
+    clock_ns: Option<u64>,
+}
+
+impl Model {
+    /// A model of the sockets that match `filter`, and of the interface of that name or of all.
+    pub fn new(names: Names, filter: Filter, only_iface: Option<String>) -> Self {
+        Model {
+            names,
+            filter,
+            only_iface,
+            sockets: sockets::SocketTable::default(),
+            ifaces: ifaces::IfaceTable::default(),
+            clock_ns: None,
+        }
+    }
+
+    /// Takes in one sample and makes a frame of it. The first one is the baseline, of rates 0.
+    pub fn advance(&mut self, sample: &Sample<'_>, view: View) -> Frame {
+        let since = self
+            .clock_ns
+            .map_or(0, |before| sample.clock_ns.saturating_sub(before));
+        let span = Span {
+            seconds: since as f64 / 1e9,
+            clock_ns: sample.clock_ns,
+        };
+        self.clock_ns = Some(sample.clock_ns);
+        let rows = self.rows(sample, view, span);
+        Frame {
+            time: sample.time,
+            interval_s: span.seconds,
+            view,
+            rows,
+            losses: sample.losses.clone(),
+            own: sample.own,
+        }
+    }
+
+    /// Waits for names that are being looked up, but no longer than `patience`, and puts them in.
+    pub fn settle(&mut self, frame: &mut Frame, patience: Duration) {
+        self.names.settle(patience);
+        match &mut frame.rows {
+            Rows::Procs(rows) => rows.iter_mut().for_each(|row| row.rename(&mut self.names)),
+            Rows::Conns(rows) => rows.iter_mut().for_each(|row| row.rename(&mut self.names)),
+            Rows::Hosts(rows) => rows.iter_mut().for_each(|row| row.rename(&mut self.names)),
+            Rows::Containers(_) | Rows::Ifaces(_) | Rows::Listeners(_) => {}
+        }
+    }
+
+    fn rows(&mut self, sample: &Sample<'_>, view: View, span: Span) -> Rows {
+        let netns_names = names::netns_names();
+        let mut lens = sockets::Lens {
+            names: &mut self.names,
+            filter: &self.filter,
+            netns_names: &netns_names,
+        };
+        match view {
+            View::Procs => {
+                self.sockets.advance(sample, &mut lens, &mut |_, _| {});
+                Rows::Procs(procs::rows(self.sockets.processes(), &mut self.names, span))
+            }
+            View::Containers => {
+                self.sockets.advance(sample, &mut lens, &mut |_, _| {});
+                Rows::Containers(containers::rows(self.sockets.processes(), span))
+            }
+            View::Conns => {
+                let mut rows = Vec::new();
+                self.sockets
+                    .advance(sample, &mut lens, &mut |socket, names| {
+                        rows.extend(conns::row(socket, names, &netns_names, span));
+                    });
+                Rows::Conns(rows)
+            }
+            View::Hosts => {
+                let mut hosts = hosts::Hosts::default();
+                self.sockets
+                    .advance(sample, &mut lens, &mut |socket, _| hosts.add(socket));
+                Rows::Hosts(hosts.rows(&mut self.names, span))
+            }
+            View::Listeners => {
+                let mut rows = Vec::new();
+                self.sockets.advance(sample, &mut lens, &mut |socket, _| {
+                    rows.extend(listeners::row(socket, &netns_names));
+                });
+                Rows::Listeners(rows)
+            }
+            View::Ifaces => {
+                let rows = self.ifaces.advance(sample.ifaces, span);
+                let wanted = |row: &IfaceRow| {
+                    self.only_iface
+                        .as_ref()
+                        .is_none_or(|name| *name == row.interface)
+                };
+                Rows::Ifaces(rows.into_iter().filter(wanted).collect())
+            }
+        }
+    }
+}

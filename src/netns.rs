@@ -1,0 +1,90 @@
+//! Network namespaces by name: finding one, naming one, and doing something inside of one.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use nix::sched::{CloneFlags, setns};
+
+const NAMED: &str = "/run/netns";
+
+/// An open network namespace: it goes on to exist as long as this does.
+#[derive(Debug)]
+pub struct Netns {
+    file: File,
+    inode: u32,
+}
+
+impl Netns {
+    /// Opens a namespace by its name under `/run/netns`, or by a path such as `/proc/1/ns/net`.
+    ///
+    /// # Errors
+    /// Where there is none of that name; the message lists those there are.
+    pub fn open(name: &str) -> Result<Self> {
+        let path = if name.contains('/') {
+            PathBuf::from(name)
+        } else {
+            Path::new(NAMED).join(name)
+        };
+        let file = File::open(&path).with_context(|| {
+            let known: Vec<String> = names().into_iter().map(|(name, _)| name).collect();
+            let known = if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            };
+            format!("open network namespace {name} (named ones are: {known})")
+        })?;
+        let inode = file
+            .metadata()
+            .context("look up the namespace's inode")?
+            .ino();
+        let inode = u32::try_from(inode).context("that isn't a network namespace")?;
+        Ok(Netns { file, inode })
+    }
+
+    /// Its inode, by which the kernel side knows it.
+    pub fn inode(&self) -> u32 {
+        self.inode
+    }
+
+    /// Runs `work` inside of it, on a thread of its own, and returns what it returned.
+    ///
+    /// # Errors
+    /// Where entering it isn't permitted.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        thread::scope(|scope| {
+            let inside = thread::Builder::new()
+                .name("netns".to_owned())
+                .spawn_scoped(scope, || {
+                    setns(&self.file, CloneFlags::CLONE_NEWNET)
+                        .context("enter the network namespace")?;
+                    work()
+                })?;
+            inside
+                .join()
+                .unwrap_or_else(|_| Err(anyhow!("the thread in the namespace died")))
+        })
+    }
+}
+
+/// The named namespaces and their inodes.
+pub fn names() -> Vec<(String, u32)> {
+    let Ok(entries) = fs::read_dir(NAMED) else {
+        return Vec::new();
+    };
+    let mut names: Vec<(String, u32)> = entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| {
+            let inode = fs::metadata(entry.path()).ok()?.ino();
+            Some((
+                entry.file_name().to_string_lossy().into_owned(),
+                u32::try_from(inode).ok()?,
+            ))
+        })
+        .collect();
+    names.sort();
+    names
+}

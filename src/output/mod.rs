@@ -1,0 +1,149 @@
+//! Frames as text: tables for people, JSON, NDJSON and CSV for programs. All are made from the
+//! columns; where the bytes go is [`Sink`]'s affair.
+
+mod csv;
+mod human;
+mod json;
+mod schema;
+mod sink;
+mod table;
+
+use std::io::{self, Write};
+
+pub use human::Units;
+pub use sink::Sink;
+
+use crate::columns::{self, Column, Row};
+use crate::model::{Frame, View};
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Aligned columns.
+    #[default]
+    Table,
+    /// One document at the end of the run.
+    Json,
+    /// One object a line, as it happens.
+    Ndjson,
+    /// A header and one line a row.
+    Csv,
+}
+
+/// How frames are written.
+#[derive(Clone, Debug, Default)]
+pub struct Style {
+    /// The form.
+    pub format: Format,
+    /// Units of byte columns in tables.
+    pub units: Units,
+    /// Indices of the columns, in order; none takes what suits the format.
+    pub columns: Option<Vec<usize>>,
+    /// Whether headers of tables are bold.
+    pub colour: bool,
+    /// Width that tables are cut to; none doesn't cut.
+    pub width: Option<usize>,
+}
+
+/// Writes frames in one style to one sink.
+pub struct Writer {
+    sink: Sink,
+    style: Style,
+    frames: u64,
+}
+
+impl Writer {
+    /// A writer of nothing yet.
+    pub fn new(sink: Sink, style: Style) -> Self {
+        Writer {
+            sink,
+            style,
+            frames: 0,
+        }
+    }
+
+    /// Writes one frame and flushes it.
+    ///
+    /// # Errors
+    /// What the sink says; a closed pipe among it.
+    pub fn frame(&mut self, frame: &Frame) -> io::Result<()> {
+        let Writer {
+            sink,
+            style,
+            frames,
+        } = self;
+        let is_first = *frames == 0;
+        match style.format {
+            Format::Table => table::write(sink, frame, style, is_first)?,
+            Format::Json => json::write_in_document(sink, frame, style, is_first)?,
+            Format::Ndjson => json::write_lines(sink, frame, style)?,
+            Format::Csv => csv::write(sink, frame, style, is_first)?,
+        }
+        *frames += 1;
+        sink.flush()
+    }
+
+    /// Completes the output: a JSON document without this isn't one.
+    ///
+    /// # Errors
+    /// What the sink says.
+    pub fn finish(mut self) -> io::Result<()> {
+        if self.style.format == Format::Json {
+            json::end_document(&mut self.sink, self.frames == 0)?;
+        }
+        self.sink.finish()
+    }
+}
+
+impl Style {
+    fn selected<R: Row>(&self) -> Vec<&'static Column<R>> {
+        let all = R::columns();
+        match &self.columns {
+            Some(indices) => indices.iter().filter_map(|index| all.get(*index)).collect(),
+            None if self.format == Format::Table => all.iter().filter(|c| c.shown).collect(),
+            None => all.iter().collect(),
+        }
+    }
+}
+
+/// Finds the columns that were asked for by key or title.
+///
+/// # Errors
+/// The message for the user.
+pub fn select(view: View, words: &[String]) -> Result<Vec<usize>, String> {
+    words.iter().map(|word| columns::find(view, word)).collect()
+}
+
+/// Serializes one frame as [`Writer::frame`] would, into memory: for tests and the dashboard's copy.
+///
+/// # Errors
+/// None but those of serializing.
+pub fn to_string(frame: &Frame, style: &Style) -> io::Result<String> {
+    let mut text = Vec::new();
+    match style.format {
+        Format::Table => table::write(&mut text, frame, style, true)?,
+        Format::Json => {
+            json::write_in_document(&mut text, frame, style, true)?;
+            json::end_document(&mut text, false)?;
+        }
+        Format::Ndjson => json::write_lines(&mut text, frame, style)?,
+        Format::Csv => csv::write(&mut text, frame, style, true)?,
+    }
+    String::from_utf8(text).map_err(io::Error::other)
+}
+
+/// RFC 3339 with milliseconds, UTC.
+fn rfc3339(time: std::time::SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map_or_else(|_| String::new(), |time| format!("{time:.3}"))
+}
+
+/// Prints the JSON Schema of [`Format::Json`].
+///
+/// # Errors
+/// What stdout says; a closed pipe is none.
+pub fn print_schema() -> anyhow::Result<i32> {
+    match writeln!(io::stdout().lock(), "{:#}", schema::schema()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(0),
+    }
+}

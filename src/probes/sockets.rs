@@ -1,0 +1,685 @@
+//! The socket probe: loads `sockets.bpf.c`, reads the table of sockets once a tick, and collects
+//! the records of those that closed in between.
+
+use std::cell::RefCell;
+use std::io::{ErrorKind, Read};
+use std::mem::{MaybeUninit, size_of};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{
+    Iter, Link, MapCore, MapFlags, MapHandle, MapType, OpenObject, RingBuffer, RingBufferBuilder,
+};
+use nix::sys::mman::{MapFlags as MmapFlags, ProtFlags, mmap, munmap};
+use plain::Plain;
+use rustc_hash::FxHashSet;
+
+use crate::kernel::{self, HookStatus, Reason, Rung};
+use crate::sample::{SocketRecord, UsageRecord, born_ns, tag};
+
+#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, unused)]
+mod skel {
+    include!(concat!(env!("OUT_DIR"), "/sockets.skel.rs"));
+}
+pub use skel::types;
+use skel::{OpenSocketsSkel, SocketsSkel, SocketsSkelBuilder};
+
+// SAFETY: integers and arrays of them only, and no padding that isn't a field.
+unsafe impl Plain for types::socket_record {}
+
+/// Names of the loss causes, in the order of `enum loss`.
+const LOSS_NAMES: [&str; types::loss::LOSS_CAUSES.0 as usize] =
+    ["socket_storage", "close_ring", "usage_table", "tree_table"];
+
+/// Closed sockets kept between two ticks; what comes above is counted as lost. 16 MB at most.
+const MAX_CLOSED: usize = 80_000;
+/// Entries of the usage table read by one system call.
+const USAGE_BATCH: usize = 4096;
+
+/// What of the server is recorded.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Inode of the one network namespace to watch; 0 watches all.
+    pub netns: u32,
+    /// Only sockets that one of these processes touches; empty means all processes.
+    pub pids: Vec<u32>,
+    /// Children of `pids` count too.
+    pub follow_forks: bool,
+    /// Unix sockets too.
+    pub unix: bool,
+    /// Bytes of the ring of closed sockets, a power of two; `None` takes the default of 1 MiB.
+    pub ring_bytes: Option<u32>,
+}
+
+struct Hook {
+    program: &'static str,
+    rung: Rung,
+    target: &'static str,
+    datum: &'static str,
+    since: &'static str,
+    required: bool,
+}
+
+const fn hook(
+    program: &'static str,
+    rung: Rung,
+    target: &'static str,
+    datum: &'static str,
+    since: &'static str,
+    required: bool,
+) -> Hook {
+    Hook {
+        program,
+        rung,
+        target,
+        datum,
+        since,
+        required,
+    }
+}
+
+const HOOKS: [Hook; 7] = [
+    hook(
+        "seed_sockets",
+        Rung::Iter,
+        "task_file",
+        "owners of sockets open before the start",
+        "since Linux 5.8",
+        true,
+    ),
+    hook(
+        "read_sockets",
+        Rung::Iter,
+        "bpf_sk_storage_map",
+        "the table of sockets",
+        "since Linux 5.9",
+        true,
+    ),
+    hook(
+        "set_state",
+        Rung::TpBtf,
+        "inet_sock_set_state",
+        "TCP connections that begin and end",
+        "since Linux 4.16",
+        true,
+    ),
+    hook(
+        "sent",
+        Rung::TpBtf,
+        "sock_send_length",
+        "bytes sent on UDP and raw sockets, and by further users of a TCP socket",
+        "since Linux 6.3",
+        false,
+    ),
+    hook(
+        "received",
+        Rung::TpBtf,
+        "sock_recv_length",
+        "bytes received on UDP and raw sockets, and by further users of a TCP socket",
+        "since Linux 6.3",
+        false,
+    ),
+    hook(
+        "forked",
+        Rung::TpBtf,
+        "sched_process_fork",
+        "children of the traced command",
+        "",
+        true,
+    ),
+    hook(
+        "exited",
+        Rung::TpBtf,
+        "sched_process_exit",
+        "ends of traced processes",
+        "",
+        true,
+    ),
+];
+
+/// The loaded probe. Dropping it detaches everything.
+pub struct SocketProbe {
+    records: Records,
+    closed: Rc<RefCell<Closed>>,
+    count: usize,
+    clock_ns: u64,
+    ended: Vec<SocketRecord>,
+    usage: Vec<UsageRecord>,
+    usage_keys: Vec<types::usage_key>,
+    usage_values: Vec<types::usage>,
+    used_ids: FxHashSet<u64>,
+    statuses: Vec<HookStatus>,
+    // Dropped in this order: what refers to the maps goes before them.
+    ring: RingBuffer<'static>,
+    seed_link: Link,
+    read_link: Link,
+    _links: Vec<Link>,
+    skel: SocketsSkel<'static>,
+}
+
+#[derive(Default)]
+struct Closed {
+    records: Vec<SocketRecord>,
+    dropped: u64,
+}
+
+/// What the last [`SocketProbe::read`] found.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    /// Every tagged socket that is open.
+    pub sockets: &'a [SocketRecord],
+    /// TCP sockets that closed since the last reading.
+    pub closed: &'a [SocketRecord],
+    /// What was counted per call.
+    pub usage: &'a [UsageRecord],
+    /// CLOCK_MONOTONIC at its start, ns.
+    pub clock_ns: u64,
+}
+
+impl SocketProbe {
+    /// Loads and attaches the probe, and tags the sockets that are open now.
+    ///
+    /// # Errors
+    /// [`kernel::Unsupported`] where the kernel or the privileges don't allow it.
+    pub fn open(options: &Options) -> Result<Self> {
+        let mut absent = Vec::new();
+        let skel = match load(options, &absent) {
+            Ok(skel) => skel,
+            // The usual kernel has everything; only another is asked, hook by hook.
+            Err(error) => {
+                absent = missing_hooks(options, &error)?;
+                load(options, &absent)
+                    .map_err(|error| kernel::unsupported("load the socket probe", &error))?
+            }
+        };
+        Self::attach(skel, options, &absent)
+    }
+
+    fn attach(skel: SocketsSkel<'static>, options: &Options, absent: &[&Hook]) -> Result<Self> {
+        for pid in &options.pids {
+            skel.maps
+                .tree
+                .update(&pid.to_ne_bytes(), &[1], MapFlags::ANY)
+                .with_context(|| format!("follow process {pid}"))?;
+        }
+        let unsupported =
+            |error: libbpf_rs::Error| kernel::unsupported("attach the socket probe", &error);
+        let progs = &skel.progs;
+        // Births are hooked before the walk over what is open, so that none falls in between.
+        let mut links = vec![progs.set_state.attach_trace().map_err(unsupported)?];
+        for (program, name) in [(&progs.sent, "sent"), (&progs.received, "received")] {
+            if !absent.iter().any(|hook| hook.program == name) {
+                links.push(program.attach_trace().map_err(unsupported)?);
+            }
+        }
+        if options.follow_forks {
+            links.push(progs.forked.attach_trace().map_err(unsupported)?);
+            links.push(progs.exited.attach_trace().map_err(unsupported)?);
+        }
+        let seed_link = progs
+            .seed_sockets
+            .attach_iter_with_opts(libbpf_rs::IterOpts::None)
+            .map_err(unsupported)?;
+        let read_link = progs
+            .read_sockets
+            .attach_iter(skel.maps.tags.as_fd())
+            .map_err(unsupported)?;
+
+        let closed = Rc::new(RefCell::new(Closed::default()));
+        let mut ring = RingBufferBuilder::new();
+        let sink = Rc::clone(&closed);
+        ring.add(&skel.maps.closed, move |bytes| keep_closed(&sink, bytes))
+            .context("open the ring of closed sockets")?;
+        let ring = ring.build().context("open the ring of closed sockets")?;
+        let records = Records::map(
+            skel.maps.first_records.as_fd(),
+            skel.maps.first_records.max_entries(),
+        )?;
+
+        let mut probe = SocketProbe {
+            records,
+            closed,
+            count: 0,
+            clock_ns: 0,
+            ended: Vec::new(),
+            usage: Vec::new(),
+            usage_keys: vec![types::usage_key::default(); USAGE_BATCH],
+            usage_values: vec![types::usage::default(); USAGE_BATCH],
+            used_ids: FxHashSet::default(),
+            statuses: statuses(options, absent),
+            ring,
+            seed_link,
+            read_link,
+            _links: links,
+            skel,
+        };
+        probe.seed()?;
+        Ok(probe)
+    }
+
+    /// Walks the open files of all processes and tags the sockets that have no owner yet: those
+    /// open before the start, and later those that were never used nor connected.
+    ///
+    /// # Errors
+    /// Where the kernel refuses the walk.
+    pub fn seed(&mut self) -> Result<()> {
+        run_iterator(&self.seed_link).context("walk the open files of all processes")
+    }
+
+    /// Reads the whole table; [`SocketProbe::reading`] then has it.
+    ///
+    /// # Errors
+    /// Where the kernel refuses a read, or there is no memory for a larger table.
+    pub fn read(&mut self) -> Result<()> {
+        self.clock_ns = monotonic_ns();
+        self.read_table()?;
+        // After the table: what closes later is in the next reading. Before the usage: each closed
+        // socket's usage is then complete.
+        self.drain()?;
+        self.ended.clear();
+        std::mem::swap(&mut self.ended, &mut self.closed.borrow_mut().records);
+        self.read_usage()
+    }
+
+    /// What the last [`SocketProbe::read`] found.
+    pub fn reading(&self) -> Reading<'_> {
+        Reading {
+            sockets: self.records.first(self.count),
+            closed: &self.ended,
+            usage: &self.usage,
+            clock_ns: self.clock_ns,
+        }
+    }
+
+    /// Empties the ring of closed sockets into memory.
+    ///
+    /// # Errors
+    /// Where libbpf can't read the ring.
+    pub fn drain(&self) -> Result<()> {
+        self.ring
+            .consume()
+            .context("read the ring of closed sockets")
+    }
+
+    /// Readable when the ring of closed sockets wants to be drained before the tick ends.
+    pub fn ring_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the epoll descriptor is the ring's, which `self` keeps open.
+        unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) }
+    }
+
+    /// What was lost since the start, per cause.
+    pub fn losses(&self) -> Vec<(&'static str, u64)> {
+        let counts = self
+            .skel
+            .maps
+            .bss_data
+            .as_ref()
+            .map_or_else(Default::default, |bss| {
+                // SAFETY: a valid reference; volatile because BPF programs write there.
+                unsafe { (&raw const bss.losses).read_volatile() }
+            });
+        let mut losses: Vec<_> = LOSS_NAMES.into_iter().zip(counts).collect();
+        losses.push(("closed_backlog", self.closed.borrow().dropped));
+        losses
+    }
+
+    /// Run time of the programs, if the kernel keeps it.
+    pub fn run_time_ns(&self) -> Option<u64> {
+        let enabled = std::fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").ok()?;
+        if enabled.trim() == "0" {
+            return None;
+        }
+        let progs = &self.skel.progs;
+        let all = [
+            &progs.seed_sockets,
+            &progs.read_sockets,
+            &progs.set_state,
+            &progs.sent,
+            &progs.received,
+            &progs.forked,
+            &progs.exited,
+        ];
+        Some(
+            all.into_iter()
+                .filter(|p| p.autoload())
+                .filter_map(|p| run_time_ns(p.as_fd()))
+                .sum(),
+        )
+    }
+
+    /// What became of each hook.
+    pub fn statuses(&self) -> &[HookStatus] {
+        &self.statuses
+    }
+
+    fn read_table(&mut self) -> Result<()> {
+        loop {
+            self.set_records_read(0);
+            run_iterator(&self.read_link).context("read the table of sockets")?;
+            self.count = self.records_read() as usize;
+            if self.count <= self.records.capacity {
+                return Ok(());
+            }
+            self.grow(self.count + self.count / 2)?;
+        }
+    }
+
+    fn records_read(&self) -> u32 {
+        self.skel.maps.bss_data.as_ref().map_or(0, |bss| {
+            // SAFETY: a valid reference; volatile because the iterator writes there.
+            unsafe { (&raw const bss.records_read).read_volatile() }
+        })
+    }
+
+    fn set_records_read(&mut self, count: u32) {
+        if let Some(bss) = self.skel.maps.bss_data.as_mut() {
+            // SAFETY: a valid reference; volatile because the iterator reads there.
+            unsafe { (&raw mut bss.records_read).write_volatile(count) };
+        }
+    }
+
+    fn grow(&mut self, capacity: usize) -> Result<()> {
+        let entries = u32::try_from(capacity).context("too many sockets")?;
+        let opts = libbpf_sys::bpf_map_create_opts {
+            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _,
+            map_flags: libbpf_sys::BPF_F_MMAPABLE | libbpf_sys::BPF_F_INNER_MAP,
+            ..Default::default()
+        };
+        let larger = MapHandle::create(
+            MapType::Array,
+            Some("records"),
+            size_of::<u32>() as u32,
+            size_of::<SocketRecord>() as u32,
+            entries,
+            &opts,
+        )
+        .with_context(|| format!("make room for {capacity} sockets"))?;
+        let fd = larger.as_fd().as_raw_fd();
+        self.skel
+            .maps
+            .records
+            .update(&0u32.to_ne_bytes(), &fd.to_ne_bytes(), MapFlags::ANY)
+            .with_context(|| format!("make room for {capacity} sockets"))?;
+        self.records = Records::map(larger.as_fd(), entries)?;
+        Ok(())
+    }
+
+    fn read_usage(&mut self) -> Result<()> {
+        self.usage.clear();
+        self.read_usage_batches()?;
+        if self.usage.is_empty() {
+            return Ok(());
+        }
+        self.used_ids.clear();
+        let used = self
+            .records
+            .first(self.count)
+            .iter()
+            .filter(|r| r.flags & tag::USED != 0);
+        self.used_ids.extend(used.map(|r| r.id));
+        for record in &mut self.usage {
+            // Not in the table, and not because it is younger than our walk of it.
+            record.ended =
+                !self.used_ids.contains(&record.id) && born_ns(record.id) < self.clock_ns;
+            if record.ended {
+                let key = types::usage_key {
+                    id: record.id,
+                    tgid: record.user.tgid,
+                    pad: 0,
+                };
+                // Another user's clean-up can't have come first: the map is ours alone.
+                let _ = self.skel.maps.usage.delete(bytes_of(&key));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_usage_batches(&mut self) -> Result<()> {
+        let fd = self.skel.maps.usage.as_fd().as_raw_fd();
+        // The kernel's own cursor; opaque, 4 bytes for a hash.
+        let mut cursor = 0u32;
+        let mut first = true;
+        loop {
+            let mut count = USAGE_BATCH as u32;
+            let from = if first {
+                std::ptr::null_mut()
+            } else {
+                (&raw mut cursor).cast()
+            };
+            // SAFETY: keys and values have room for `count` elements of the map's own sizes, and
+            // the cursor the 4 bytes that a hash's takes.
+            let status = unsafe {
+                libbpf_sys::bpf_map_lookup_batch(
+                    fd,
+                    from,
+                    (&raw mut cursor).cast(),
+                    self.usage_keys.as_mut_ptr().cast(),
+                    self.usage_values.as_mut_ptr().cast(),
+                    &raw mut count,
+                    std::ptr::null(),
+                )
+            };
+            let end = status == -libc::ENOENT;
+            if status < 0 && !end {
+                return Err(std::io::Error::from_raw_os_error(-status))
+                    .context("read the table of per-call counters");
+            }
+            let keys = self
+                .usage_keys
+                .iter()
+                .zip(&self.usage_values)
+                .take(count as usize);
+            self.usage.extend(keys.map(|(key, value)| UsageRecord {
+                id: key.id,
+                user: value.user,
+                ends: value.ends,
+                rx_bytes: value.rx_bytes,
+                tx_bytes: value.tx_bytes,
+                ended: false,
+            }));
+            if end {
+                return Ok(());
+            }
+            first = false;
+        }
+    }
+}
+
+/// CLOCK_MONOTONIC, ns, as `bpf_ktime_get_ns()` has it.
+pub fn monotonic_ns() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    now.map_or(0, |t| {
+        t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64
+    })
+}
+
+/// Whether a hook is wanted at all with these options.
+fn is_wanted(hook: &Hook, options: &Options) -> bool {
+    options.follow_forks || !["forked", "exited"].contains(&hook.program)
+}
+
+fn statuses(options: &Options, absent: &[&Hook]) -> Vec<HookStatus> {
+    HOOKS
+        .iter()
+        .filter(|hook| is_wanted(hook, options))
+        .map(|hook| HookStatus {
+            probe: "sockets",
+            datum: hook.datum,
+            target: hook.target,
+            outcome: if absent.iter().any(|a| a.program == hook.program) {
+                Err(Reason::Missing {
+                    target: hook.target.to_owned(),
+                    since: hook.since,
+                })
+            } else {
+                Ok(hook.rung)
+            },
+        })
+        .collect()
+}
+
+/// Finds the optional hooks that this kernel lacks, after a load failed with `error`.
+fn missing_hooks(options: &Options, error: &libbpf_rs::Error) -> Result<Vec<&'static Hook>> {
+    let failed = |why| kernel::Unsupported {
+        what: "load the socket probe".to_owned(),
+        why,
+        todo: "`nettrace doctor` shows what works here and what doesn't".to_owned(),
+    };
+    let refused = || kernel::unsupported("load the socket probe", error);
+    if !kernel::has_btf() || !kernel::missing_capabilities(&kernel::NEEDED).is_empty() {
+        return Err(refused().into());
+    }
+    let btf = kernel::btf()?;
+    let absent: Vec<_> = HOOKS
+        .iter()
+        .filter(|hook| is_wanted(hook, options))
+        .filter(|hook| match hook.rung {
+            Rung::Iter => !kernel::has_iterator(&btf, hook.target),
+            _ => !kernel::has_tracepoint(&btf, hook.target),
+        })
+        .collect();
+    if let Some(hook) = absent.iter().find(|hook| hook.required) {
+        let target = hook.target.to_owned();
+        return Err(failed(Reason::Missing {
+            target,
+            since: hook.since,
+        })
+        .into());
+    }
+    if absent.is_empty() {
+        return Err(refused().into());
+    }
+    Ok(absent)
+}
+
+fn load(options: &Options, absent: &[&Hook]) -> libbpf_rs::Result<SocketsSkel<'static>> {
+    // The storage of one libbpf handle per session, a few words that live as long as the process.
+    let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
+    let mut open = SocketsSkelBuilder::default().open(storage)?;
+    configure(&mut open, options, absent)?;
+    open.load()
+}
+
+fn configure(
+    open: &mut OpenSocketsSkel<'static>,
+    options: &Options,
+    absent: &[&Hook],
+) -> libbpf_rs::Result<()> {
+    if let Some(rodata) = open.maps.rodata_data.as_mut() {
+        rodata.only_netns = options.netns;
+        rodata.only_tree = !options.pids.is_empty();
+        rodata.follow_forks = options.follow_forks;
+        rodata.with_unix = options.unix;
+        if let Some(bytes) = options.ring_bytes {
+            rodata.ring_wakeup = u64::from(bytes) / 4;
+        }
+    }
+    if let Some(bytes) = options.ring_bytes {
+        open.maps.closed.set_max_entries(bytes)?;
+    }
+    let is_absent = |name: &str| absent.iter().any(|hook| hook.program == name);
+    open.progs.sent.set_autoload(!is_absent("sent"));
+    open.progs.received.set_autoload(!is_absent("received"));
+    open.progs.forked.set_autoload(options.follow_forks);
+    open.progs.exited.set_autoload(options.follow_forks);
+    Ok(())
+}
+
+/// Runs an iterator whose output is nothing but its side effects.
+fn run_iterator(link: &Link) -> Result<()> {
+    let mut iter = Iter::new(link)?;
+    let mut nothing = [0u8; 64];
+    loop {
+        match iter.read(&mut nothing) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            // After a million objects without output the kernel takes a breath.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The ring's callback: never blocks, never panics, allocates only while the vector grows.
+fn keep_closed(sink: &RefCell<Closed>, bytes: &[u8]) -> i32 {
+    let Ok(mut closed) = sink.try_borrow_mut() else {
+        return 0;
+    };
+    let mut record = SocketRecord::default();
+    if closed.records.len() < MAX_CLOSED && record.copy_from_bytes(bytes).is_ok() {
+        closed.records.push(record);
+    } else {
+        closed.dropped += 1;
+    }
+    0
+}
+
+fn run_time_ns(fd: BorrowedFd<'_>) -> Option<u64> {
+    let mut info = libbpf_sys::bpf_prog_info::default();
+    let mut len = size_of::<libbpf_sys::bpf_prog_info>() as u32;
+    // SAFETY: `info` is a bpf_prog_info of `len` bytes; zeroed, it asks for no arrays.
+    let status =
+        unsafe { libbpf_sys::bpf_prog_get_info_by_fd(fd.as_raw_fd(), &raw mut info, &raw mut len) };
+    (status == 0).then_some(info.run_time_ns)
+}
+
+fn bytes_of(key: &types::usage_key) -> &[u8] {
+    // SAFETY: 16 bytes of integers without padding between them.
+    unsafe {
+        std::slice::from_raw_parts(
+            std::ptr::from_ref(key).cast(),
+            size_of::<types::usage_key>(),
+        )
+    }
+}
+
+/// The array that the iterator fills, mapped for reading.
+struct Records {
+    address: NonNull<libc::c_void>,
+    len: NonZeroUsize,
+    capacity: usize,
+}
+
+impl Records {
+    fn map(fd: BorrowedFd<'_>, entries: u32) -> Result<Self> {
+        let capacity = entries as usize;
+        let len = NonZeroUsize::new(capacity * size_of::<SocketRecord>())
+            .context("a table of no sockets")?;
+        // SAFETY: a fresh shared mapping at an address of the kernel's choice.
+        let address = unsafe {
+            mmap(
+                None,
+                len,
+                ProtFlags::PROT_READ,
+                MmapFlags::MAP_SHARED,
+                fd,
+                0,
+            )
+        }
+        .context("map the table of sockets")?;
+        Ok(Records {
+            address,
+            len,
+            capacity,
+        })
+    }
+
+    fn first(&self, count: usize) -> &[SocketRecord] {
+        let count = count.min(self.capacity);
+        // SAFETY: the mapping holds `capacity` records, page-aligned, of integers only; the
+        // iterator writes there only while `read_table` runs it, which needs `&mut` of the probe.
+        unsafe { std::slice::from_raw_parts(self.address.as_ptr().cast(), count) }
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and no slice of it outlives `self`.
+        let _ = unsafe { munmap(self.address, self.len.get()) };
+    }
+}

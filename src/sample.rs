@@ -1,0 +1,132 @@
+//! What the probes read in one tick: cumulative counters as the kernel keeps them, and what ended
+//! since the last tick. Plain data; how it was had is the probes' affair, what it means the model's.
+
+use std::time::SystemTime;
+
+use crate::probes::sockets::types;
+
+/// A socket as the kernel side describes it; see `struct socket_record` in `sockets.bpf.c`.
+pub type SocketRecord = types::socket_record;
+/// Addresses and ports of a socket; v4 addresses are v4-mapped.
+pub type Endpoints = types::endpoints;
+/// Who a process is; see `struct process` in `nettrace.bpf.h`.
+pub type ProcessRecord = types::process;
+
+/// Flags of a [`SocketRecord`], as `enum tag_flags` numbers them.
+pub mod tag {
+    use crate::probes::sockets::types::tag_flags;
+
+    /// The socket was open before the first read.
+    pub const SEEDED: u32 = tag_flags::TAG_SEEDED.0;
+    /// Some of its bytes were counted per call.
+    pub const USED: u32 = tag_flags::TAG_USED.0;
+}
+
+/// States of a TCP socket, as the kernel numbers them.
+pub const TCP_STATES: [&str; 13] = [
+    "UNKNOWN",
+    "ESTAB",
+    "SYN-SENT",
+    "SYN-RECV",
+    "FIN-WAIT-1",
+    "FIN-WAIT-2",
+    "TIME-WAIT",
+    "UNCONN",
+    "CLOSE-WAIT",
+    "LAST-ACK",
+    "LISTEN",
+    "CLOSING",
+    "SYN-RECV",
+];
+/// Index in [`TCP_STATES`] of an established connection; UDP sockets use it when connected.
+pub const ESTABLISHED: u32 = 1;
+/// Index in [`TCP_STATES`] of a listener.
+pub const LISTEN: u32 = 10;
+
+/// Bytes that one process moved on one socket, counted per call.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UsageRecord {
+    /// The socket's [`SocketRecord::id`].
+    pub id: u64,
+    /// Who made the calls.
+    pub user: ProcessRecord,
+    /// The socket's addresses at its first call.
+    pub ends: Endpoints,
+    /// Payload received, bytes.
+    pub rx_bytes: u64,
+    /// Payload sent, bytes.
+    pub tx_bytes: u64,
+    /// The socket is gone; this is the last record of it.
+    pub ended: bool,
+}
+
+/// Counters of an interface, from netlink's `rtnl_link_stats64`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IfaceRecord {
+    /// Its number in its namespace.
+    pub index: u32,
+    /// Its name, as the kernel has it.
+    pub name: String,
+    /// Bytes on the wire.
+    pub rx_bytes: u64,
+    /// Bytes on the wire.
+    pub tx_bytes: u64,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// `rx_errors` + `tx_errors`.
+    pub errors: u64,
+    /// `rx_dropped` + `tx_dropped` + `rx_missed_errors`.
+    pub drops: u64,
+    /// Programs found on it, as `xdp:native#12 tcx:in×1`.
+    pub hooks: Vec<String>,
+}
+
+/// What couldn't be recorded since the start, per cause.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Losses(pub Vec<(&'static str, u64)>);
+
+impl Losses {
+    /// The causes that happened.
+    pub fn happened(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().copied().filter(|(_, count)| *count > 0)
+    }
+}
+
+/// What nettrace itself costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OwnCost {
+    /// User and system CPU time since the start, seconds.
+    pub cpu_s: f64,
+    /// Resident memory, bytes.
+    pub rss_bytes: u64,
+    /// Run time of its BPF programs, ns; none unless `kernel.bpf_stats_enabled` is set.
+    pub bpf_ns: Option<u64>,
+}
+
+/// Everything of one tick.
+#[derive(Clone, Debug)]
+pub struct Sample<'a> {
+    /// Wall-clock time of the read.
+    pub time: SystemTime,
+    /// CLOCK_MONOTONIC at the read, ns.
+    pub clock_ns: u64,
+    /// Every tagged socket that is open.
+    pub sockets: &'a [SocketRecord],
+    /// TCP sockets that closed since the last tick, with their final counters.
+    pub closed: &'a [SocketRecord],
+    /// What was counted per call.
+    pub usage: &'a [UsageRecord],
+    /// The interfaces, if they were asked for.
+    pub ifaces: &'a [IfaceRecord],
+    /// What was missed.
+    pub losses: Losses,
+    /// What it cost.
+    pub own: OwnCost,
+}
+
+/// CLOCK_MONOTONIC at which the socket of this id was tagged, ns; see `new_id()` in `sockets.bpf.c`.
+pub fn born_ns(id: u64) -> u64 {
+    (id >> 12) << 6
+}

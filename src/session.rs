@@ -1,0 +1,174 @@
+//! One run: opens the probes that a view needs, waits for ticks without waking per event, and hands
+//! out a [`Sample`] each. Knows nothing of what is shown.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{UsageWho, getrusage};
+
+use crate::kernel::HookStatus;
+use crate::netns::Netns;
+use crate::probes::ifaces;
+use crate::probes::sockets::{self, SocketProbe, monotonic_ns};
+use crate::sample::{IfaceRecord, Losses, OwnCost, Sample};
+
+/// Sockets that nobody used or connected are found by walking all open files again: at most every
+/// ten seconds, and so seldom that it takes no more than one percent of a CPU.
+const RESEED_AFTER: Duration = Duration::from_secs(10);
+const RESEED_SHARE: u32 = 100;
+
+/// What a run reads.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The socket table, unless no view needs it.
+    pub sockets: Option<sockets::Options>,
+    /// The interfaces' counters.
+    pub ifaces: bool,
+    /// The namespace whose interfaces are read; nettrace's own if none.
+    pub netns: Option<Netns>,
+}
+
+/// Why [`Session::wait`] came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// The time was over.
+    Tick,
+    /// This one of the descriptors watched became readable.
+    Fd(usize),
+}
+
+/// The open probes.
+pub struct Session {
+    sockets: Option<SocketProbe>,
+    with_ifaces: bool,
+    netns: Option<Netns>,
+    ifaces: Vec<IfaceRecord>,
+    reseed_at: Instant,
+}
+
+impl Session {
+    /// Loads and attaches what `options` ask for.
+    ///
+    /// # Errors
+    /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
+    pub fn open(options: Options) -> Result<Self> {
+        let sockets = options
+            .sockets
+            .as_ref()
+            .map(SocketProbe::open)
+            .transpose()?;
+        Ok(Session {
+            sockets,
+            with_ifaces: options.ifaces,
+            netns: options.netns,
+            ifaces: Vec::new(),
+            reseed_at: Instant::now() + RESEED_AFTER,
+        })
+    }
+
+    /// Waits until `deadline` or until one of `watched` is readable. A ring that fills is drained
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// Where a ring can't be read.
+    pub fn wait(&self, deadline: Instant, watched: &[BorrowedFd<'_>]) -> Result<Wake> {
+        loop {
+            let ring = self.sockets.as_ref().map(SocketProbe::ring_fd);
+            let mut fds: Vec<PollFd<'_>> = watched
+                .iter()
+                .copied()
+                .chain(ring)
+                .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+                .collect();
+            let left = deadline.saturating_duration_since(Instant::now());
+            // poll() counts in milliseconds; rounding up keeps it from spinning at the end.
+            let left = left.as_nanos().div_ceil(1_000_000);
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut fds, timeout) {
+                Ok(_) | Err(nix::Error::EINTR) => {}
+                Err(error) => return Err(error).context("wait for the next tick"),
+            }
+            let ready = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
+            if let Some(index) = fds.iter().take(watched.len()).position(ready) {
+                return Ok(Wake::Fd(index));
+            }
+            if let Some(probe) = &self.sockets
+                && fds.last().is_some_and(ready)
+            {
+                probe.drain()?;
+            }
+            if Instant::now() >= deadline {
+                return Ok(Wake::Tick);
+            }
+        }
+    }
+
+    /// Reads everything once.
+    ///
+    /// # Errors
+    /// Where the kernel refuses a read.
+    pub fn sample(&mut self) -> Result<Sample<'_>> {
+        self.reseed()?;
+        let time = SystemTime::now();
+        if self.with_ifaces {
+            self.ifaces = ifaces::read(self.netns.as_ref())?;
+        }
+        let mut sample = Sample {
+            time,
+            clock_ns: monotonic_ns(),
+            sockets: &[],
+            closed: &[],
+            usage: &[],
+            ifaces: &self.ifaces,
+            losses: Losses::default(),
+            own: OwnCost::default(),
+        };
+        if let Some(probe) = &mut self.sockets {
+            probe.read()?;
+            sample.losses = Losses(probe.losses());
+            sample.own = own_cost(probe.run_time_ns());
+            let reading = probe.reading();
+            sample.clock_ns = reading.clock_ns;
+            sample.sockets = reading.sockets;
+            sample.closed = reading.closed;
+            sample.usage = reading.usage;
+        } else {
+            sample.own = own_cost(None);
+        }
+        Ok(sample)
+    }
+
+    /// What became of each hook.
+    pub fn statuses(&self) -> &[HookStatus] {
+        self.sockets.as_ref().map_or(&[], SocketProbe::statuses)
+    }
+
+    fn reseed(&mut self) -> Result<()> {
+        let start = Instant::now();
+        if start < self.reseed_at {
+            return Ok(());
+        }
+        if let Some(probe) = &mut self.sockets {
+            probe.seed()?;
+        }
+        self.reseed_at = Instant::now() + RESEED_AFTER.max(start.elapsed() * RESEED_SHARE);
+        Ok(())
+    }
+}
+
+fn own_cost(bpf_ns: Option<u64>) -> OwnCost {
+    let cpu_s = getrusage(UsageWho::RUSAGE_SELF).map_or(0.0, |usage| {
+        let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
+        seconds(usage.user_time()) + seconds(usage.system_time())
+    });
+    let rss_bytes = procfs::process::Process::myself()
+        .and_then(|me| me.statm())
+        .map_or(0, |statm| statm.resident * procfs::page_size());
+    OwnCost {
+        cpu_s,
+        rss_bytes,
+        bpf_ns,
+    }
+}

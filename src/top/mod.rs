@@ -1,0 +1,293 @@
+//! `nettrace top`: reads, models and writes until there is enough.
+
+mod child;
+mod plan;
+
+use std::io::{self, IsTerminal, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+pub use child::NotExecuted;
+pub use plan::Usage;
+
+use crate::cli::TopArgs;
+use crate::columns::{self, Order};
+use crate::model::{Frame, Model, View};
+use crate::names::Names;
+use crate::output::{Format, Sink, Style, Writer};
+use crate::probes::sockets;
+use crate::session::{self, Session, Wake};
+use child::Child;
+use plan::Plan;
+
+/// How long a frame waits for names that are being looked up. They were asked for at the baseline,
+/// an interval ago; what is slower than that is shown as a number this time.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// A terminal's lines that are not rows: the header, the line of what is hidden, the prompt.
+const NOT_ROWS: usize = 3;
+/// For a run without ticks; the end comes by a signal or the command's end.
+const FOREVER: Duration = Duration::from_secs(1_000_000_000);
+
+/// Runs `top` and returns the exit status.
+///
+/// # Errors
+/// [`Usage`], [`crate::kernel::Unsupported`], [`NotExecuted`], or what failed on the way.
+pub fn run(args: &TopArgs) -> Result<i32> {
+    let mut plan = Plan::new(args)?;
+    let sink = match &args.output.out {
+        Some(path) => Sink::file(path, args.output.force, plan.format == Format::Json)?,
+        None => Sink::stdout(),
+    };
+    // Before any thread: a fork takes only one along.
+    let held = Some(&args.command).filter(|command| !command.is_empty());
+    let child = held.map(|command| Child::hold(command)).transpose()?;
+    let mut watch = Watch::new(child)?;
+    let session = Session::open(options(args, &mut plan, &watch))?;
+    report_missing_hooks(&session);
+
+    let mut writer = Writer::new(sink, style(args, &plan));
+    let names = Names::new(args.output.numeric);
+    let filter = std::mem::take(&mut plan.filter);
+    let model = Model::new(names, filter, args.scope.interface.clone());
+    let mut run = Run {
+        plan,
+        rows: rows_that_fit(args),
+        reverse: args.order.reverse,
+        session,
+        model,
+    };
+    let result = run.frames(&mut watch, &mut writer);
+    let result = result.and_then(|last| {
+        writer.finish().context("write the output")?;
+        Ok(last)
+    });
+    match result {
+        Ok(last) => {
+            report_losses(&last);
+            watch.status()
+        }
+        // Whoever read it has enough.
+        Err(error) if is_closed_pipe(&error) => watch.status(),
+        Err(error) => Err(error),
+    }
+}
+
+struct Run {
+    plan: Plan,
+    rows: usize,
+    reverse: bool,
+    session: Session,
+    model: Model,
+}
+
+impl Run {
+    /// Writes frames until the last one, and returns it.
+    fn frames(&mut self, watch: &mut Watch, writer: &mut Writer) -> Result<Frame> {
+        self.model.advance(&self.session.sample()?, self.plan.view);
+        watch.release()?;
+        let start = Instant::now();
+        let end = self.plan.duration.map(|duration| start + duration);
+        let interval = self.plan.interval.unwrap_or(FOREVER);
+        let mut tick = start;
+        for number in 1u64.. {
+            tick += interval;
+            let deadline = end.map_or(tick, |end| end.min(tick));
+            let stopped = watch.wait(&self.session, deadline)?;
+            let is_last = stopped
+                || self.plan.count == Some(number)
+                || end.is_some_and(|end| Instant::now() >= end);
+            let frame = self.frame(writer)?;
+            if is_last {
+                return Ok(frame);
+            }
+            // A frame that took longer than the interval doesn't make the next ones hurry.
+            tick = tick.max(Instant::now().checked_sub(interval).unwrap_or(tick));
+        }
+        unreachable!("2⁶⁴ frames")
+    }
+
+    fn frame(&mut self, writer: &mut Writer) -> Result<Frame> {
+        let mut frame = self.model.advance(&self.session.sample()?, self.plan.view);
+        self.model.settle(&mut frame, PATIENCE);
+        let order = Order {
+            column: self.plan.sort,
+            reverse: self.reverse,
+            rows: self.rows,
+        };
+        let hidden = columns::arrange(&mut frame.rows, order);
+        writer.frame(&frame).context("write the output")?;
+        if hidden > 0 && self.plan.format == Format::Table && io::stderr().is_terminal() {
+            eprintln!("… and {hidden} more; --rows 0 shows all");
+        }
+        Ok(frame)
+    }
+}
+
+/// What ends a run early: signals, and the end of the command.
+struct Watch {
+    signals: UnixStream,
+    which: [(Signal, std::sync::Arc<std::sync::atomic::AtomicBool>); 3],
+    child: Option<Child>,
+    signalled: bool,
+    child_ended: bool,
+}
+
+impl Watch {
+    fn new(child: Option<Child>) -> Result<Self> {
+        let (signals, sender) = UnixStream::pair().context("make a pipe for signals")?;
+        signals
+            .set_nonblocking(true)
+            .context("make a pipe for signals")?;
+        let mut which = Vec::new();
+        for (number, signal) in [
+            (SIGINT, Signal::SIGINT),
+            (SIGTERM, Signal::SIGTERM),
+            (SIGHUP, Signal::SIGHUP),
+        ] {
+            let flag = std::sync::Arc::default();
+            signal_hook::flag::register(number, std::sync::Arc::clone(&flag))?;
+            let sender = sender.try_clone().context("make a pipe for signals")?;
+            signal_hook::low_level::pipe::register(number, sender)?;
+            which.push((signal, flag));
+        }
+        let which = which
+            .try_into()
+            .map_err(|_| anyhow::anyhow!("three signals"))?;
+        Ok(Watch {
+            signals,
+            which,
+            child,
+            signalled: false,
+            child_ended: false,
+        })
+    }
+
+    fn release(&mut self) -> Result<()> {
+        self.child.as_mut().map_or(Ok(()), Child::release)
+    }
+
+    /// Waits for `deadline`; true if the run is to end now.
+    fn wait(&mut self, session: &Session, deadline: Instant) -> Result<bool> {
+        loop {
+            let signals = self.signals.as_fd();
+            let child = self.child.as_ref().map(Child::fd);
+            let watched: Vec<BorrowedFd<'_>> = std::iter::once(signals).chain(child).collect();
+            match session.wait(deadline, &watched)? {
+                Wake::Tick => return Ok(false),
+                Wake::Fd(0) if self.signal() => return Ok(true),
+                Wake::Fd(0) => {}
+                Wake::Fd(_) => {
+                    self.child_ended = true;
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    /// Takes a signal; true if the run is to end now. The command gets a chance to end first: the
+    /// terminal sends it Ctrl-C as well, other signals are passed on.
+    fn signal(&mut self) -> bool {
+        let _ = self.signals.read(&mut [0; 16]);
+        let is_second = std::mem::replace(&mut self.signalled, true);
+        let Some(child) = &self.child else {
+            return true;
+        };
+        for (signal, flag) in &self.which {
+            if flag.swap(false, std::sync::atomic::Ordering::Relaxed) && *signal != Signal::SIGINT {
+                child.signal(*signal);
+            }
+        }
+        is_second
+    }
+
+    /// The exit status: the command's if it has ended or will, else 0.
+    fn status(&mut self) -> Result<i32> {
+        match &mut self.child {
+            Some(_) if self.signalled && !self.child_ended => Ok(128 + SIGINT),
+            Some(child) => child.wait(),
+            None => Ok(0),
+        }
+    }
+}
+
+fn options(args: &TopArgs, plan: &mut Plan, watch: &Watch) -> session::Options {
+    let child = watch.child.as_ref().map(Child::pid);
+    if plan.view == View::Ifaces {
+        return session::Options {
+            sockets: None,
+            ifaces: true,
+            netns: plan.netns.take(),
+        };
+    }
+    session::Options {
+        sockets: Some(sockets::Options {
+            netns: plan.netns.as_ref().map_or(0, crate::netns::Netns::inode),
+            pids: args.scope.pids.iter().copied().chain(child).collect(),
+            follow_forks: child.is_some(),
+            unix: args.scope.unix,
+            ring_bytes: args.ring_size,
+        }),
+        ifaces: false,
+        netns: None,
+    }
+}
+
+fn style(args: &TopArgs, plan: &Plan) -> Style {
+    let is_terminal = args.output.out.is_none() && io::stdout().is_terminal();
+    let no_colour = args.output.no_color
+        || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let size = terminal_size::terminal_size().filter(|_| is_terminal);
+    Style {
+        format: plan.format,
+        units: plan.units,
+        columns: plan.columns.clone(),
+        colour: is_terminal && !no_colour,
+        width: size.map(|(width, _)| usize::from(width.0)),
+    }
+}
+
+/// `--rows`, or what fits a terminal; 0 is all.
+fn rows_that_fit(args: &TopArgs) -> usize {
+    let is_table_on_terminal = args.output.format == crate::cli::FormatArg::Table
+        && args.output.out.is_none()
+        && io::stdout().is_terminal();
+    args.order
+        .rows
+        .unwrap_or_else(|| match terminal_size::terminal_size() {
+            Some((_, height)) if is_table_on_terminal => {
+                usize::from(height.0).saturating_sub(NOT_ROWS).max(1)
+            }
+            _ => 0,
+        })
+}
+
+fn report_missing_hooks(session: &Session) {
+    for status in session.statuses() {
+        if let Err(reason) = &status.outcome {
+            eprintln!("nettrace: missing are {}: {reason}", status.datum);
+        }
+    }
+}
+
+fn report_losses(frame: &Frame) {
+    for (cause, count) in frame.losses.happened() {
+        let todo = match cause {
+            "close_ring" => "; --ring-size makes more room, a shorter INTERVAL reads more often",
+            _ => "",
+        };
+        eprintln!("nettrace: lost {count} by {cause}{todo}");
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
