@@ -8,10 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Who talks to whom on this Linux server, to the byte.
 #[derive(Debug, Parser)]
 #[command(name = "nettrace", version, arg_required_else_help = false)]
-#[command(
-    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 not possible on this \
-kernel or with these privileges."
-)]
+#[command(after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 not possible on this \
+kernel or with these privileges.")]
 pub struct Cli {
     /// What to do; `top` if nothing is said
     #[command(subcommand)]
@@ -145,13 +143,7 @@ pub struct OrderArgs {
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// The form
-    #[arg(
-        short = 'O',
-        long = "output",
-        value_enum,
-        default_value_t,
-        value_name = "FORM"
-    )]
+    #[arg(short = 'O', long = "output", value_enum, default_value_t, value_name = "FORM")]
     pub format: FormatArg,
     /// Into a new file in place of stdout
     #[arg(short, value_name = "FILE")]
@@ -174,13 +166,7 @@ pub struct OutputArgs {
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// The form
-    #[arg(
-        short = 'O',
-        long = "output",
-        value_enum,
-        default_value_t,
-        value_name = "FORM"
-    )]
+    #[arg(short = 'O', long = "output", value_enum, default_value_t, value_name = "FORM")]
     pub format: DoctorFormat,
 }
 

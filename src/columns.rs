@@ -82,14 +82,7 @@ const fn shown<R>(
     about: &'static str,
     get: fn(&R) -> Value<'_>,
 ) -> Column<R> {
-    Column {
-        key,
-        title,
-        unit,
-        shown: true,
-        about,
-        get,
-    }
+    Column { key, title, unit, shown: true, about, get }
 }
 
 const fn extra<R>(
@@ -99,14 +92,7 @@ const fn extra<R>(
     about: &'static str,
     get: fn(&R) -> Value<'_>,
 ) -> Column<R> {
-    Column {
-        key,
-        title,
-        unit,
-        shown: false,
-        about,
-        get,
-    }
+    Column { key, title, unit, shown: false, about, get }
 }
 
 fn text(text: &str) -> Value<'_> {
@@ -118,9 +104,7 @@ fn int(value: Option<impl Into<u64>>) -> Value<'static> {
 }
 
 fn address(end: Option<(IpAddr, u16)>) -> Value<'static> {
-    end.map_or(Value::None, |(address, _)| {
-        Value::Text(address.to_string().into())
-    })
+    end.map_or(Value::None, |(address, _)| Value::Text(address.to_string().into()))
 }
 
 fn port(end: Option<(IpAddr, u16)>) -> Value<'static> {
@@ -128,18 +112,11 @@ fn port(end: Option<(IpAddr, u16)>) -> Value<'static> {
 }
 
 fn container(process: &Process) -> Value<'_> {
-    process
-        .container
-        .as_ref()
-        .map_or(Value::None, |c| text(&c.name))
+    process.container.as_ref().map_or(Value::None, |c| text(&c.name))
 }
 
 fn pod(process: &Process) -> Value<'_> {
-    process
-        .container
-        .as_ref()
-        .and_then(|c| c.pod.as_deref())
-        .map_or(Value::None, text)
+    process.container.as_ref().and_then(|c| c.pod.as_deref()).map_or(Value::None, text)
 }
 
 macro_rules! tcp {
@@ -154,584 +131,239 @@ static PROCS: [Column<ProcRow>; 17] = [
     shown("pid", "PID", Number, "process id; 0 is the kernel", |r| {
         Value::Int(r.process.pid.into())
     }),
-    shown("comm", "COMM", Text, "the process's name", |r| {
-        text(&r.process.comm)
+    shown("comm", "COMM", Text, "the process's name", |r| text(&r.process.comm)),
+    shown("user", "USER", Text, "its user's name, or number", |r| Value::Text(r.process.user())),
+    shown("container", "CONTAINER", Text, "container or systemd unit, by its cgroup", |r| {
+        container(&r.process)
     }),
-    shown("user", "USER", Text, "its user's name, or number", |r| {
-        text(&r.user)
+    extra("pod", "POD", Text, "uid of the Kubernetes pod", |r| pod(&r.process)),
+    extra("cgroup", "CGROUP", Text, "path in the unified cgroup hierarchy", |r| {
+        r.process.cgroup.as_deref().map_or(Value::None, text)
     }),
-    shown(
-        "container",
-        "CONTAINER",
-        Text,
-        "container or systemd unit, by its cgroup",
-        |r| container(&r.process),
-    ),
-    extra("pod", "POD", Text, "uid of the Kubernetes pod", |r| {
-        pod(&r.process)
+    shown("rx_bytes_per_second", "RX/s", ByteRate, "payload received in the interval", |r| {
+        Value::Real(r.rx_rate)
     }),
-    extra(
-        "cgroup",
-        "CGROUP",
-        Text,
-        "path in the unified cgroup hierarchy",
-        |r| r.process.cgroup.as_deref().map_or(Value::None, text),
-    ),
-    shown(
-        "rx_bytes_per_second",
-        "RX/s",
-        ByteRate,
-        "payload received in the interval",
-        |r| Value::Real(r.rx_rate),
-    ),
-    shown(
-        "tx_bytes_per_second",
-        "TX/s",
-        ByteRate,
-        "payload sent in the interval",
-        |r| Value::Real(r.tx_rate),
-    ),
-    shown(
-        "rx_bytes",
-        "RX",
-        Bytes,
-        "payload received since nettrace's start",
-        |r| Value::Int(r.rx_bytes),
-    ),
-    shown(
-        "tx_bytes",
-        "TX",
-        Bytes,
-        "payload sent since nettrace's start",
-        |r| Value::Int(r.tx_bytes),
-    ),
-    extra(
-        "unix_rx_bytes",
-        "UNIXRX",
-        Bytes,
-        "received over unix sockets (with --unix)",
-        |r| Value::Int(r.unix_rx_bytes),
-    ),
-    extra(
-        "unix_tx_bytes",
-        "UNIXTX",
-        Bytes,
-        "sent over unix sockets (with --unix)",
-        |r| Value::Int(r.unix_tx_bytes),
-    ),
-    shown(
-        "connections",
-        "CONNS",
-        Count,
-        "sockets open now that have a peer or moved bytes",
-        |r| Value::Int(r.connections),
-    ),
-    shown(
-        "retransmits",
-        "RETR",
-        Count,
-        "retransmitted TCP segments since the start",
-        |r| Value::Int(r.retransmits),
-    ),
-    shown(
-        "drops",
-        "DROPS",
-        Count,
-        "packets dropped at its sockets since the start",
-        |r| Value::Int(r.drops),
-    ),
-    extra("uid", "UID", Number, "its user's number", |r| {
-        Value::Int(r.process.uid.into())
+    shown("tx_bytes_per_second", "TX/s", ByteRate, "payload sent in the interval", |r| {
+        Value::Real(r.tx_rate)
     }),
-    extra(
-        "ended",
-        "ENDED",
-        Flag,
-        "the process ended; this is its last row",
-        |r| Value::Bool(r.ended),
-    ),
+    shown("rx_bytes", "RX", Bytes, "payload received since nettrace's start", |r| {
+        Value::Int(r.rx_bytes)
+    }),
+    shown("tx_bytes", "TX", Bytes, "payload sent since nettrace's start", |r| {
+        Value::Int(r.tx_bytes)
+    }),
+    extra("unix_rx_bytes", "UNIXRX", Bytes, "received over unix sockets (with --unix)", |r| {
+        Value::Int(r.unix_rx_bytes)
+    }),
+    extra("unix_tx_bytes", "UNIXTX", Bytes, "sent over unix sockets (with --unix)", |r| {
+        Value::Int(r.unix_tx_bytes)
+    }),
+    shown("connections", "CONNS", Count, "sockets open now that have a peer or moved bytes", |r| {
+        Value::Int(r.connections)
+    }),
+    shown("retransmits", "RETR", Count, "retransmitted TCP segments since the start", |r| {
+        Value::Int(r.retransmits)
+    }),
+    shown("drops", "DROPS", Count, "packets dropped at its sockets since the start", |r| {
+        Value::Int(r.drops)
+    }),
+    extra("uid", "UID", Number, "its user's number", |r| Value::Int(r.process.uid.into())),
+    extra("ended", "ENDED", Flag, "the process ended; this is its last row", |r| {
+        Value::Bool(r.ended)
+    }),
 ];
 
 static CONNS: [Column<ConnRow>; 36] = [
-    shown(
-        "proto",
-        "PROTO",
-        Text,
-        "tcp, udp, udplite, icmp, raw, …",
-        |r| text(r.proto),
-    ),
-    shown("local_address", "LADDR", Text, "own address", |r| {
-        address(r.local)
-    }),
+    shown("proto", "PROTO", Text, "tcp, udp, udplite, icmp, raw, …", |r| text(r.proto)),
+    shown("local_address", "LADDR", Text, "own address", |r| address(r.local)),
     shown("local_port", "LPORT", Number, "own port", |r| port(r.local)),
-    shown("remote_address", "RADDR", Text, "the peer's address", |r| {
-        address(r.remote)
-    }),
-    shown("remote_port", "RPORT", Number, "the peer's port", |r| {
-        port(r.remote)
-    }),
-    shown(
-        "state",
-        "STATE",
-        Text,
-        "as ss writes it; before the end, if it ended",
-        |r| text(r.state),
-    ),
+    shown("remote_address", "RADDR", Text, "the peer's address", |r| address(r.remote)),
+    shown("remote_port", "RPORT", Number, "the peer's port", |r| port(r.remote)),
+    shown("state", "STATE", Text, "as ss writes it; CLOSED if it ended", |r| text(r.state)),
     shown("pid", "PID", Number, "the process that used it last", |r| {
         Value::Int(r.process.pid.into())
     }),
     shown("comm", "COMM", Text, "its name", |r| text(&r.process.comm)),
-    extra("user", "USER", Text, "its user", |r| text(&r.user)),
-    extra(
-        "container",
-        "CONTAINER",
-        Text,
-        "its container or systemd unit",
-        |r| container(&r.process),
-    ),
-    extra("pod", "POD", Text, "uid of its Kubernetes pod", |r| {
-        pod(&r.process)
+    extra("user", "USER", Text, "its user", |r| Value::Text(r.process.user())),
+    extra("container", "CONTAINER", Text, "its container or systemd unit", |r| {
+        container(&r.process)
     }),
-    extra(
-        "netns",
-        "NETNS",
-        Text,
-        "network namespace: its name, or [inode]",
-        |r| text(&r.netns),
-    ),
-    shown(
-        "rx_bytes_per_second",
-        "RX/s",
-        ByteRate,
-        "payload received in the interval",
-        |r| Value::Real(r.rx_rate),
-    ),
-    shown(
-        "tx_bytes_per_second",
-        "TX/s",
-        ByteRate,
-        "payload sent in the interval",
-        |r| Value::Real(r.tx_rate),
-    ),
-    shown(
-        "rx_bytes",
-        "RX",
-        Bytes,
-        "payload received since nettrace's start",
-        |r| Value::Int(r.rx_bytes),
-    ),
-    shown(
-        "tx_bytes",
-        "TX",
-        Bytes,
-        "payload sent since nettrace's start",
-        |r| Value::Int(r.tx_bytes),
-    ),
-    extra(
-        "rx_bytes_total",
-        "RXTOTAL",
-        Bytes,
-        "payload received since its birth (TCP)",
-        |r| int(r.rx_bytes_total),
-    ),
-    extra(
-        "tx_bytes_total",
-        "TXTOTAL",
-        Bytes,
-        "payload sent since its birth (TCP)",
-        |r| int(r.tx_bytes_total),
-    ),
-    shown(
-        "srtt_us",
-        "SRTT",
-        Micros,
-        "smoothed round-trip time, tcp_sock.srtt_us >> 3",
-        |r| int(tcp!(r, srtt_us).flatten()),
-    ),
-    extra(
-        "rttvar_us",
-        "RTTVAR",
-        Micros,
-        "its mean deviation, tcp_sock.mdev_us >> 2",
-        |r| int(tcp!(r, rttvar_us).flatten()),
-    ),
-    shown(
-        "min_rtt_us",
-        "MINRTT",
-        Micros,
-        "least round trip of late, tcp_sock.rtt_min",
-        |r| int(tcp!(r, min_rtt_us).flatten()),
-    ),
-    shown("cwnd", "CWND", Count, "congestion window, segments", |r| {
-        int(tcp!(r, cwnd))
+    extra("pod", "POD", Text, "uid of its Kubernetes pod", |r| pod(&r.process)),
+    extra("netns", "NETNS", Text, "network namespace: its name, or [inode]", |r| text(&r.netns)),
+    shown("rx_bytes_per_second", "RX/s", ByteRate, "payload received in the interval", |r| {
+        Value::Real(r.rx_rate)
     }),
-    extra(
-        "ssthresh",
-        "SSTHRESH",
-        Count,
-        "slow-start threshold, segments",
-        |r| int(tcp!(r, ssthresh).flatten()),
-    ),
-    shown(
-        "retransmits",
-        "RETR",
-        Count,
-        "retransmitted segments since nettrace's start",
-        |r| int(tcp!(r, retransmits)),
-    ),
-    extra(
-        "lost",
-        "LOST",
-        Count,
-        "segments taken for lost since its birth",
-        |r| int(tcp!(r, lost)),
-    ),
-    extra(
-        "delivered",
-        "DELIVERED",
-        Count,
-        "segments delivered since its birth",
-        |r| int(tcp!(r, delivered)),
-    ),
-    extra(
-        "segments_in",
-        "SEGSIN",
-        Count,
-        "segments received since its birth",
-        |r| int(tcp!(r, segments_in)),
-    ),
-    extra(
-        "segments_out",
-        "SEGSOUT",
-        Count,
-        "segments sent since its birth",
-        |r| int(tcp!(r, segments_out)),
-    ),
-    extra(
-        "pacing_bytes_per_second",
-        "PACING",
-        ByteRate,
-        "sk_pacing_rate",
-        |r| {
-            tcp!(r, pacing_rate)
-                .flatten()
-                .map_or(Value::None, |rate| Value::Real(rate as f64))
-        },
-    ),
-    extra(
-        "receive_queue_bytes",
-        "RECVQ",
-        Bytes,
-        "arrived and not read yet (TCP)",
-        |r| int(r.tcp.as_ref().map(|_| r.receive_queue)),
-    ),
-    extra(
-        "send_queue_bytes",
-        "SENDQ",
-        Bytes,
-        "handed over and not acknowledged yet (TCP)",
-        |r| int(r.tcp.as_ref().map(|_| r.send_queue)),
-    ),
-    shown(
-        "limit",
-        "LIMIT",
-        Text,
-        "what held the sender back: app, rwnd, cwnd or sndbuf",
-        |r| {
-            r.tcp
-                .as_ref()
-                .map_or(Value::None, |tcp| text(tcp.limit.name()))
-        },
-    ),
-    shown(
-        "age_s",
-        "AGE",
-        Seconds,
-        "age; null for a socket older than nettrace",
-        |r| r.age_s.map_or(Value::None, Value::Real),
-    ),
-    extra("uid", "UID", Number, "its user's number", |r| {
-        Value::Int(r.process.uid.into())
+    shown("tx_bytes_per_second", "TX/s", ByteRate, "payload sent in the interval", |r| {
+        Value::Real(r.tx_rate)
     }),
-    extra(
-        "socket",
-        "SOCKET",
-        Number,
-        "nettrace's own number for it, unique in a run",
-        |r| Value::Int(r.id),
-    ),
-    extra(
-        "ended",
-        "ENDED",
-        Flag,
-        "it closed; this is its last row",
-        |r| Value::Bool(r.ended),
-    ),
+    shown("rx_bytes", "RX", Bytes, "payload received since nettrace's start", |r| {
+        Value::Int(r.rx_bytes)
+    }),
+    shown("tx_bytes", "TX", Bytes, "payload sent since nettrace's start", |r| {
+        Value::Int(r.tx_bytes)
+    }),
+    extra("rx_bytes_total", "RXTOTAL", Bytes, "payload received since its birth (TCP)", |r| {
+        int(r.rx_bytes_total)
+    }),
+    extra("tx_bytes_total", "TXTOTAL", Bytes, "payload sent since its birth (TCP)", |r| {
+        int(r.tx_bytes_total)
+    }),
+    shown("srtt_us", "SRTT", Micros, "smoothed round-trip time, tcp_sock.srtt_us >> 3", |r| {
+        int(tcp!(r, srtt_us).flatten())
+    }),
+    extra("rttvar_us", "RTTVAR", Micros, "its mean deviation, tcp_sock.mdev_us >> 2", |r| {
+        int(tcp!(r, rttvar_us).flatten())
+    }),
+    shown("min_rtt_us", "MINRTT", Micros, "least round trip of late, tcp_sock.rtt_min", |r| {
+        int(tcp!(r, min_rtt_us).flatten())
+    }),
+    shown("cwnd", "CWND", Count, "congestion window, segments", |r| int(tcp!(r, cwnd))),
+    extra("ssthresh", "SSTHRESH", Count, "slow-start threshold, segments", |r| {
+        int(tcp!(r, ssthresh).flatten())
+    }),
+    shown("retransmits", "RETR", Count, "retransmitted segments since nettrace's start", |r| {
+        int(tcp!(r, retransmits))
+    }),
+    extra("lost", "LOST", Count, "segments taken for lost since its birth", |r| int(tcp!(r, lost))),
+    extra("delivered", "DELIVERED", Count, "segments delivered since its birth", |r| {
+        int(tcp!(r, delivered))
+    }),
+    extra("segments_in", "SEGSIN", Count, "segments received since its birth", |r| {
+        int(tcp!(r, segments_in))
+    }),
+    extra("segments_out", "SEGSOUT", Count, "segments sent since its birth", |r| {
+        int(tcp!(r, segments_out))
+    }),
+    extra("pacing_bytes_per_second", "PACING", ByteRate, "sk_pacing_rate", |r| {
+        tcp!(r, pacing_rate).flatten().map_or(Value::None, |rate| Value::Real(rate as f64))
+    }),
+    extra("receive_queue_bytes", "RECVQ", Bytes, "arrived and not read yet (TCP)", |r| {
+        int(r.tcp.as_ref().map(|_| r.receive_queue))
+    }),
+    extra("send_queue_bytes", "SENDQ", Bytes, "handed over and not acknowledged yet (TCP)", |r| {
+        int(r.tcp.as_ref().map(|_| r.send_queue))
+    }),
+    shown("limit", "LIMIT", Text, "what held the sender back: app, rwnd, cwnd or sndbuf", |r| {
+        r.tcp.as_ref().map_or(Value::None, |tcp| text(tcp.limit.name()))
+    }),
+    shown("age_s", "AGE", Seconds, "age; null for a socket older than nettrace", |r| {
+        r.age_s.map_or(Value::None, Value::Real)
+    }),
+    extra("uid", "UID", Number, "its user's number", |r| Value::Int(r.process.uid.into())),
+    extra("socket", "SOCKET", Number, "nettrace's own number for it, unique in a run", |r| {
+        Value::Int(r.id)
+    }),
+    extra("ended", "ENDED", Flag, "it closed; this is its last row", |r| Value::Bool(r.ended)),
 ];
 
 static HOSTS: [Column<HostRow>; 8] = [
-    shown(
-        "remote_address",
-        "REMOTE",
-        Text,
-        "the peer's address",
-        |r| Value::Text(r.remote.to_string().into()),
-    ),
+    shown("remote_address", "REMOTE", Text, "the peer's address", |r| {
+        Value::Text(r.remote.to_string().into())
+    }),
     shown("name", "NAME", Text, "its name by reverse DNS", |r| {
         r.name.as_deref().map_or(Value::None, text)
     }),
-    shown(
-        "connections",
-        "CONNS",
-        Count,
-        "sockets connected to it now",
-        |r| Value::Int(r.connections),
-    ),
-    shown(
-        "rx_bytes_per_second",
-        "RX/s",
-        ByteRate,
-        "payload received in the interval",
-        |r| Value::Real(r.rx_rate),
-    ),
-    shown(
-        "tx_bytes_per_second",
-        "TX/s",
-        ByteRate,
-        "payload sent in the interval",
-        |r| Value::Real(r.tx_rate),
-    ),
-    shown(
-        "srtt_us",
-        "SRTT",
-        Micros,
-        "mean of its TCP connections' smoothed round trips",
-        |r| int(r.srtt_us),
-    ),
-    shown(
-        "retransmits",
-        "RETR",
-        Count,
-        "retransmitted segments of these connections",
-        |r| Value::Int(r.retransmits),
-    ),
-    extra(
-        "ended",
-        "ENDED",
-        Flag,
-        "all connections closed; this is its last row",
-        |r| Value::Bool(r.ended),
-    ),
+    shown("connections", "CONNS", Count, "sockets connected to it now", |r| {
+        Value::Int(r.connections)
+    }),
+    shown("rx_bytes_per_second", "RX/s", ByteRate, "payload received in the interval", |r| {
+        Value::Real(r.rx_rate)
+    }),
+    shown("tx_bytes_per_second", "TX/s", ByteRate, "payload sent in the interval", |r| {
+        Value::Real(r.tx_rate)
+    }),
+    shown("srtt_us", "SRTT", Micros, "mean of its TCP connections' smoothed round trips", |r| {
+        int(r.srtt_us)
+    }),
+    shown("retransmits", "RETR", Count, "retransmitted segments of these connections", |r| {
+        Value::Int(r.retransmits)
+    }),
+    extra("ended", "ENDED", Flag, "all connections closed; this is its last row", |r| {
+        Value::Bool(r.ended)
+    }),
 ];
 
 static CONTAINERS: [Column<ContainerRow>; 8] = [
-    shown(
-        "container",
-        "CONTAINER",
-        Text,
-        "container or systemd unit, by its cgroup",
-        |r| r.container.as_ref().map_or(Value::None, |c| text(&c.name)),
-    ),
-    shown("pod", "POD", Text, "uid of the Kubernetes pod", |r| {
-        r.container
-            .as_ref()
-            .and_then(|c| c.pod.as_deref())
-            .map_or(Value::None, text)
+    shown("container", "CONTAINER", Text, "container or systemd unit, by its cgroup", |r| {
+        r.container.as_ref().map_or(Value::None, |c| text(&c.name))
     }),
-    shown(
-        "rx_bytes_per_second",
-        "RX/s",
-        ByteRate,
-        "payload received in the interval",
-        |r| Value::Real(r.rx_rate),
-    ),
-    shown(
-        "tx_bytes_per_second",
-        "TX/s",
-        ByteRate,
-        "payload sent in the interval",
-        |r| Value::Real(r.tx_rate),
-    ),
-    extra(
-        "rx_bytes",
-        "RX",
-        Bytes,
-        "payload received by its living processes",
-        |r| Value::Int(r.rx_bytes),
-    ),
-    extra(
-        "tx_bytes",
-        "TX",
-        Bytes,
-        "payload sent by its living processes",
-        |r| Value::Int(r.tx_bytes),
-    ),
-    shown(
-        "connections",
-        "CONNS",
-        Count,
-        "sockets open now that have a peer or moved bytes",
-        |r| Value::Int(r.connections),
-    ),
-    shown(
-        "drops",
-        "DROPS",
-        Count,
-        "packets dropped at its sockets since the start",
-        |r| Value::Int(r.drops),
-    ),
+    shown("pod", "POD", Text, "uid of the Kubernetes pod", |r| {
+        r.container.as_ref().and_then(|c| c.pod.as_deref()).map_or(Value::None, text)
+    }),
+    shown("rx_bytes_per_second", "RX/s", ByteRate, "payload received in the interval", |r| {
+        Value::Real(r.rx_rate)
+    }),
+    shown("tx_bytes_per_second", "TX/s", ByteRate, "payload sent in the interval", |r| {
+        Value::Real(r.tx_rate)
+    }),
+    extra("rx_bytes", "RX", Bytes, "payload received by its living processes", |r| {
+        Value::Int(r.rx_bytes)
+    }),
+    extra("tx_bytes", "TX", Bytes, "payload sent by its living processes", |r| {
+        Value::Int(r.tx_bytes)
+    }),
+    shown("connections", "CONNS", Count, "sockets open now that have a peer or moved bytes", |r| {
+        Value::Int(r.connections)
+    }),
+    shown("drops", "DROPS", Count, "packets dropped at its sockets since the start", |r| {
+        Value::Int(r.drops)
+    }),
 ];
 
 static IFACES: [Column<IfaceRow>; 12] = [
-    shown("interface", "IFACE", Text, "the interface's name", |r| {
-        text(&r.interface)
+    shown("interface", "IFACE", Text, "the interface's name", |r| text(&r.interface)),
+    shown("rx_bytes_per_second", "RX/s", ByteRate, "bytes on the wire in the interval", |r| {
+        Value::Real(r.rx_rate)
     }),
-    shown(
-        "rx_bytes_per_second",
-        "RX/s",
-        ByteRate,
-        "bytes on the wire in the interval",
-        |r| Value::Real(r.rx_rate),
-    ),
-    shown(
-        "tx_bytes_per_second",
-        "TX/s",
-        ByteRate,
-        "bytes on the wire in the interval",
-        |r| Value::Real(r.tx_rate),
-    ),
-    shown(
-        "rx_packets_per_second",
-        "RXPPS",
-        Rate,
-        "packets in the interval",
-        |r| Value::Real(r.rx_packet_rate),
-    ),
-    shown(
-        "tx_packets_per_second",
-        "TXPPS",
-        Rate,
-        "packets in the interval",
-        |r| Value::Real(r.tx_packet_rate),
-    ),
-    extra(
-        "rx_bytes",
-        "RX",
-        Bytes,
-        "bytes since nettrace's start",
-        |r| Value::Int(r.rx_bytes),
-    ),
-    extra(
-        "tx_bytes",
-        "TX",
-        Bytes,
-        "bytes since nettrace's start",
-        |r| Value::Int(r.tx_bytes),
-    ),
-    extra(
-        "rx_packets",
-        "RXPKTS",
-        Count,
-        "packets since nettrace's start",
-        |r| Value::Int(r.rx_packets),
-    ),
-    extra(
-        "tx_packets",
-        "TXPKTS",
-        Count,
-        "packets since nettrace's start",
-        |r| Value::Int(r.tx_packets),
-    ),
-    shown(
-        "errors",
-        "ERR",
-        Count,
-        "rx_errors + tx_errors since the start",
-        |r| Value::Int(r.errors),
-    ),
-    shown(
-        "drops",
-        "DROP",
-        Count,
-        "rx_dropped + tx_dropped + rx_missed since the start",
-        |r| Value::Int(r.drops),
-    ),
-    shown(
-        "hook",
-        "HOOK",
-        Text,
-        "XDP and tcx programs and classifiers found on it",
-        |r| r.hook.as_deref().map_or(Value::None, text),
-    ),
+    shown("tx_bytes_per_second", "TX/s", ByteRate, "bytes on the wire in the interval", |r| {
+        Value::Real(r.tx_rate)
+    }),
+    shown("rx_packets_per_second", "RXPPS", Rate, "packets in the interval", |r| {
+        Value::Real(r.rx_packet_rate)
+    }),
+    shown("tx_packets_per_second", "TXPPS", Rate, "packets in the interval", |r| {
+        Value::Real(r.tx_packet_rate)
+    }),
+    extra("rx_bytes", "RX", Bytes, "bytes since nettrace's start", |r| Value::Int(r.rx_bytes)),
+    extra("tx_bytes", "TX", Bytes, "bytes since nettrace's start", |r| Value::Int(r.tx_bytes)),
+    extra("rx_packets", "RXPKTS", Count, "packets since nettrace's start", |r| {
+        Value::Int(r.rx_packets)
+    }),
+    extra("tx_packets", "TXPKTS", Count, "packets since nettrace's start", |r| {
+        Value::Int(r.tx_packets)
+    }),
+    shown("errors", "ERR", Count, "rx_errors + tx_errors since the start", |r| {
+        Value::Int(r.errors)
+    }),
+    shown("drops", "DROP", Count, "rx_dropped + tx_dropped + rx_missed since the start", |r| {
+        Value::Int(r.drops)
+    }),
+    shown("hook", "HOOK", Text, "XDP and tcx programs and classifiers found on it", |r| {
+        r.hook.as_deref().map_or(Value::None, text)
+    }),
 ];
 
 static LISTENERS: [Column<ListenerRow>; 12] = [
-    shown("proto", "PROTO", Text, "tcp, udp, udplite", |r| {
-        text(r.proto)
-    }),
-    shown(
-        "local_address",
-        "LADDR",
-        Text,
-        "the address it listens on",
-        |r| address(r.local),
-    ),
-    shown(
-        "local_port",
-        "LPORT",
-        Number,
-        "the port it listens on",
-        |r| port(r.local),
-    ),
+    shown("proto", "PROTO", Text, "tcp, udp, udplite", |r| text(r.proto)),
+    shown("local_address", "LADDR", Text, "the address it listens on", |r| address(r.local)),
+    shown("local_port", "LPORT", Number, "the port it listens on", |r| port(r.local)),
     shown("pid", "PID", Number, "the process that used it last", |r| {
         Value::Int(r.process.pid.into())
     }),
     shown("comm", "COMM", Text, "its name", |r| text(&r.process.comm)),
-    extra(
-        "container",
-        "CONTAINER",
-        Text,
-        "its container or systemd unit",
-        |r| container(&r.process),
-    ),
-    extra(
-        "netns",
-        "NETNS",
-        Text,
-        "network namespace: its name, or [inode]",
-        |r| text(&r.netns),
-    ),
-    shown(
-        "backlog",
-        "BACKLOG",
-        Count,
-        "connections that may wait for accept (TCP)",
-        |r| int(r.backlog),
-    ),
-    shown(
-        "queued",
-        "QUEUED",
-        Count,
-        "connections that wait for accept (TCP)",
-        |r| int(r.queued),
-    ),
-    shown(
-        "overflows",
-        "OVERFLOWS",
-        Count,
-        "refused for want of room since the start",
-        |r| Value::Int(r.overflows),
-    ),
-    extra("uid", "UID", Number, "its user's number", |r| {
-        Value::Int(r.process.uid.into())
+    extra("container", "CONTAINER", Text, "its container or systemd unit", |r| {
+        container(&r.process)
     }),
-    extra(
-        "ended",
-        "ENDED",
-        Flag,
-        "it closed; this is its last row",
-        |r| Value::Bool(r.ended),
-    ),
+    extra("netns", "NETNS", Text, "network namespace: its name, or [inode]", |r| text(&r.netns)),
+    shown("backlog", "BACKLOG", Count, "connections that may wait for accept (TCP)", |r| {
+        int(r.backlog)
+    }),
+    shown("queued", "QUEUED", Count, "connections that wait for accept (TCP)", |r| int(r.queued)),
+    shown("overflows", "OVERFLOWS", Count, "refused for want of room since the start", |r| {
+        Value::Int(r.overflows)
+    }),
+    extra("uid", "UID", Number, "its user's number", |r| Value::Int(r.process.uid.into())),
+    extra("ended", "ENDED", Flag, "it closed; this is its last row", |r| Value::Bool(r.ended)),
 ];
 
 fn rates(rx: f64, tx: f64) -> f64 {
@@ -952,9 +584,7 @@ fn compare(a: &Value<'_>, b: &Value<'_>) -> Ordering {
         (Value::None, Value::None) => Ordering::Equal,
         (Value::None, _) => Ordering::Greater,
         (_, Value::None) => Ordering::Less,
-        _ => number(b)
-            .unwrap_or(0.0)
-            .total_cmp(&number(a).unwrap_or(0.0)),
+        _ => number(b).unwrap_or(0.0).total_cmp(&number(a).unwrap_or(0.0)),
     }
 }
 
@@ -976,9 +606,8 @@ mod tests {
 
     #[test]
     fn keys_say_their_unit() {
-        for (view, column) in View::ALL
-            .into_iter()
-            .flat_map(|v| of_view(v).into_iter().map(move |c| (v, c)))
+        for (view, column) in
+            View::ALL.into_iter().flat_map(|v| of_view(v).into_iter().map(move |c| (v, c)))
         {
             let suffix = match column.unit {
                 Unit::ByteRate => "_bytes_per_second",
@@ -996,19 +625,12 @@ mod tests {
     #[test]
     fn columns_are_found_by_key_and_title() {
         assert_eq!(find(View::Procs, "pid"), Ok(0));
-        assert_eq!(
-            find(View::Procs, "rx/s"),
-            find(View::Procs, "rx_bytes_per_second")
-        );
+        assert_eq!(find(View::Procs, "rx/s"), find(View::Procs, "rx_bytes_per_second"));
         assert_eq!(
             find(View::Procs, "connection").unwrap_err(),
             "no column connection in procs; did you mean connections?"
         );
-        assert!(
-            find(View::Ifaces, "qqq")
-                .unwrap_err()
-                .contains("there are interface")
-        );
+        assert!(find(View::Ifaces, "qqq").unwrap_err().contains("there are interface"));
     }
 
     #[test]
@@ -1016,9 +638,6 @@ mod tests {
         assert_eq!(compare(&Value::None, &Value::Int(0)), Ordering::Greater);
         assert_eq!(compare(&Value::Int(2), &Value::Int(1)), Ordering::Less);
         assert_eq!(compare(&text("a"), &text("b")), Ordering::Less);
-        assert_eq!(
-            compare(&Value::Real(1.0), &Value::Real(2.0)),
-            Ordering::Greater
-        );
+        assert_eq!(compare(&Value::Real(1.0), &Value::Real(2.0)), Ordering::Greater);
     }
 }

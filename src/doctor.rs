@@ -47,10 +47,7 @@ fn examine() -> Report {
         follow_forks: true,
         ..sockets::Options::default()
     };
-    match Session::open(Options {
-        sockets: Some(options),
-        ..Options::default()
-    }) {
+    match Session::open(Options { sockets: Some(options), ..Options::default() }) {
         Ok(session) => hooks.extend_from_slice(session.statuses()),
         Err(error) => {
             failure = Some(match error.downcast_ref::<Unsupported>() {
@@ -68,38 +65,23 @@ fn examine() -> Report {
             Err(error) => Err(Reason::Refused(format!("{error:#}"))),
         },
     });
-    Report {
-        facts: facts(),
-        hooks,
-        failure,
-    }
+    Report { facts: facts(), hooks, failure }
 }
 
 fn facts() -> Vec<Fact> {
-    let good = |name, value: String| Fact {
-        name,
-        value,
-        good: true,
-        todo: None,
-    };
+    let good = |name, value: String| Fact { name, value, good: true, todo: None };
     let bad = |name, value: &str, todo: String| Fact {
         name,
         value: value.to_owned(),
         good: false,
         todo: Some(todo),
     };
-    let mut facts = vec![good(
-        "kernel",
-        format!("{} {}", kernel::release(), std::env::consts::ARCH),
-    )];
+    let mut facts =
+        vec![good("kernel", format!("{} {}", kernel::release(), std::env::consts::ARCH))];
     facts.push(if kernel::has_btf() {
         good("BTF", "yes".to_owned())
     } else {
-        bad(
-            "BTF",
-            "no",
-            "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y".to_owned(),
-        )
+        bad("BTF", "no", "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y".to_owned())
     });
     facts.push(match kernel::lockdown().as_deref() {
         Some("confidentiality") => bad(

@@ -114,10 +114,8 @@ impl Filter {
     /// # Errors
     /// For an unknown key, a value that isn't of the key's kind, or a broken regular expression.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
-        let terms = split(text)?
-            .into_iter()
-            .map(|word| parse_term(&word))
-            .collect::<Result<_, _>>()?;
+        let terms =
+            split(text)?.into_iter().map(|word| parse_term(&word)).collect::<Result<_, _>>()?;
         Ok(Filter { terms })
     }
 
@@ -172,31 +170,24 @@ impl Filter {
     }
 
     fn push(&mut self, test: Test) {
-        self.terms.push(Term {
-            negated: false,
-            test,
-        });
+        self.terms.push(Term { negated: false, test });
     }
 
     /// Whether all terms hold.
     pub fn matches(&self, facts: &Facts<'_>) -> bool {
-        self.terms
-            .iter()
-            .all(|term| term.test.holds(facts) != term.negated)
+        self.terms.iter().all(|term| term.test.holds(facts) != term.negated)
     }
 }
 
 impl Test {
     fn holds(&self, facts: &Facts<'_>) -> bool {
         match self {
-            Test::Port(side, ranges) => side.of(facts).any(|(_, port)| {
-                ranges
-                    .iter()
-                    .any(|(from, to)| (*from..=*to).contains(&port))
-            }),
-            Test::Address(side, networks) => side
+            Test::Port(side, ranges) => side
                 .of(facts)
-                .any(|(address, _)| networks.iter().any(|n| n.contains(address))),
+                .any(|(_, port)| ranges.iter().any(|(from, to)| (*from..=*to).contains(&port))),
+            Test::Address(side, networks) => {
+                side.of(facts).any(|(address, _)| networks.iter().any(|n| n.contains(address)))
+            }
             Test::Pid(pids) => pids.contains(&facts.pid),
             Test::Uid(uids) => uids.contains(&facts.uid),
             Test::Comm(names) => names.iter().any(|name| name == facts.comm),
@@ -316,10 +307,7 @@ fn parse_term(word: &str) -> Result<Term, FilterError> {
             .case_insensitive(true)
             .build()
             .map_err(|error| FilterError(format!("“{body}” is no regular expression: {error}")))?;
-        return Ok(Term {
-            negated,
-            test: Test::Regex(regex),
-        });
+        return Ok(Term { negated, test: Test::Regex(regex) });
     }
     let Some((key, value)) = body.split_once(':') else {
         return Err(FilterError(format!(
@@ -328,37 +316,21 @@ fn parse_term(word: &str) -> Result<Term, FilterError> {
         )));
     };
     if value.is_empty() {
-        return Err(FilterError(format!(
-            "{key}: needs a value, as in {key}:{}",
-            example(key)
-        )));
+        return Err(FilterError(format!("{key}: needs a value, as in {key}:{}", example(key))));
     }
-    Ok(Term {
-        negated,
-        test: parse_test(key, value)?,
-    })
+    Ok(Term { negated, test: parse_test(key, value)? })
 }
 
 fn parse_test(key: &str, value: &str) -> Result<Test, FilterError> {
-    let contains = |text| {
-        Ok(Test::Contains(
-            text,
-            value.split(',').map(str::to_lowercase).collect(),
-        ))
-    };
+    let contains =
+        |text| Ok(Test::Contains(text, value.split(',').map(str::to_lowercase).collect()));
     match key {
         "port" => Ok(Test::Port(Side::Either, list(key, value, parse_ports)?)),
         "sport" => Ok(Test::Port(Side::Local, list(key, value, parse_ports)?)),
         "dport" => Ok(Test::Port(Side::Remote, list(key, value, parse_ports)?)),
-        "host" => Ok(Test::Address(
-            Side::Either,
-            list(key, value, parse_network)?,
-        )),
+        "host" => Ok(Test::Address(Side::Either, list(key, value, parse_network)?)),
         "src" => Ok(Test::Address(Side::Local, list(key, value, parse_network)?)),
-        "dst" => Ok(Test::Address(
-            Side::Remote,
-            list(key, value, parse_network)?,
-        )),
+        "dst" => Ok(Test::Address(Side::Remote, list(key, value, parse_network)?)),
         "pid" => Ok(Test::Pid(list(key, value, |v| v.parse().ok())?)),
         "comm" => contains(Text::Comm),
         "state" => contains(Text::State),
@@ -366,12 +338,10 @@ fn parse_test(key: &str, value: &str) -> Result<Test, FilterError> {
         "container" => contains(Text::Container),
         "pod" => contains(Text::Pod),
         "netns" => contains(Text::Netns),
-        _ => Err(FilterError(
-            match nearest(key, KEYS.iter().copied().chain(["netns"])) {
-                Some(near) => format!("no filter key {key}:; did you mean {near}:?"),
-                None => format!("no filter key {key}:; there are {} netns", KEYS.join(" ")),
-            },
-        )),
+        _ => Err(FilterError(match nearest(key, KEYS.iter().copied().chain(["netns"])) {
+            Some(near) => format!("no filter key {key}:; did you mean {near}:?"),
+            None => format!("no filter key {key}:; there are {} netns", KEYS.join(" ")),
+        })),
     }
 }
 
@@ -381,15 +351,9 @@ fn list<T>(
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<Vec<T>, FilterError> {
     let wrong = |part: &str| {
-        FilterError(format!(
-            "“{part}” is no value for {key}:, write {key}:{}",
-            example(key)
-        ))
+        FilterError(format!("“{part}” is no value for {key}:, write {key}:{}", example(key)))
     };
-    value
-        .split(',')
-        .map(|part| parse(part).ok_or_else(|| wrong(part)))
-        .collect()
+    value.split(',').map(|part| parse(part).ok_or_else(|| wrong(part))).collect()
 }
 
 fn example(key: &str) -> &'static str {
@@ -532,10 +496,7 @@ mod tests {
     #[test]
     fn errors_say_what_to_write() {
         let message = |text: &str| Filter::parse(text).unwrap_err().to_string();
-        assert_eq!(
-            message("prot:tcp"),
-            "no filter key prot:; did you mean proto:?"
-        );
+        assert_eq!(message("prot:tcp"), "no filter key prot:; did you mean proto:?");
         assert_eq!(
             message("port:http"),
             "“http” is no value for port:, write port:443 or 8000-8100"

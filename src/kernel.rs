@@ -78,9 +78,7 @@ pub fn release() -> String {
 
 /// The host's name.
 pub fn hostname() -> String {
-    nix::unistd::gethostname()
-        .map(|h| h.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    nix::unistd::gethostname().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Whether the kernel exports its types.
@@ -95,14 +93,12 @@ pub fn btf() -> anyhow::Result<Btf<'static>> {
 
 /// Whether `btf` has the tracepoint that `tp_btf/name` attaches to.
 pub fn has_tracepoint(btf: &Btf<'_>, name: &str) -> bool {
-    btf.type_by_name::<libbpf_rs::btf::BtfType<'_>>(&format!("btf_trace_{name}"))
-        .is_some()
+    btf.type_by_name::<libbpf_rs::btf::BtfType<'_>>(&format!("btf_trace_{name}")).is_some()
 }
 
 /// Whether `btf` has the iterator that `iter/name` attaches to.
 pub fn has_iterator(btf: &Btf<'_>, name: &str) -> bool {
-    btf.type_by_name::<libbpf_rs::btf::BtfType<'_>>(&format!("bpf_iter__{name}"))
-        .is_some()
+    btf.type_by_name::<libbpf_rs::btf::BtfType<'_>>(&format!("bpf_iter__{name}")).is_some()
 }
 
 /// The lockdown mode (`none`, `integrity`, `confidentiality`), if the kernel has lockdown.
@@ -130,15 +126,10 @@ pub fn missing_capabilities(wanted: &[Capability]) -> Vec<Capability> {
 
 /// The line that lets an ordinary user run this binary.
 pub fn setcap_line() -> String {
-    let names: Vec<String> = NEEDED
-        .iter()
-        .chain(&USEFUL)
-        .map(|c| c.to_string().to_lowercase())
-        .collect();
-    let program = std::env::current_exe().map_or_else(
-        |_| "nettrace".to_owned(),
-        |p| p.to_string_lossy().into_owned(),
-    );
+    let names: Vec<String> =
+        NEEDED.iter().chain(&USEFUL).map(|c| c.to_string().to_lowercase()).collect();
+    let program = std::env::current_exe()
+        .map_or_else(|_| "nettrace".to_owned(), |p| p.to_string_lossy().into_owned());
     format!("sudo setcap {}+ep {program}", names.join(","))
 }
 
@@ -189,11 +180,7 @@ pub fn unsupported(what: &str, error: &libbpf_rs::Error) -> Unsupported {
         Reason::Capabilities(_) => format!("run it as root, or once: {}", setcap_line()),
         _ => "`nettrace doctor` shows what works here and what doesn't".to_owned(),
     };
-    Unsupported {
-        what: what.to_owned(),
-        why,
-        todo,
-    }
+    Unsupported { what: what.to_owned(), why, todo }
 }
 
 static VERBOSE: AtomicBool = AtomicBool::new(false);
@@ -202,11 +189,7 @@ static LAST_LINES: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 /// Catches what libbpf prints: kept for errors, and shown on stderr if `verbose`.
 pub fn catch_libbpf(verbose: bool) {
     VERBOSE.store(verbose, Ordering::Relaxed);
-    let level = if verbose {
-        PrintLevel::Debug
-    } else {
-        PrintLevel::Warn
-    };
+    let level = if verbose { PrintLevel::Debug } else { PrintLevel::Warn };
     libbpf_rs::set_print(Some((level, keep_line)));
 }
 
@@ -227,9 +210,7 @@ fn quoted_libbpf() -> String {
     let Ok(mut lines) = LAST_LINES.lock() else {
         return String::new();
     };
-    lines
-        .drain(..)
-        .fold(String::new(), |all, line| all + "\n  " + &line)
+    lines.drain(..).fold(String::new(), |all, line| all + "\n  " + &line)
 }
 
 /// A rung of the ladder of hooks, cheapest first.
@@ -272,19 +253,11 @@ mod tests {
 
     #[test]
     fn reasons_say_what_and_since_when() {
-        let reason = Reason::Missing {
-            target: "sock_send_length".to_owned(),
-            since: "since Linux 6.3",
-        };
-        assert_eq!(
-            reason.to_string(),
-            "this kernel has no sock_send_length (since Linux 6.3)"
-        );
+        let reason =
+            Reason::Missing { target: "sock_send_length".to_owned(), since: "since Linux 6.3" };
+        assert_eq!(reason.to_string(), "this kernel has no sock_send_length (since Linux 6.3)");
         let reason = Reason::Capabilities(vec![Capability::CAP_BPF, Capability::CAP_PERFMON]);
-        assert_eq!(
-            reason.to_string(),
-            "no permission: CAP_BPF, CAP_PERFMON missing"
-        );
+        assert_eq!(reason.to_string(), "no permission: CAP_BPF, CAP_PERFMON missing");
     }
 
     #[test]

@@ -65,25 +65,22 @@ impl Names {
         let (answer, answers) = sync_channel(PENDING);
         // Not joined: a look-up may hang for as long as the resolver's time-out, and the process
         // shouldn't. The thread holds nothing that needs an end.
-        let thread = thread::Builder::new()
-            .name("names".to_owned())
-            .spawn(move || {
-                for question in questions {
-                    if answer.send((question, look_up(question))).is_err() {
-                        return;
-                    }
+        let thread = thread::Builder::new().name("names".to_owned()).spawn(move || {
+            for question in questions {
+                if answer.send((question, look_up(question))).is_err() {
+                    return;
                 }
-            });
+            }
+        });
         if thread.is_ok() {
             self.ask = Some(ask);
             self.answers = Some(answers);
         }
     }
 
-    /// The name of a user; its number until that is known.
-    pub fn user(&mut self, uid: u32) -> Arc<str> {
+    /// The name of a user, its number if it has none; nothing while that is being looked up.
+    pub fn user(&mut self, uid: u32) -> Option<Arc<str>> {
         self.get(Question::User(uid))
-            .unwrap_or_else(|| uid.to_string().into())
     }
 
     /// The name of a host, if it has one and it is known by now.
@@ -91,16 +88,19 @@ impl Names {
         self.get(Question::Host(address))
     }
 
-    /// Waits until what was asked is answered, but no longer than `patience`.
-    pub fn settle(&mut self, patience: Duration) {
+    /// Waits until what was asked is answered, but no longer than `patience`. Tells whether
+    /// anything was learnt.
+    pub fn settle(&mut self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
+        let waiting_before = self.waiting;
         while self.waiting > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             let Some(Ok(answer)) = self.answers.as_ref().map(|a| a.recv_timeout(left)) else {
-                return;
+                break;
             };
             self.learn(answer);
         }
+        self.waiting < waiting_before
     }
 
     /// The container or unit of a process, by its cgroup.
@@ -139,8 +139,7 @@ impl Names {
         if let Question::Host(_) = question {
             self.hosts += 1;
             if self.hosts > 2 * HOSTS {
-                self.known
-                    .retain(|question, _| matches!(question, Question::User(_)));
+                self.known.retain(|question, _| matches!(question, Question::User(_)));
                 self.hosts = 0;
             }
         }
@@ -150,9 +149,10 @@ impl Names {
 
 fn look_up(question: Question) -> Option<String> {
     match question {
-        Question::User(uid) => User::from_uid(Uid::from_raw(uid))
-            .ok()?
-            .map(|user| user.name),
+        Question::User(uid) => {
+            let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+            Some(user.map_or_else(|| uid.to_string(), |user| user.name))
+        }
         Question::Host(address) => {
             // getnameinfo() answers with the number where there is no name.
             let name = dns_lookup::lookup_addr(&address).ok()?;
@@ -161,32 +161,43 @@ fn look_up(question: Question) -> Option<String> {
     }
 }
 
-/// Whether the process lives; a later one with the same number has another start.
+/// Whether the process lives; a zombie doesn't, and a later one of its number has another start.
 pub fn is_alive(process: &ProcessRecord) -> bool {
     const NS_PER_TICK: u64 = 10_000_000;
 
     let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", process.tgid)) else {
         return false;
     };
-    // The name in parentheses may hold anything; field 22 is the start, in ticks of 10 ms.
-    let start = stat
-        .rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_whitespace().nth(19));
+    // The name in parentheses may hold anything. Field 3 is the state, 22 the start, in ticks of
+    // 10 ms.
+    let start = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19));
     let start = start.and_then(|ticks| ticks.parse::<u64>().ok());
     start.is_none_or(|ticks| ticks.abs_diff(process.start / NS_PER_TICK) <= 1)
 }
 
-/// A network namespace's name, or its inode in brackets as `ss` and `lsns` write it.
-pub fn netns(inode: u32, names: &[(String, u32)]) -> String {
-    match names.iter().find(|(_, i)| *i == inode) {
-        Some((name, _)) => visible(name.as_bytes()),
-        None => format!("[{inode}]"),
-    }
+/// Names of network namespaces, as of one tick.
+#[derive(Debug)]
+pub struct NetnsNames {
+    named: Vec<(String, u32)>,
+    shown: HashMap<u32, Arc<str>>,
 }
 
-/// The named network namespaces, to be read once a tick.
-pub fn netns_names() -> Vec<(String, u32)> {
-    netns::names()
+impl NetnsNames {
+    /// Reads which namespaces have a name now.
+    pub fn read() -> Self {
+        NetnsNames { named: netns::names(), shown: HashMap::new() }
+    }
+
+    /// The name, or the inode in brackets as `lsns` writes it.
+    pub fn get(&mut self, inode: u32) -> Arc<str> {
+        let NetnsNames { named, shown } = self;
+        let name =
+            shown.entry(inode).or_insert_with(|| match named.iter().find(|(_, i)| *i == inode) {
+                Some((name, _)) => visible(name.as_bytes()).into(),
+                None => format!("[{inode}]").into(),
+            });
+        Arc::clone(name)
+    }
 }
 
 /// A stranger's text made safe to show: control, escape and bidirectional characters and broken
@@ -225,10 +236,7 @@ mod tests {
     #[test]
     fn hostile_names_become_visible() {
         assert_eq!(visible(b"\x1b[2J"), "\\x1b[2J");
-        assert_eq!(
-            visible("a\u{202e}b\u{9b}c".as_bytes()),
-            "a\\u{202e}b\\u{9b}c"
-        );
+        assert_eq!(visible("a\u{202e}b\u{9b}c".as_bytes()), "a\\u{202e}b\\u{9b}c");
         assert_eq!(visible(b"ok \xff\n"), "ok \\xff\\x0a");
         assert_eq!(visible("grün".as_bytes()), "grün");
     }
@@ -244,15 +252,8 @@ mod tests {
     #[test]
     fn this_process_lives_and_an_impostor_does_not() {
         let stat = fs::read_to_string("/proc/self/stat").unwrap();
-        let ticks: u64 = stat
-            .rsplit_once(')')
-            .unwrap()
-            .1
-            .split_whitespace()
-            .nth(19)
-            .unwrap()
-            .parse()
-            .unwrap();
+        let ticks: u64 =
+            stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
         let mut process = ProcessRecord {
             tgid: std::process::id(),
             start: ticks * 10_000_000,
@@ -264,19 +265,21 @@ mod tests {
     }
 
     #[test]
-    fn root_is_called_root() {
+    fn root_is_called_root_and_a_stranger_by_number() {
         let mut names = Names::new(false);
-        assert_eq!(&*names.user(0), "0");
-        names.settle(Duration::from_secs(10));
-        assert_eq!(&*names.user(0), "root");
+        assert_eq!((names.user(0), names.user(4_000_000_000)), (None, None));
+        assert!(names.settle(Duration::from_secs(10)));
+        assert_eq!(names.user(0).as_deref(), Some("root"));
+        assert_eq!(names.user(4_000_000_000).as_deref(), Some("4000000000"));
+        assert!(!names.settle(Duration::from_secs(10)));
     }
 
     #[test]
     fn numeric_asks_nobody() {
         let mut names = Names::new(true);
-        assert_eq!(&*names.user(0), "0");
-        names.settle(Duration::from_secs(10));
-        assert_eq!(&*names.user(0), "0");
+        assert_eq!(names.user(0), None);
+        assert!(!names.settle(Duration::from_secs(10)));
+        assert_eq!(names.user(0), None);
         assert_eq!(names.host(IpAddr::from([127, 0, 0, 1])), None);
     }
 }

@@ -23,24 +23,14 @@ impl Netns {
     /// # Errors
     /// Where there is none of that name; the message lists those there are.
     pub fn open(name: &str) -> Result<Self> {
-        let path = if name.contains('/') {
-            PathBuf::from(name)
-        } else {
-            Path::new(NAMED).join(name)
-        };
+        let path =
+            if name.contains('/') { PathBuf::from(name) } else { Path::new(NAMED).join(name) };
         let file = File::open(&path).with_context(|| {
             let known: Vec<String> = names().into_iter().map(|(name, _)| name).collect();
-            let known = if known.is_empty() {
-                "none".to_owned()
-            } else {
-                known.join(", ")
-            };
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             format!("open network namespace {name} (named ones are: {known})")
         })?;
-        let inode = file
-            .metadata()
-            .context("look up the namespace's inode")?
-            .ino();
+        let inode = file.metadata().context("look up the namespace's inode")?.ino();
         let inode = u32::try_from(inode).context("that isn't a network namespace")?;
         Ok(Netns { file, inode })
     }
@@ -56,16 +46,13 @@ impl Netns {
     /// Where entering it isn't permitted.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         thread::scope(|scope| {
-            let inside = thread::Builder::new()
-                .name("netns".to_owned())
-                .spawn_scoped(scope, || {
+            let inside =
+                thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, || {
                     setns(&self.file, CloneFlags::CLONE_NEWNET)
                         .context("enter the network namespace")?;
                     work()
                 })?;
-            inside
-                .join()
-                .unwrap_or_else(|_| Err(anyhow!("the thread in the namespace died")))
+            inside.join().unwrap_or_else(|_| Err(anyhow!("the thread in the namespace died")))
         })
     }
 }
@@ -79,10 +66,7 @@ pub fn names() -> Vec<(String, u32)> {
         .filter_map(Result::ok)
         .filter_map(|entry| {
             let inode = fs::metadata(entry.path()).ok()?.ino();
-            Some((
-                entry.file_name().to_string_lossy().into_owned(),
-                u32::try_from(inode).ok()?,
-            ))
+            Some((entry.file_name().to_string_lossy().into_owned(), u32::try_from(inode).ok()?))
         })
         .collect();
     names.sort();

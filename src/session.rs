@@ -54,11 +54,7 @@ impl Session {
     /// # Errors
     /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
     pub fn open(options: Options) -> Result<Self> {
-        let sockets = options
-            .sockets
-            .as_ref()
-            .map(SocketProbe::open)
-            .transpose()?;
+        let sockets = options.sockets.as_ref().map(SocketProbe::open).transpose()?;
         Ok(Session {
             sockets,
             with_ifaces: options.ifaces,
@@ -166,9 +162,5 @@ fn own_cost(bpf_ns: Option<u64>) -> OwnCost {
     let rss_bytes = procfs::process::Process::myself()
         .and_then(|me| me.statm())
         .map_or(0, |statm| statm.resident * procfs::page_size());
-    OwnCost {
-        cpu_s,
-        rss_bytes,
-        bpf_ns,
-    }
+    OwnCost { cpu_s, rss_bytes, bpf_ns }
 }

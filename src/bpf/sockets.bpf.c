@@ -168,6 +168,11 @@ static __always_inline bool is_inet(__u16 family)
 	return family == AF_INET || family == AF_INET6;
 }
 
+static __always_inline bool is_dead(const struct sock *sk)
+{
+	return sk->__sk_common.skc_flags >> bpf_core_enum_value(enum sock_flags, SOCK_DEAD) & 1;
+}
+
 static __always_inline bool in_scope_netns(const struct sock *sk)
 {
 	return !only_netns || sk->__sk_common.skc_net.net->ns.inum == only_netns;
@@ -243,6 +248,10 @@ static __always_inline void fill_ends(struct endpoints *e, struct sock *sk)
 		return;
 	}
 	e->local_port = c->skc_num;
+	/* A bound port is given back, and skc_num with it, before the state becomes CLOSE. */
+	if (!e->local_port)
+		e->local_port =
+			bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 	e->remote_port = bpf_ntohs(c->skc_dport);
 }
 
@@ -373,7 +382,8 @@ int read_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!sk || !tag || !tag->id)
 		return 0;
 	state = sk->__sk_common.skc_state;
-	if (sk->sk_protocol == IPPROTO_TCP && state == TCP_CLOSE)
+	/* TCP goes on after close(); what else is closed only waits for RCU to free it. */
+	if (sk->sk_protocol == IPPROTO_TCP ? state == TCP_CLOSE : is_dead(sk))
 		return 0;
 	i = records_read++;
 	array = bpf_map_lookup_elem(&records, &zero);

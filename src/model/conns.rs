@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::Span;
 use super::sockets::{Chrono, Process, Socket, is_tcp, local, remote, state};
-use crate::names::{self, Names};
+use crate::names::NetnsNames;
 use crate::sample::{born_ns, tag};
 
+/// The state of a row that ended.
+const CLOSED: &str = "CLOSED";
 /// `TCP_INFINITE_SSTHRESH`: slow start has no end yet.
 const NO_SSTHRESH: u32 = 0x7fff_ffff;
 /// The sender counts as busy above half of the time, and as limited above half of its busy time.
@@ -64,12 +66,10 @@ pub struct ConnRow {
     pub local: Option<(IpAddr, u16)>,
     /// The peer's.
     pub remote: Option<(IpAddr, u16)>,
-    /// As `ss` writes it.
+    /// As `ss` writes it, or `CLOSED`.
     pub state: &'static str,
     /// Who used it last.
     pub process: Arc<Process>,
-    /// Its user's name, or number.
-    pub user: Arc<str>,
     /// The network namespace's name, or its inode in brackets.
     pub netns: Arc<str>,
     /// Payload received, bytes/s.
@@ -125,18 +125,7 @@ pub struct TcpFigures {
     pub limit: Limit,
 }
 
-impl ConnRow {
-    pub(super) fn rename(&mut self, names: &mut Names) {
-        self.user = names.user(self.process.uid);
-    }
-}
-
-pub(super) fn row(
-    socket: &Socket<'_>,
-    names: &mut Names,
-    netns_names: &[(String, u32)],
-    span: Span,
-) -> Option<ConnRow> {
+pub(super) fn row(socket: &Socket<'_>, netns: &mut NetnsNames, span: Span) -> Option<ConnRow> {
     if !socket.is_connection() {
         return None;
     }
@@ -148,10 +137,9 @@ pub(super) fn row(
         proto: socket.proto(),
         local: local(&record.ends),
         remote: remote(&record.ends),
-        state: state(record),
+        state: if socket.ended { CLOSED } else { state(record) },
         process: Arc::clone(&socket.process),
-        user: names.user(socket.process.uid),
-        netns: names::netns(record.ends.netns, netns_names).into(),
+        netns: netns.get(record.ends.netns),
         rx_rate: span.rate(socket.delta.rx),
         tx_rate: span.rate(socket.delta.tx),
         rx_bytes: socket.bytes.rx,
@@ -192,14 +180,7 @@ mod tests {
 
     #[test]
     fn the_limit_is_what_filled_most_of_the_busy_time() {
-        let limit = |elapsed, busy, rwnd, sndbuf| {
-            Limit::of(Chrono {
-                elapsed,
-                busy,
-                rwnd,
-                sndbuf,
-            })
-        };
+        let limit = |elapsed, busy, rwnd, sndbuf| Limit::of(Chrono { elapsed, busy, rwnd, sndbuf });
         assert_eq!(limit(Some(250), 0, 0, 0), Limit::App);
         assert_eq!(limit(Some(250), 100, 90, 0), Limit::App);
         assert_eq!(limit(Some(250), 250, 200, 0), Limit::ReceiverWindow);

@@ -42,9 +42,7 @@ pub(super) fn rows<'a>(
     for entry in processes.filter(|entry| entry.shown) {
         let container = &entry.process.container;
         let name = container.as_ref().map(|c| c.name.as_str());
-        let (_, sum) = sums
-            .entry(name)
-            .or_insert_with(|| (container.clone(), Sum::default()));
+        let (_, sum) = sums.entry(name).or_insert_with(|| (container.clone(), Sum::default()));
         sum.delta += entry.delta;
         sum.bytes += entry.bytes;
         sum.connections += entry.connections;

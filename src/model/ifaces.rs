@@ -49,9 +49,8 @@ impl IfaceTable {
             .map(|record| {
                 // One that came later has counted nothing but what came since.
                 let unseen = if is_baseline { record } else { &nothing };
-                let (first, last) = before
-                    .get(&record.index)
-                    .map_or((unseen, unseen), |(f, l)| (f, l));
+                let (first, last) =
+                    before.get(&record.index).map_or((unseen, unseen), |(f, l)| (f, l));
                 let row = row(first, last, record, span);
                 self.0.insert(record.index, (first.clone(), record.clone()));
                 row

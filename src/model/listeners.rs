@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::sockets::{Process, Socket, is_tcp, local};
-use crate::names;
+use crate::names::NetnsNames;
 
 /// A row of `listeners`.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +27,7 @@ pub struct ListenerRow {
     pub ended: bool,
 }
 
-pub(super) fn row(socket: &Socket<'_>, netns_names: &[(String, u32)]) -> Option<ListenerRow> {
+pub(super) fn row(socket: &Socket<'_>, netns: &mut NetnsNames) -> Option<ListenerRow> {
     if !socket.is_listener() {
         return None;
     }
@@ -37,7 +37,7 @@ pub(super) fn row(socket: &Socket<'_>, netns_names: &[(String, u32)]) -> Option<
         proto: socket.proto(),
         local: local(&record.ends),
         process: Arc::clone(&socket.process),
-        netns: names::netns(record.ends.netns, netns_names).into(),
+        netns: netns.get(record.ends.netns),
         backlog: is_tcp.then_some(record.queue_max),
         queued: is_tcp.then_some(record.receive_queue),
         overflows: socket.drops,

@@ -22,7 +22,7 @@ pub use procs::ProcRow;
 pub use sockets::{Process, Socket};
 
 use crate::filter::{Filter, nearest};
-use crate::names::{self, Names};
+use crate::names::{Names, NetnsNames};
 use crate::sample::{Losses, OwnCost, Sample};
 
 /// What a table is about.
@@ -44,14 +44,8 @@ pub enum View {
 
 impl View {
     /// All of them, in the order of the interface's tabs.
-    pub const ALL: [View; 6] = [
-        View::Procs,
-        View::Conns,
-        View::Hosts,
-        View::Containers,
-        View::Ifaces,
-        View::Listeners,
-    ];
+    pub const ALL: [View; 6] =
+        [View::Procs, View::Conns, View::Hosts, View::Containers, View::Ifaces, View::Listeners];
 
     /// Its name on the command line and in JSON.
     pub fn name(self) -> &'static str {
@@ -77,16 +71,14 @@ impl FromStr for View {
 
     fn from_str(word: &str) -> Result<Self, String> {
         let names = || View::ALL.into_iter().map(View::name);
-        View::ALL
-            .into_iter()
-            .find(|view| view.name() == word)
-            .ok_or_else(|| match nearest(word, names()) {
+        View::ALL.into_iter().find(|view| view.name() == word).ok_or_else(|| {
+            match nearest(word, names()) {
                 Some(near) => format!("no view {word}; did you mean {near}?"),
-                None => format!(
-                    "no view {word}; there are {}",
-                    names().collect::<Vec<_>>().join(" ")
-                ),
-            })
+                None => {
+                    format!("no view {word}; there are {}", names().collect::<Vec<_>>().join(" "))
+                }
+            }
+        })
     }
 }
 
@@ -133,11 +125,7 @@ struct Span {
 
 impl Span {
     fn rate(self, delta: u64) -> f64 {
-        if self.seconds > 0.0 {
-            delta as f64 / self.seconds
-        } else {
-            0.0
-        }
+        if self.seconds > 0.0 { delta as f64 / self.seconds } else { 0.0 }
     }
 }
 
@@ -167,13 +155,8 @@ impl Model {
 
     /// Takes in one sample and makes a frame of it. The first one is the baseline, of rates 0.
     pub fn advance(&mut self, sample: &Sample<'_>, view: View) -> Frame {
-        let since = self
-            .clock_ns
-            .map_or(0, |before| sample.clock_ns.saturating_sub(before));
-        let span = Span {
-            seconds: since as f64 / 1e9,
-            clock_ns: sample.clock_ns,
-        };
+        let since = self.clock_ns.map_or(0, |before| sample.clock_ns.saturating_sub(before));
+        let span = Span { seconds: since as f64 / 1e9, clock_ns: sample.clock_ns };
         self.clock_ns = Some(sample.clock_ns);
         let rows = self.rows(sample, view, span);
         Frame {
@@ -188,26 +171,23 @@ impl Model {
 
     /// Waits for names that are being looked up, but no longer than `patience`, and puts them in.
     pub fn settle(&mut self, frame: &mut Frame, patience: Duration) {
-        self.names.settle(patience);
-        match &mut frame.rows {
-            Rows::Procs(rows) => rows.iter_mut().for_each(|row| row.rename(&mut self.names)),
-            Rows::Conns(rows) => rows.iter_mut().for_each(|row| row.rename(&mut self.names)),
-            Rows::Hosts(rows) => rows.iter_mut().for_each(|row| row.rename(&mut self.names)),
-            Rows::Containers(_) | Rows::Ifaces(_) | Rows::Listeners(_) => {}
+        if !self.names.settle(patience) {
+            return;
+        }
+        self.sockets.learn_users(&mut self.names);
+        if let Rows::Hosts(rows) = &mut frame.rows {
+            rows.iter_mut().for_each(|row| row.rename(&mut self.names));
         }
     }
 
     fn rows(&mut self, sample: &Sample<'_>, view: View, span: Span) -> Rows {
-        let netns_names = names::netns_names();
-        let mut lens = sockets::Lens {
-            names: &mut self.names,
-            filter: &self.filter,
-            netns_names: &netns_names,
-        };
+        let mut netns = NetnsNames::read();
+        let mut lens =
+            sockets::Lens { names: &mut self.names, filter: &self.filter, netns: &mut netns };
         match view {
             View::Procs => {
                 self.sockets.advance(sample, &mut lens, &mut |_, _| {});
-                Rows::Procs(procs::rows(self.sockets.processes(), &mut self.names, span))
+                Rows::Procs(procs::rows(self.sockets.processes(), span))
             }
             View::Containers => {
                 self.sockets.advance(sample, &mut lens, &mut |_, _| {});
@@ -215,31 +195,27 @@ impl Model {
             }
             View::Conns => {
                 let mut rows = Vec::new();
-                self.sockets
-                    .advance(sample, &mut lens, &mut |socket, names| {
-                        rows.extend(conns::row(socket, names, &netns_names, span));
-                    });
+                self.sockets.advance(sample, &mut lens, &mut |socket, netns| {
+                    rows.extend(conns::row(socket, netns, span));
+                });
                 Rows::Conns(rows)
             }
             View::Hosts => {
                 let mut hosts = hosts::Hosts::default();
-                self.sockets
-                    .advance(sample, &mut lens, &mut |socket, _| hosts.add(socket));
+                self.sockets.advance(sample, &mut lens, &mut |socket, _| hosts.add(socket));
                 Rows::Hosts(hosts.rows(&mut self.names, span))
             }
             View::Listeners => {
                 let mut rows = Vec::new();
-                self.sockets.advance(sample, &mut lens, &mut |socket, _| {
-                    rows.extend(listeners::row(socket, &netns_names));
+                self.sockets.advance(sample, &mut lens, &mut |socket, netns| {
+                    rows.extend(listeners::row(socket, netns));
                 });
                 Rows::Listeners(rows)
             }
             View::Ifaces => {
                 let rows = self.ifaces.advance(sample.ifaces, span);
                 let wanted = |row: &IfaceRow| {
-                    self.only_iface
-                        .as_ref()
-                        .is_none_or(|name| *name == row.interface)
+                    self.only_iface.as_ref().is_none_or(|name| *name == row.interface)
                 };
                 Rows::Ifaces(rows.into_iter().filter(wanted).collect())
             }

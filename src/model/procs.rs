@@ -4,15 +4,12 @@ use std::sync::Arc;
 
 use super::Span;
 use super::sockets::{Process, ProcessEntry};
-use crate::names::Names;
 
 /// A row of `procs`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProcRow {
     /// Who it is.
     pub process: Arc<Process>,
-    /// Its user's name, or number where there is none.
-    pub user: Arc<str>,
     /// Payload received, bytes/s.
     pub rx_rate: f64,
     /// Payload sent, bytes/s.
@@ -35,22 +32,14 @@ pub struct ProcRow {
     pub ended: bool,
 }
 
-impl ProcRow {
-    pub(super) fn rename(&mut self, names: &mut Names) {
-        self.user = names.user(self.process.uid);
-    }
-}
-
 pub(super) fn rows<'a>(
     processes: impl Iterator<Item = &'a ProcessEntry>,
-    names: &mut Names,
     span: Span,
 ) -> Vec<ProcRow> {
     processes
         .filter(|entry| entry.shown)
         .map(|entry| ProcRow {
             process: Arc::clone(&entry.process),
-            user: names.user(entry.process.uid),
             rx_rate: span.rate(entry.delta.rx),
             tx_rate: span.rate(entry.delta.tx),
             rx_bytes: entry.bytes.rx,

@@ -3,13 +3,14 @@
 //! The kernel counts a TCP socket's bytes as a whole. What other processes than its owner moved was
 //! counted per call; the owner has the rest.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustc_hash::FxHashMap;
 
 use crate::filter::{Facts, Filter};
-use crate::names::{self, Container, Names};
+use crate::names::{self, Container, Names, NetnsNames};
 use crate::sample::{
     ESTABLISHED, Endpoints, LISTEN, ProcessRecord, Sample, SocketRecord, TCP_STATES, UsageRecord,
     tag,
@@ -24,10 +25,31 @@ pub struct Process {
     pub comm: String,
     /// Its user.
     pub uid: u32,
+    /// The user's name, once it is known.
+    user: OnceLock<Arc<str>>,
     /// Where it runs.
     pub container: Option<Arc<Container>>,
     /// Path of its cgroup in the unified hierarchy.
     pub cgroup: Option<Arc<str>>,
+}
+
+impl Process {
+    /// Its user's name, or number as long as the name isn't known.
+    pub fn user(&self) -> Cow<'_, str> {
+        match self.user.get() {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(self.uid.to_string()),
+        }
+    }
+
+    fn learn_user(&self, names: &mut Names) {
+        if self.user.get().is_none()
+            && let Some(name) = names.user(self.uid)
+        {
+            // Another thread can't have been first: only the model names processes.
+            let _ = self.user.set(name);
+        }
+    }
 }
 
 /// Received and sent, bytes.
@@ -48,17 +70,11 @@ impl std::ops::AddAssign for Bytes {
 
 impl Bytes {
     fn since(self, before: Bytes) -> Bytes {
-        Bytes {
-            rx: self.rx.saturating_sub(before.rx),
-            tx: self.tx.saturating_sub(before.tx),
-        }
+        Bytes { rx: self.rx.saturating_sub(before.rx), tx: self.tx.saturating_sub(before.tx) }
     }
 
     fn max(self, other: Bytes) -> Bytes {
-        Bytes {
-            rx: self.rx.max(other.rx),
-            tx: self.tx.max(other.tx),
-        }
+        Bytes { rx: self.rx.max(other.rx), tx: self.tx.max(other.tx) }
     }
 }
 
@@ -158,15 +174,8 @@ fn proto(ends: &Endpoints) -> &'static str {
 
 /// As `ss` writes them; other protocols than TCP know connected and not.
 pub(super) fn state(record: &SocketRecord) -> &'static str {
-    let state = if is_tcp(&record.ends) || record.state == ESTABLISHED {
-        record.state
-    } else {
-        7
-    };
-    TCP_STATES
-        .get(state as usize)
-        .copied()
-        .unwrap_or(TCP_STATES[0])
+    let state = if is_tcp(&record.ends) || record.state == ESTABLISHED { record.state } else { 7 };
+    TCP_STATES.get(state as usize).copied().unwrap_or(TCP_STATES[0])
 }
 
 /// An address and port, v4-mapped as v4. Protocols without ports have port 0; a wildcard of a v6
@@ -194,18 +203,15 @@ pub(super) fn remote(ends: &Endpoints) -> Option<(IpAddr, u16)> {
 pub(super) struct Lens<'a> {
     pub(super) names: &'a mut Names,
     pub(super) filter: &'a Filter,
-    pub(super) netns_names: &'a [(String, u32)],
+    pub(super) netns: &'a mut NetnsNames,
 }
 
 impl Lens<'_> {
-    fn shows(&self, record: &SocketRecord, process: &Process) -> bool {
+    fn shows(&mut self, record: &SocketRecord, process: &Process) -> bool {
         if self.filter.is_empty() {
             return true;
         }
-        let netns_name = self
-            .netns_names
-            .iter()
-            .find(|(_, i)| *i == record.ends.netns);
+        let netns_name = self.netns.get(record.ends.netns);
         self.filter.matches(&Facts {
             proto: proto(&record.ends),
             local: local(&record.ends),
@@ -218,7 +224,7 @@ impl Lens<'_> {
             pod: process.container.as_ref().and_then(|c| c.pod.as_deref()),
             cgroup: process.cgroup.as_deref(),
             netns: record.ends.netns,
-            netns_name: netns_name.map_or("", |(name, _)| name),
+            netns_name: &netns_name,
         })
     }
 }
@@ -254,7 +260,6 @@ struct SocketEntry {
     retransmits: u32,
     base_drops: u32,
     drops: u32,
-    jiffies: u32,
     busy: u32,
     rwnd: u32,
     sndbuf: u32,
@@ -267,10 +272,7 @@ impl SocketEntry {
         if record.flags & tag::SEEDED == 0 {
             return SocketEntry::default();
         }
-        let base = Bytes {
-            rx: record.rx_bytes,
-            tx: record.tx_bytes,
-        };
+        let base = Bytes { rx: record.rx_bytes, tx: record.tx_bytes };
         SocketEntry {
             owned: base,
             base,
@@ -282,9 +284,10 @@ impl SocketEntry {
         }
     }
 
-    fn chrono(&self, record: &SocketRecord) -> Chrono {
+    /// `jiffies` as of the last sample.
+    fn chrono(&self, record: &SocketRecord, jiffies: u32) -> Chrono {
         Chrono {
-            elapsed: (self.tick != 0).then(|| record.jiffies.wrapping_sub(self.jiffies)),
+            elapsed: (self.tick != 0).then(|| record.jiffies.wrapping_sub(jiffies)),
             busy: record.busy.wrapping_sub(self.busy),
             rwnd: record.rwnd_limited.wrapping_sub(self.rwnd),
             sndbuf: record.sndbuf_limited.wrapping_sub(self.sndbuf),
@@ -295,7 +298,6 @@ impl SocketEntry {
         self.owned = owned;
         self.retransmits = record.retransmits;
         self.drops = record.drops;
-        self.jiffies = record.jiffies;
         self.busy = record.busy;
         self.rwnd = record.rwnd_limited;
         self.sndbuf = record.sndbuf_limited;
@@ -318,6 +320,7 @@ pub(super) struct SocketTable {
     sockets: FxHashMap<u64, SocketEntry>,
     used: FxHashMap<(u64, u32), Bytes>,
     processes: FxHashMap<ProcessKey, ProcessEntry>,
+    jiffies: u32,
     tick: u32,
 }
 
@@ -327,18 +330,14 @@ impl SocketTable {
         &mut self,
         sample: &Sample<'_>,
         lens: &mut Lens<'_>,
-        visit: &mut dyn FnMut(&Socket<'_>, &mut Names),
+        visit: &mut dyn FnMut(&Socket<'_>, &mut NetnsNames),
     ) {
         self.tick += 1;
         self.start_processes();
         let mut uses = self.uses(sample.usage);
         let live = sample.sockets.iter().map(|record| (record, false));
         for (record, ended) in live.chain(sample.closed.iter().map(|record| (record, true))) {
-            let own = if record.flags & tag::USED != 0 {
-                uses.remove(&record.id)
-            } else {
-                None
-            };
+            let own = if record.flags & tag::USED != 0 { uses.remove(&record.id) } else { None };
             self.socket(record, &own.unwrap_or_default(), ended, lens, visit);
         }
         // What is left died before the table was read; only its calls tell of it.
@@ -348,11 +347,20 @@ impl SocketTable {
         let tick = self.tick;
         self.sockets.retain(|_, entry| entry.tick == tick);
         self.end_processes();
+        let last = sample.sockets.iter().map(|record| record.jiffies).find(|jiffies| *jiffies != 0);
+        self.jiffies = last.unwrap_or(self.jiffies);
     }
 
     /// The processes of the last sample.
     pub(super) fn processes(&self) -> impl Iterator<Item = &ProcessEntry> {
         self.processes.values()
+    }
+
+    /// Fills in users' names that are known by now.
+    pub(super) fn learn_users(&self, names: &mut Names) {
+        for entry in self.processes.values() {
+            entry.process.learn_user(names);
+        }
     }
 
     fn start_processes(&mut self) {
@@ -368,8 +376,7 @@ impl SocketTable {
     /// filter hides go with their last socket.
     fn end_processes(&mut self) {
         let tick = self.tick;
-        self.processes
-            .retain(|_, entry| entry.shown || entry.tick == tick);
+        self.processes.retain(|_, entry| entry.shown || entry.tick == tick);
         for entry in self.processes.values_mut() {
             entry.ended = entry.shown && !entry.has_sockets && !names::is_alive(&entry.record);
         }
@@ -379,18 +386,12 @@ impl SocketTable {
         let mut uses: FxHashMap<u64, Vec<Use<'a>>> = FxHashMap::default();
         for record in usage {
             let key = (record.id, record.user.tgid);
-            let now = Bytes {
-                rx: record.rx_bytes,
-                tx: record.tx_bytes,
-            };
+            let now = Bytes { rx: record.rx_bytes, tx: record.tx_bytes };
             let before = self.used.insert(key, now).unwrap_or_default();
             if record.ended {
                 self.used.remove(&key);
             }
-            uses.entry(record.id).or_default().push(Use {
-                record,
-                delta: now.since(before),
-            });
+            uses.entry(record.id).or_default().push(Use { record, delta: now.since(before) });
         }
         uses
     }
@@ -401,25 +402,19 @@ impl SocketTable {
         uses: &[Use<'_>],
         ended: bool,
         lens: &mut Lens<'_>,
-        visit: &mut dyn FnMut(&Socket<'_>, &mut Names),
+        visit: &mut dyn FnMut(&Socket<'_>, &mut NetnsNames),
     ) {
         let by_calls = total_of(uses);
-        let kernel = Bytes {
-            rx: record.rx_bytes,
-            tx: record.tx_bytes,
-        };
-        let mut entry = self
-            .sockets
-            .get(&record.id)
-            .copied()
-            .unwrap_or_else(|| SocketEntry::new(record));
+        let kernel = Bytes { rx: record.rx_bytes, tx: record.tx_bytes };
+        let mut entry =
+            self.sockets.get(&record.id).copied().unwrap_or_else(|| SocketEntry::new(record));
         // Calls were read after the table, so the owner's part may come out too small for now; it
         // never shrinks.
         let owned = kernel.since(by_calls).max(entry.owned);
         let mut delta = owned.since(entry.owned);
         let retransmits = record.retransmits.saturating_sub(entry.retransmits);
         let drops = record.drops.saturating_sub(entry.drops);
-        let chrono = entry.chrono(record);
+        let chrono = entry.chrono(record, self.jiffies);
         entry.take(record, owned, self.tick);
         if ended {
             self.sockets.remove(&record.id);
@@ -460,14 +455,14 @@ impl SocketTable {
         if socket.is_connection() && !is_unix(&record.ends) && !ended {
             self.count_connection(record, uses, lens);
         }
-        visit(&socket, lens.names);
+        visit(&socket, lens.netns);
     }
 
     fn vanished(
         &mut self,
         uses: &[Use<'_>],
         lens: &mut Lens<'_>,
-        visit: &mut dyn FnMut(&Socket<'_>, &mut Names),
+        visit: &mut dyn FnMut(&Socket<'_>, &mut NetnsNames),
     ) {
         let Some(last) = uses.last() else {
             return;
@@ -478,11 +473,7 @@ impl SocketTable {
             owner: last.record.user,
             ends,
             flags: tag::USED,
-            state: if ends.remote_port == 0 {
-                0
-            } else {
-                ESTABLISHED
-            },
+            state: if ends.remote_port == 0 { 0 } else { ESTABLISHED },
             ..SocketRecord::default()
         };
         let ended = last.record.ended;
@@ -505,7 +496,7 @@ impl SocketTable {
                 chrono: Chrono::default(),
                 ended,
             };
-            visit(&socket, lens.names);
+            visit(&socket, lens.netns);
         }
     }
 
@@ -526,23 +517,20 @@ impl SocketTable {
 
     /// A connection counts for the process that used it last.
     fn count_connection(&mut self, record: &SocketRecord, uses: &[Use<'_>], lens: &mut Lens<'_>) {
-        let last = uses
-            .iter()
-            .find(|one| one.record.user.tgid == record.last_tgid);
+        let last = uses.iter().find(|one| one.record.user.tgid == record.last_tgid);
         let last = last.map_or(&record.owner, |one| &one.record.user);
         self.process(last, lens).connections += 1;
     }
 
     fn process(&mut self, record: &ProcessRecord, lens: &mut Lens<'_>) -> &mut ProcessEntry {
         let tick = self.tick;
-        let entry = self
-            .processes
-            .entry((record.tgid, record.start))
-            .or_insert_with(|| ProcessEntry {
+        let entry =
+            self.processes.entry((record.tgid, record.start)).or_insert_with(|| ProcessEntry {
                 process: Arc::new(Process {
                     pid: record.tgid,
                     comm: comm(record),
                     uid: record.uid,
+                    user: OnceLock::new(),
                     container: lens.names.container(record),
                     cgroup: lens.names.cgroup(record),
                 }),
@@ -558,7 +546,10 @@ impl SocketTable {
                 tick,
                 ended: false,
             });
-        entry.tick = tick;
+        if entry.tick != tick {
+            entry.tick = tick;
+            entry.process.learn_user(lens.names);
+        }
         entry
     }
 }
@@ -579,20 +570,13 @@ impl ProcessEntry {
 fn total_of(uses: &[Use<'_>]) -> Bytes {
     let mut total = Bytes::default();
     for one in uses {
-        total += Bytes {
-            rx: one.record.rx_bytes,
-            tx: one.record.tx_bytes,
-        };
+        total += Bytes { rx: one.record.rx_bytes, tx: one.record.tx_bytes };
     }
     total
 }
 
 fn comm(record: &ProcessRecord) -> String {
-    let bytes: Vec<u8> = record
-        .comm
-        .iter()
-        .take_while(|c| **c != 0)
-        .map(|c| c.cast_unsigned())
-        .collect();
+    let bytes: Vec<u8> =
+        record.comm.iter().take_while(|c| **c != 0).map(|c| c.cast_unsigned()).collect();
     names::visible(&bytes)
 }

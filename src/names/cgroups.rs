@@ -62,22 +62,12 @@ impl Cgroups {
 
     fn find(&mut self, process: &ProcessRecord) -> Place {
         let own = fs::read_to_string(format!("/proc/{}/cgroup", process.tgid)).unwrap_or_default();
-        let unified = own
-            .lines()
-            .find_map(|line| line.strip_prefix("0::"))
-            .map(Arc::from);
+        let unified = own.lines().find_map(|line| line.strip_prefix("0::")).map(Arc::from);
         let path = unified.or_else(|| self.path_of(process.cgroup));
         // On hosts with both hierarchies, runtimes may put a container into the old one only.
         let others = own.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-        let container = path
-            .as_deref()
-            .into_iter()
-            .chain(others)
-            .find_map(container_of);
-        Place {
-            path,
-            container: container.map(Arc::new),
-        }
+        let container = path.as_deref().into_iter().chain(others).find_map(container_of);
+        Place { path, container: container.map(Arc::new) }
     }
 
     /// The path of a cgroup by its id, for a process that is gone.
@@ -133,10 +123,7 @@ fn runtime_of(part: &str, parent: &str, in_pod: bool) -> Option<String> {
     if let Some(name) = part.strip_prefix("lxc.payload.") {
         return Some(format!("lxc:{}", visible(name.as_bytes())));
     }
-    if let Some(name) = part
-        .strip_prefix("machine-")
-        .and_then(|p| p.strip_suffix(".scope"))
-    {
+    if let Some(name) = part.strip_prefix("machine-").and_then(|p| p.strip_suffix(".scope")) {
         return Some(format!("nspawn:{}", visible(name.as_bytes())));
     }
     if parent == "lxc" {
@@ -166,10 +153,8 @@ fn pod_uid(part: &str) -> Option<String> {
         Some((_, uid)) => uid,
         None => part.strip_prefix("pod")?,
     };
-    let is_uid = uid.len() >= 32
-        && uid
-            .bytes()
-            .all(|b| b.is_ascii_hexdigit() || b"-_".contains(&b));
+    let is_uid =
+        uid.len() >= 32 && uid.bytes().all(|b| b.is_ascii_hexdigit() || b"-_".contains(&b));
     is_uid.then(|| uid.replace('_', "-"))
 }
 
@@ -188,35 +173,17 @@ mod tests {
     fn containers_by_runtime() {
         for (path, expected) in [
             (format!("/docker/{ID}"), "docker:0123456789ab"),
-            (
-                format!("/system.slice/docker-{ID}.scope"),
-                "docker:0123456789ab",
-            ),
-            (
-                format!("/system.slice/docker-{ID}.scope/init"),
-                "docker:0123456789ab",
-            ),
-            (
-                format!("/machine.slice/libpod-{ID}.scope"),
-                "podman:0123456789ab",
-            ),
-            (
-                format!("/user.slice/user-0.slice/libpod_parent/libpod-{ID}"),
-                "podman:0123456789ab",
-            ),
+            (format!("/system.slice/docker-{ID}.scope"), "docker:0123456789ab"),
+            (format!("/system.slice/docker-{ID}.scope/init"), "docker:0123456789ab"),
+            (format!("/machine.slice/libpod-{ID}.scope"), "podman:0123456789ab"),
+            (format!("/user.slice/user-0.slice/libpod_parent/libpod-{ID}"), "podman:0123456789ab"),
             (
                 format!("/system.slice/containerd.service/k8s:cri-containerd:{ID}"),
                 "cri:0123456789ab",
             ),
             ("/lxc/web".to_owned(), "lxc:web"),
-            (
-                "/lxc.payload.web/system.slice/nginx.service".to_owned(),
-                "lxc:web",
-            ),
-            (
-                "/machine.slice/machine-deb.scope/system.slice".to_owned(),
-                "nspawn:deb",
-            ),
+            ("/lxc.payload.web/system.slice/nginx.service".to_owned(), "lxc:web"),
+            ("/machine.slice/machine-deb.scope/system.slice".to_owned(), "nspawn:deb"),
         ] {
             assert_eq!(name(&path).as_deref(), Some(expected), "{path}");
         }
@@ -238,10 +205,7 @@ mod tests {
 
     #[test]
     fn units_and_nothing() {
-        assert_eq!(
-            name("/system.slice/nginx.service").as_deref(),
-            Some("nginx.service")
-        );
+        assert_eq!(name("/system.slice/nginx.service").as_deref(), Some("nginx.service"));
         let session = "/user.slice/user-1000.slice/session-3.scope";
         assert_eq!(name(session).as_deref(), Some("session-3.scope"));
         let app = "/user.slice/user-1000.slice/user@1000.service/app.slice/app-x.service";

@@ -42,11 +42,7 @@ impl<R> Serialize for RowList<'_, R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(Some(self.rows.len()))?;
         for row in self.rows {
-            list.serialize_element(&RowObject {
-                row,
-                columns: self.columns,
-                prefix: &[],
-            })?;
+            list.serialize_element(&RowObject { row, columns: self.columns, prefix: &[] })?;
         }
         list.end()
     }
@@ -76,11 +72,7 @@ pub(super) fn write_in_document(
     } else {
         out.write_all(b",")?;
     }
-    write!(
-        out,
-        "\n{{\"time\":\"{}\",\"interval_s\":",
-        rfc3339(frame.time)
-    )?;
+    write!(out, "\n{{\"time\":\"{}\",\"interval_s\":", rfc3339(frame.time))?;
     serde_json::to_writer(&mut *out, &Value::Real(frame.interval_s))?;
     write!(out, ",\"view\":\"{}\",\"rows\":", frame.view)?;
     with_rows!(&frame.rows, rows => write_list(out, rows, style))?;
@@ -108,13 +100,7 @@ pub(super) fn end_document(out: &mut impl Write, is_empty: bool) -> io::Result<(
 
 fn write_list<R: Row>(out: &mut impl Write, rows: &[R], style: &Style) -> io::Result<()> {
     let columns = style.selected::<R>();
-    Ok(serde_json::to_writer(
-        out,
-        &RowList {
-            rows,
-            columns: &columns,
-        },
-    )?)
+    Ok(serde_json::to_writer(out, &RowList { rows, columns: &columns })?)
 }
 
 pub(super) fn write_lines(out: &mut impl Write, frame: &Frame, style: &Style) -> io::Result<()> {
@@ -139,26 +125,14 @@ fn write_row_lines<R: Row>(
 ) -> io::Result<()> {
     let columns = style.selected::<R>();
     for row in rows {
-        serde_json::to_writer(
-            &mut *out,
-            &RowObject {
-                row,
-                columns: &columns,
-                prefix,
-            },
-        )?;
+        serde_json::to_writer(&mut *out, &RowObject { row, columns: &columns, prefix })?;
         writeln!(out)?;
     }
     Ok(())
 }
 
 fn loss(frame: &Frame) -> serde_json::Value {
-    frame
-        .losses
-        .0
-        .iter()
-        .map(|(cause, count)| ((*cause).to_owned(), json!(count)))
-        .collect()
+    frame.losses.0.iter().map(|(cause, count)| ((*cause).to_owned(), json!(count))).collect()
 }
 
 fn own(frame: &Frame) -> serde_json::Value {

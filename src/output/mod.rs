@@ -55,11 +55,7 @@ pub struct Writer {
 impl Writer {
     /// A writer of nothing yet.
     pub fn new(sink: Sink, style: Style) -> Self {
-        Writer {
-            sink,
-            style,
-            frames: 0,
-        }
+        Writer { sink, style, frames: 0 }
     }
 
     /// Writes one frame and flushes it.
@@ -67,11 +63,7 @@ impl Writer {
     /// # Errors
     /// What the sink says; a closed pipe among it.
     pub fn frame(&mut self, frame: &Frame) -> io::Result<()> {
-        let Writer {
-            sink,
-            style,
-            frames,
-        } = self;
+        let Writer { sink, style, frames } = self;
         let is_first = *frames == 0;
         match style.format {
             Format::Table => table::write(sink, frame, style, is_first)?,

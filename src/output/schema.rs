@@ -10,10 +10,8 @@ pub(super) const VERSION: u32 = 1;
 
 /// The schema of a document.
 pub(super) fn schema() -> Value {
-    let rows: Map<String, Value> = View::ALL
-        .into_iter()
-        .map(|view| (format!("{view}_row"), row(view)))
-        .collect();
+    let rows: Map<String, Value> =
+        View::ALL.into_iter().map(|view| (format!("{view}_row"), row(view))).collect();
     let frames: Vec<Value> = View::ALL.into_iter().map(frame).collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -62,10 +60,8 @@ fn frame(view: View) -> Value {
 
 fn row(view: View) -> Value {
     let columns = columns::of_view(view);
-    let properties: Map<String, Value> = columns
-        .iter()
-        .map(|column| (column.key.to_owned(), property(column)))
-        .collect();
+    let properties: Map<String, Value> =
+        columns.iter().map(|column| (column.key.to_owned(), property(column))).collect();
     json!({ "type": "object", "properties": properties })
 }
 

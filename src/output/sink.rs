@@ -42,10 +42,7 @@ impl Sink {
         if let Ok(meta) = fs::metadata(path) {
             let kind = meta.file_type();
             if kind.is_char_device() || kind.is_fifo() {
-                let device = OpenOptions::new()
-                    .write(true)
-                    .open(path)
-                    .with_context(doing)?;
+                let device = OpenOptions::new().write(true).open(path).with_context(doing)?;
                 return Ok(Sink::of(Box::new(device), None));
             }
             if !force {
@@ -59,18 +56,12 @@ impl Sink {
         let name = path.file_name().with_context(doing)?.to_string_lossy();
         let partial = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
         let file = create(&partial, true).with_context(doing)?;
-        let partial = Partial {
-            path: partial,
-            becomes: path.to_owned(),
-        };
+        let partial = Partial { path: partial, becomes: path.to_owned() };
         Ok(Sink::of(Box::new(file), Some(partial)))
     }
 
     fn of(out: Box<dyn Write>, partial: Option<Partial>) -> Self {
-        Sink {
-            out: BufWriter::new(out),
-            partial,
-        }
+        Sink { out: BufWriter::new(out), partial }
     }
 
     /// Flushes, and gives a whole file its name.
@@ -122,10 +113,7 @@ mod tests {
         assert!(!path.exists());
         sink.finish().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"{}");
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
@@ -144,11 +132,7 @@ mod tests {
         let path = dir.path().join("out.csv");
         fs::write(&path, "old").unwrap();
         let error = Sink::file(&path, false, false).err().unwrap();
-        assert!(
-            error
-                .to_string()
-                .ends_with("out.csv exists; --force overwrites it")
-        );
+        assert!(error.to_string().ends_with("out.csv exists; --force overwrites it"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         Sink::file(&path, true, false).unwrap().finish().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");

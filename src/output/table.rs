@@ -29,33 +29,17 @@ fn write_rows<R: Row>(out: &mut impl Write, rows: &[R], style: &Style) -> io::Re
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            columns
-                .iter()
-                .map(|c| human::cell(&(c.get)(row), c.unit, style.units))
-                .collect()
+            columns.iter().map(|c| human::cell(&(c.get)(row), c.unit, style.units)).collect()
         })
         .collect();
     let widths: Vec<usize> = columns
         .iter()
         .enumerate()
-        .map(|(i, c)| {
-            cells
-                .iter()
-                .map(|row| row[i].width())
-                .fold(c.title.width(), usize::max)
-        })
+        .map(|(i, c)| cells.iter().map(|row| row[i].width()).fold(c.title.width(), usize::max))
         .collect();
     let header: Vec<String> = columns.iter().map(|c| c.title.to_owned()).collect();
-    let (bold, plain) = if style.colour {
-        ("\x1b[1m", "\x1b[0m")
-    } else {
-        ("", "")
-    };
-    writeln!(
-        out,
-        "{bold}{}{plain}",
-        line(&header, &columns, &widths, style.width)
-    )?;
+    let (bold, plain) = if style.colour { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    writeln!(out, "{bold}{}{plain}", line(&header, &columns, &widths, style.width))?;
     for row in &cells {
         writeln!(out, "{}", line(row, &columns, &widths, style.width))?;
     }

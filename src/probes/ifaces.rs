@@ -52,10 +52,7 @@ fn read_here() -> Result<Vec<IfaceRecord>> {
 }
 
 fn record(link: &LinkMessage) -> IfaceRecord {
-    let mut record = IfaceRecord {
-        index: link.header.index,
-        ..IfaceRecord::default()
-    };
+    let mut record = IfaceRecord { index: link.header.index, ..IfaceRecord::default() };
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::IfName(name) => record.name.clone_from(name),
@@ -92,10 +89,7 @@ fn xdp_hook(attributes: &[LinkXdp]) -> Option<String> {
 
 /// `tcx:in×1`, per direction; nothing where the kernel has no tcx or doesn't let us look.
 fn tcx(index: u32) -> Vec<String> {
-    let directions = [
-        ("in", libbpf_sys::BPF_TCX_INGRESS),
-        ("out", libbpf_sys::BPF_TCX_EGRESS),
-    ];
+    let directions = [("in", libbpf_sys::BPF_TCX_INGRESS), ("out", libbpf_sys::BPF_TCX_EGRESS)];
     let count = |kind| {
         let mut opts = libbpf_sys::bpf_prog_query_opts {
             sz: size_of::<libbpf_sys::bpf_prog_query_opts>() as _,
@@ -105,11 +99,7 @@ fn tcx(index: u32) -> Vec<String> {
         let status =
             unsafe { libbpf_sys::bpf_prog_query_opts(index.cast_signed(), kind, &raw mut opts) };
         // SAFETY: both members of the union are the same u32.
-        if status == 0 {
-            unsafe { opts.__bindgen_anon_1.count }
-        } else {
-            0
-        }
+        if status == 0 { unsafe { opts.__bindgen_anon_1.count } } else { 0 }
     };
     directions
         .into_iter()
@@ -141,9 +131,7 @@ fn clsact_by_index() -> HashMap<u32, String> {
 fn dump(request: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
     let mut socket = Socket::new(NETLINK_ROUTE).context("open a netlink socket")?;
     socket.bind_auto().context("bind a netlink socket")?;
-    socket
-        .connect(&SocketAddr::new(0, 0))
-        .context("connect to the kernel")?;
+    socket.connect(&SocketAddr::new(0, 0)).context("connect to the kernel")?;
     let mut packet = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(request));
     packet.header.flags = NLM_F_DUMP | NLM_F_REQUEST;
     packet.finalize();
@@ -155,9 +143,7 @@ fn dump(request: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
     let mut buffer = Vec::with_capacity(DATAGRAM);
     loop {
         buffer.clear();
-        socket
-            .recv(&mut buffer, 0)
-            .context("read netlink's answer")?;
+        socket.recv(&mut buffer, 0).context("read netlink's answer")?;
         let mut rest = &buffer[..];
         while !rest.is_empty() {
             let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)

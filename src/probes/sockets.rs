@@ -37,6 +37,8 @@ const LOSS_NAMES: [&str; types::loss::LOSS_CAUSES.0 as usize] =
 
 /// Closed sockets kept between two ticks; what comes above is counted as lost. 16 MB at most.
 const MAX_CLOSED: usize = 80_000;
+/// A table that is outgrown gets a quarter more than it needs.
+const GROWTH: usize = 4;
 /// Entries of the usage table read by one system call.
 const USAGE_BATCH: usize = 4096;
 
@@ -72,14 +74,7 @@ const fn hook(
     since: &'static str,
     required: bool,
 ) -> Hook {
-    Hook {
-        program,
-        rung,
-        target,
-        datum,
-        since,
-        required,
-    }
+    Hook { program, rung, target, datum, since, required }
 }
 
 const HOOKS: [Hook; 7] = [
@@ -123,22 +118,8 @@ const HOOKS: [Hook; 7] = [
         "since Linux 6.3",
         false,
     ),
-    hook(
-        "forked",
-        Rung::TpBtf,
-        "sched_process_fork",
-        "children of the traced command",
-        "",
-        true,
-    ),
-    hook(
-        "exited",
-        Rung::TpBtf,
-        "sched_process_exit",
-        "ends of traced processes",
-        "",
-        true,
-    ),
+    hook("forked", Rung::TpBtf, "sched_process_fork", "children of the traced command", "", true),
+    hook("exited", Rung::TpBtf, "sched_process_exit", "ends of traced processes", "", true),
 ];
 
 /// The loaded probe. Dropping it detaches everything.
@@ -224,10 +205,8 @@ impl SocketProbe {
             .seed_sockets
             .attach_iter_with_opts(libbpf_rs::IterOpts::None)
             .map_err(unsupported)?;
-        let read_link = progs
-            .read_sockets
-            .attach_iter(skel.maps.tags.as_fd())
-            .map_err(unsupported)?;
+        let read_link =
+            progs.read_sockets.attach_iter(skel.maps.tags.as_fd()).map_err(unsupported)?;
 
         let closed = Rc::new(RefCell::new(Closed::default()));
         let mut ring = RingBufferBuilder::new();
@@ -235,10 +214,8 @@ impl SocketProbe {
         ring.add(&skel.maps.closed, move |bytes| keep_closed(&sink, bytes))
             .context("open the ring of closed sockets")?;
         let ring = ring.build().context("open the ring of closed sockets")?;
-        let records = Records::map(
-            skel.maps.first_records.as_fd(),
-            skel.maps.first_records.max_entries(),
-        )?;
+        let records =
+            Records::map(skel.maps.first_records.as_fd(), skel.maps.first_records.max_entries())?;
 
         let mut probe = SocketProbe {
             records,
@@ -300,9 +277,7 @@ impl SocketProbe {
     /// # Errors
     /// Where libbpf can't read the ring.
     pub fn drain(&self) -> Result<()> {
-        self.ring
-            .consume()
-            .context("read the ring of closed sockets")
+        self.ring.consume().context("read the ring of closed sockets")
     }
 
     /// Readable when the ring of closed sockets wants to be drained before the tick ends.
@@ -313,15 +288,10 @@ impl SocketProbe {
 
     /// What was lost since the start, per cause.
     pub fn losses(&self) -> Vec<(&'static str, u64)> {
-        let counts = self
-            .skel
-            .maps
-            .bss_data
-            .as_ref()
-            .map_or_else(Default::default, |bss| {
-                // SAFETY: a valid reference; volatile because BPF programs write there.
-                unsafe { (&raw const bss.losses).read_volatile() }
-            });
+        let counts = self.skel.maps.bss_data.as_ref().map_or_else(Default::default, |bss| {
+            // SAFETY: a valid reference; volatile because BPF programs write there.
+            unsafe { (&raw const bss.losses).read_volatile() }
+        });
         let mut losses: Vec<_> = LOSS_NAMES.into_iter().zip(counts).collect();
         losses.push(("closed_backlog", self.closed.borrow().dropped));
         losses
@@ -343,12 +313,7 @@ impl SocketProbe {
             &progs.forked,
             &progs.exited,
         ];
-        Some(
-            all.into_iter()
-                .filter(|p| p.autoload())
-                .filter_map(|p| run_time_ns(p.as_fd()))
-                .sum(),
-        )
+        Some(all.into_iter().filter(|p| p.autoload()).filter_map(|p| run_time_ns(p.as_fd())).sum())
     }
 
     /// What became of each hook.
@@ -364,7 +329,7 @@ impl SocketProbe {
             if self.count <= self.records.capacity {
                 return Ok(());
             }
-            self.grow(self.count + self.count / 2)?;
+            self.grow(self.count + self.count / GROWTH)?;
         }
     }
 
@@ -415,22 +380,14 @@ impl SocketProbe {
             return Ok(());
         }
         self.used_ids.clear();
-        let used = self
-            .records
-            .first(self.count)
-            .iter()
-            .filter(|r| r.flags & tag::USED != 0);
+        let used = self.records.first(self.count).iter().filter(|r| r.flags & tag::USED != 0);
         self.used_ids.extend(used.map(|r| r.id));
         for record in &mut self.usage {
             // Not in the table, and not because it is younger than our walk of it.
             record.ended =
                 !self.used_ids.contains(&record.id) && born_ns(record.id) < self.clock_ns;
             if record.ended {
-                let key = types::usage_key {
-                    id: record.id,
-                    tgid: record.user.tgid,
-                    pad: 0,
-                };
+                let key = types::usage_key { id: record.id, tgid: record.user.tgid, pad: 0 };
                 // Another user's clean-up can't have come first: the map is ours alone.
                 let _ = self.skel.maps.usage.delete(bytes_of(&key));
             }
@@ -445,11 +402,7 @@ impl SocketProbe {
         let mut first = true;
         loop {
             let mut count = USAGE_BATCH as u32;
-            let from = if first {
-                std::ptr::null_mut()
-            } else {
-                (&raw mut cursor).cast()
-            };
+            let from = if first { std::ptr::null_mut() } else { (&raw mut cursor).cast() };
             // SAFETY: keys and values have room for `count` elements of the map's own sizes, and
             // the cursor the 4 bytes that a hash's takes.
             let status = unsafe {
@@ -468,11 +421,7 @@ impl SocketProbe {
                 return Err(std::io::Error::from_raw_os_error(-status))
                     .context("read the table of per-call counters");
             }
-            let keys = self
-                .usage_keys
-                .iter()
-                .zip(&self.usage_values)
-                .take(count as usize);
+            let keys = self.usage_keys.iter().zip(&self.usage_values).take(count as usize);
             self.usage.extend(keys.map(|(key, value)| UsageRecord {
                 id: key.id,
                 user: value.user,
@@ -492,9 +441,7 @@ impl SocketProbe {
 /// CLOCK_MONOTONIC, ns, as `bpf_ktime_get_ns()` has it.
 pub fn monotonic_ns() -> u64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
-    now.map_or(0, |t| {
-        t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64
-    })
+    now.map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
 }
 
 /// Whether a hook is wanted at all with these options.
@@ -511,10 +458,7 @@ fn statuses(options: &Options, absent: &[&Hook]) -> Vec<HookStatus> {
             datum: hook.datum,
             target: hook.target,
             outcome: if absent.iter().any(|a| a.program == hook.program) {
-                Err(Reason::Missing {
-                    target: hook.target.to_owned(),
-                    since: hook.since,
-                })
+                Err(Reason::Missing { target: hook.target.to_owned(), since: hook.since })
             } else {
                 Ok(hook.rung)
             },
@@ -544,11 +488,7 @@ fn missing_hooks(options: &Options, error: &libbpf_rs::Error) -> Result<Vec<&'st
         .collect();
     if let Some(hook) = absent.iter().find(|hook| hook.required) {
         let target = hook.target.to_owned();
-        return Err(failed(Reason::Missing {
-            target,
-            since: hook.since,
-        })
-        .into());
+        return Err(failed(Reason::Missing { target, since: hook.since }).into());
     }
     if absent.is_empty() {
         return Err(refused().into());
@@ -631,10 +571,7 @@ fn run_time_ns(fd: BorrowedFd<'_>) -> Option<u64> {
 fn bytes_of(key: &types::usage_key) -> &[u8] {
     // SAFETY: 16 bytes of integers without padding between them.
     unsafe {
-        std::slice::from_raw_parts(
-            std::ptr::from_ref(key).cast(),
-            size_of::<types::usage_key>(),
-        )
+        std::slice::from_raw_parts(std::ptr::from_ref(key).cast(), size_of::<types::usage_key>())
     }
 }
 
@@ -651,22 +588,10 @@ impl Records {
         let len = NonZeroUsize::new(capacity * size_of::<SocketRecord>())
             .context("a table of no sockets")?;
         // SAFETY: a fresh shared mapping at an address of the kernel's choice.
-        let address = unsafe {
-            mmap(
-                None,
-                len,
-                ProtFlags::PROT_READ,
-                MmapFlags::MAP_SHARED,
-                fd,
-                0,
-            )
-        }
-        .context("map the table of sockets")?;
-        Ok(Records {
-            address,
-            len,
-            capacity,
-        })
+        let address =
+            unsafe { mmap(None, len, ProtFlags::PROT_READ, MmapFlags::MAP_SHARED, fd, 0) }
+                .context("map the table of sockets")?;
+        Ok(Records { address, len, capacity })
     }
 
     fn first(&self, count: usize) -> &[SocketRecord] {

@@ -45,9 +45,7 @@ impl Child {
     /// # Errors
     /// Where the operating system has no more processes or descriptors.
     pub(super) fn hold(command: &[OsString]) -> Result<Self> {
-        let name = command
-            .first()
-            .map(|name| name.to_string_lossy().into_owned());
+        let name = command.first().map(|name| name.to_string_lossy().into_owned());
         let name = name.context("no command")?;
         let argv: Vec<CString> = command
             .iter()
@@ -96,18 +94,9 @@ impl Child {
         let mut errno = [0; 4];
         if self.failure.read(&mut errno).context("start the command")? == errno.len() {
             let errno = i32::from_ne_bytes(errno);
-            let status = if errno == libc::ENOENT {
-                NOT_FOUND
-            } else {
-                CANNOT_EXECUTE
-            };
+            let status = if errno == libc::ENOENT { NOT_FOUND } else { CANNOT_EXECUTE };
             let error = std::io::Error::from_raw_os_error(errno);
-            return Err(NotExecuted {
-                name: self.name.clone(),
-                error,
-                status,
-            }
-            .into());
+            return Err(NotExecuted { name: self.name.clone(), error, status }.into());
         }
         Ok(())
     }

@@ -54,13 +54,8 @@ pub fn run(args: &TopArgs) -> Result<i32> {
     let names = Names::new(args.output.numeric);
     let filter = std::mem::take(&mut plan.filter);
     let model = Model::new(names, filter, args.scope.interface.clone());
-    let mut run = Run {
-        plan,
-        rows: rows_that_fit(args),
-        reverse: args.order.reverse,
-        session,
-        model,
-    };
+    let mut run =
+        Run { plan, rows: rows_that_fit(args), reverse: args.order.reverse, session, model };
     let result = run.frames(&mut watch, &mut writer);
     let result = result.and_then(|last| {
         writer.finish().context("write the output")?;
@@ -114,11 +109,7 @@ impl Run {
     fn frame(&mut self, writer: &mut Writer) -> Result<Frame> {
         let mut frame = self.model.advance(&self.session.sample()?, self.plan.view);
         self.model.settle(&mut frame, PATIENCE);
-        let order = Order {
-            column: self.plan.sort,
-            reverse: self.reverse,
-            rows: self.rows,
-        };
+        let order = Order { column: self.plan.sort, reverse: self.reverse, rows: self.rows };
         let hidden = columns::arrange(&mut frame.rows, order);
         writer.frame(&frame).context("write the output")?;
         if hidden > 0 && self.plan.format == Format::Table && io::stderr().is_terminal() {
@@ -140,31 +131,19 @@ struct Watch {
 impl Watch {
     fn new(child: Option<Child>) -> Result<Self> {
         let (signals, sender) = UnixStream::pair().context("make a pipe for signals")?;
-        signals
-            .set_nonblocking(true)
-            .context("make a pipe for signals")?;
+        signals.set_nonblocking(true).context("make a pipe for signals")?;
         let mut which = Vec::new();
-        for (number, signal) in [
-            (SIGINT, Signal::SIGINT),
-            (SIGTERM, Signal::SIGTERM),
-            (SIGHUP, Signal::SIGHUP),
-        ] {
+        for (number, signal) in
+            [(SIGINT, Signal::SIGINT), (SIGTERM, Signal::SIGTERM), (SIGHUP, Signal::SIGHUP)]
+        {
             let flag = std::sync::Arc::default();
             signal_hook::flag::register(number, std::sync::Arc::clone(&flag))?;
             let sender = sender.try_clone().context("make a pipe for signals")?;
             signal_hook::low_level::pipe::register(number, sender)?;
             which.push((signal, flag));
         }
-        let which = which
-            .try_into()
-            .map_err(|_| anyhow::anyhow!("three signals"))?;
-        Ok(Watch {
-            signals,
-            which,
-            child,
-            signalled: false,
-            child_ended: false,
-        })
+        let which = which.try_into().map_err(|_| anyhow::anyhow!("three signals"))?;
+        Ok(Watch { signals, which, child, signalled: false, child_ended: false })
     }
 
     fn release(&mut self) -> Result<()> {
@@ -218,11 +197,7 @@ impl Watch {
 fn options(args: &TopArgs, plan: &mut Plan, watch: &Watch) -> session::Options {
     let child = watch.child.as_ref().map(Child::pid);
     if plan.view == View::Ifaces {
-        return session::Options {
-            sockets: None,
-            ifaces: true,
-            netns: plan.netns.take(),
-        };
+        return session::Options { sockets: None, ifaces: true, netns: plan.netns.take() };
     }
     session::Options {
         sockets: Some(sockets::Options {
@@ -257,14 +232,12 @@ fn rows_that_fit(args: &TopArgs) -> usize {
     let is_table_on_terminal = args.output.format == crate::cli::FormatArg::Table
         && args.output.out.is_none()
         && io::stdout().is_terminal();
-    args.order
-        .rows
-        .unwrap_or_else(|| match terminal_size::terminal_size() {
-            Some((_, height)) if is_table_on_terminal => {
-                usize::from(height.0).saturating_sub(NOT_ROWS).max(1)
-            }
-            _ => 0,
-        })
+    args.order.rows.unwrap_or_else(|| match terminal_size::terminal_size() {
+        Some((_, height)) if is_table_on_terminal => {
+            usize::from(height.0).saturating_sub(NOT_ROWS).max(1)
+        }
+        _ => 0,
+    })
 }
 
 fn report_missing_hooks(session: &Session) {

@@ -68,11 +68,7 @@ impl Plan {
         let netns = args.scope.netns.as_deref().map(Netns::open).transpose()?;
         let mut filter = Filter::parse(&words.filter).map_err(|e| Usage(e.to_string()))?;
         add_scope(&mut filter, args, netns.as_ref())?;
-        let sort = args
-            .order
-            .sort
-            .as_deref()
-            .map(|key| columns::find(view, key));
+        let sort = args.order.sort.as_deref().map(|key| columns::find(view, key));
         let columns = Some(&args.order.columns).filter(|words| !words.is_empty());
         let columns = columns.map(|words| output::select(view, words));
         let has_command = !args.command.is_empty();
@@ -80,11 +76,7 @@ impl Plan {
         if args.count.is_some() && words.count.is_some() {
             return Err(Usage("write COUNT or --count, not both".to_owned()).into());
         }
-        let default_count = if has_command || args.duration.is_some() {
-            0
-        } else {
-            1
-        };
+        let default_count = if has_command || args.duration.is_some() { 0 } else { 1 };
         Ok(Plan {
             view,
             interval: words
@@ -131,9 +123,8 @@ impl Words {
             parsed.interval = Some(interval(word)?);
         }
         if let Some(word) = rest.next_if(|word| is_number(word) && !is_filter(word)) {
-            let count = word
-                .parse()
-                .map_err(|_| format!("“{word}” is no COUNT; write 5, or 0 for no end"));
+            let count =
+                word.parse().map_err(|_| format!("“{word}” is no COUNT; write 5, or 0 for no end"));
             parsed.count = Some(count?);
         }
         parsed.filter = rest.collect::<Vec<_>>().join(" ");
@@ -163,16 +154,11 @@ fn check_scope(view: View, args: &TopArgs) -> Result<(), String> {
     let has_filter = !scope.pids.is_empty()
         || !scope.comms.is_empty()
         || !scope.users.is_empty()
-        || [&scope.cgroup, &scope.container, &scope.pod]
-            .into_iter()
-            .any(Option::is_some)
+        || [&scope.cgroup, &scope.container, &scope.pod].into_iter().any(Option::is_some)
         || scope.v4
         || scope.v6
         || scope.unix
-        || args
-            .words
-            .iter()
-            .any(|word| word.contains(':') || word.contains('/'));
+        || args.words.iter().any(|word| word.contains(':') || word.contains('/'));
     if has_filter {
         return Err(
             "ifaces counts what is on the wire, whoever sent it; it takes -i and --netns only"
@@ -191,11 +177,7 @@ fn add_scope(filter: &mut Filter, args: &TopArgs, netns: Option<&Netns>) -> Resu
         filter.and_comm(&scope.comms);
     }
     if !scope.users.is_empty() {
-        let uids: Vec<u32> = scope
-            .users
-            .iter()
-            .map(|user| uid(user))
-            .collect::<Result<_>>()?;
+        let uids: Vec<u32> = scope.users.iter().map(|user| uid(user)).collect::<Result<_>>()?;
         filter.and_uids(&uids);
     }
     if let Some(path) = &scope.cgroup {
@@ -236,12 +218,7 @@ mod tests {
     use super::*;
 
     fn words(line: &str) -> Result<Words, String> {
-        Words::parse(
-            &line
-                .split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>(),
-        )
+        Words::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
     }
 
     fn parsed(
@@ -250,44 +227,25 @@ mod tests {
         count: Option<u64>,
         filter: &str,
     ) -> Words {
-        Words {
-            view,
-            interval,
-            count,
-            filter: filter.to_owned(),
-        }
+        Words { view, interval, count, filter: filter.to_owned() }
     }
 
     #[test]
     fn every_part_may_be_left_out() {
         assert_eq!(words(""), Ok(parsed(None, None, None, "")));
-        assert_eq!(
-            words("conns"),
-            Ok(parsed(Some(View::Conns), None, None, ""))
-        );
+        assert_eq!(words("conns"), Ok(parsed(Some(View::Conns), None, None, "")));
         assert_eq!(words("2"), Ok(parsed(None, Some(2.0), None, "")));
-        assert_eq!(
-            words("hosts .5 0"),
-            Ok(parsed(Some(View::Hosts), Some(0.5), Some(0), ""))
-        );
+        assert_eq!(words("hosts .5 0"), Ok(parsed(Some(View::Hosts), Some(0.5), Some(0), "")));
         assert_eq!(
             words("conns 1 port:443 !comm:curl"),
-            Ok(parsed(
-                Some(View::Conns),
-                Some(1.0),
-                None,
-                "port:443 !comm:curl"
-            ))
+            Ok(parsed(Some(View::Conns), Some(1.0), None, "port:443 !comm:curl"))
         );
         assert_eq!(words("/a b/"), Ok(parsed(None, None, None, "/a b/")));
     }
 
     #[test]
     fn what_is_wrong_is_named() {
-        assert_eq!(
-            words("conn").unwrap_err(),
-            "no view conn; did you mean conns?"
-        );
+        assert_eq!(words("conn").unwrap_err(), "no view conn; did you mean conns?");
         assert_eq!(
             words("zzz").unwrap_err(),
             "no view zzz; there are procs conns hosts containers ifaces listeners"
@@ -297,10 +255,7 @@ mod tests {
             "“0” is no INTERVAL; write seconds from 0.05 up, as 1 or 0.5"
         );
         for wrong in ["-1", "1e99", "1x"] {
-            assert!(
-                words(wrong).unwrap_err().contains("is no INTERVAL"),
-                "{wrong}"
-            );
+            assert!(words(wrong).unwrap_err().contains("is no INTERVAL"), "{wrong}");
         }
         assert!(words("1 -3").unwrap_err().contains("is no COUNT"));
         assert!(words("1 1.5").unwrap_err().contains("is no COUNT"));
@@ -339,10 +294,7 @@ mod tests {
             message(&[], |a| a.scope.users = vec!["nobody-here".to_owned()]),
             "there is no user nobody-here"
         );
-        assert_eq!(
-            message(&[], |a| a.scope.pids = vec![4_194_305]),
-            "there is no process 4194305"
-        );
+        assert_eq!(message(&[], |a| a.scope.pids = vec![4_194_305]), "there is no process 4194305");
         assert!(
             message(&[], |a| a.order.sort = Some("rx/z".to_owned())).contains("did you mean RX/s?")
         );
