@@ -152,14 +152,14 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__array(values, struct records_array);
-} records SEC(".maps") = {
-	.values = { &first_records },
-};
+} records SEC(".maps");
 
 __u32 records_read = 0; /* sockets seen by this read, also those that had no room */
+bool outgrown = false; /* the array is in `records`; putting one there waits for RCU */
 __u64 seeded = 0;
 
-/* For the skeleton: types that no map names. */
+/* For the skeleton: types that no map names, or that clang 14 only declares in the inner map. */
+struct socket_record _socket_record = {};
 enum tag_flags _tag_flags = 0;
 enum loss _loss = 0;
 
@@ -386,10 +386,12 @@ int read_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (sk->sk_protocol == IPPROTO_TCP ? state == TCP_CLOSE : is_dead(sk))
 		return 0;
 	i = records_read++;
-	array = bpf_map_lookup_elem(&records, &zero);
-	if (!array)
-		return 0;
-	r = bpf_map_lookup_elem(array, &i);
+	if (outgrown) {
+		array = bpf_map_lookup_elem(&records, &zero);
+		r = array ? bpf_map_lookup_elem(array, &i) : NULL;
+	} else {
+		r = bpf_map_lookup_elem(&first_records, &i);
+	}
 	if (r)
 		fill(r, sk, tag, state);
 	return 0;

@@ -370,6 +370,10 @@ impl SocketProbe {
             .update(&0u32.to_ne_bytes(), &fd.to_ne_bytes(), MapFlags::ANY)
             .with_context(|| format!("make room for {capacity} sockets"))?;
         self.records = Records::map(larger.as_fd(), entries)?;
+        if let Some(bss) = self.skel.maps.bss_data.as_mut() {
+            // SAFETY: a valid reference; volatile because the iterator reads there.
+            unsafe { (&raw mut bss.outgrown).write_volatile(true) };
+        }
         Ok(())
     }
 
