@@ -156,7 +156,6 @@ struct {
 
 __u32 records_read = 0; /* sockets seen by this read, also those that had no room */
 bool outgrown = false; /* the array is in `records`; putting one there waits for RCU */
-__u64 seeded = 0;
 
 /* For the skeleton: types that no map names, or that clang 14 only declares in the inner map. */
 struct socket_record _socket_record = {};
@@ -255,20 +254,34 @@ static __always_inline void fill_ends(struct endpoints *e, struct sock *sk)
 	e->remote_port = bpf_ntohs(c->skc_dport);
 }
 
+/* Our FIN was queued on the way into these states. */
+static __always_inline bool sent_fin(__u32 state)
+{
+	return state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING ||
+	       state == TCP_LAST_ACK;
+}
+
+/*
+ * Whether a socket that is older than us sent the SYN: its sequence numbers then went one further
+ * than its payload. bytes_sent leaves SYN and FIN out; a segment that the qdisc refused is in it
+ * twice, which makes the guess a no and the socket's total since birth one too large.
+ */
+static __always_inline bool was_active(struct tcp_sock *tp, __u32 state)
+{
+	__u64 sequence = tp->bytes_acked + (__u32)(tp->snd_nxt - tp->snd_una);
+
+	return sequence == tp->bytes_sent - tp->bytes_retrans + sent_fin(state) + 1;
+}
+
 /*
  * All that was written: what is acknowledged plus what is not yet. bytes_acked counts our SYN and
- * write_seq our FIN, which is queued on the way out of these states.
+ * write_seq our FIN.
  */
 static __always_inline __u64 tx_payload(struct tcp_sock *tp, struct tag *tag, __u32 state)
 {
 	__u64 written = tp->bytes_acked + (__u32)(tp->write_seq - tp->snd_una);
-	__u64 control = 0;
+	__u64 control = !!(tag->flags & TAG_ACTIVE) + sent_fin(state);
 
-	if (tag->flags & TAG_ACTIVE)
-		control++;
-	if (state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING ||
-	    state == TCP_LAST_ACK)
-		control++;
 	return written > control ? written - control : 0;
 }
 
@@ -344,6 +357,7 @@ int seed_sockets(struct bpf_iter__task_file *ctx)
 	struct file *file = ctx->file;
 	struct task_struct *task = ctx->task;
 	struct socket *socket;
+	struct tcp_sock *tp;
 	struct tag *tag;
 	struct sock *sk;
 	__u16 family;
@@ -361,8 +375,10 @@ int seed_sockets(struct bpf_iter__task_file *ctx)
 		return 0;
 	tag = bpf_sk_storage_get(&tags, sk, 0, 0);
 	if (!tag) {
-		new_tag(sk, task, TAG_SEEDED | TAG_PROVISIONAL);
-		seeded++;
+		tag = new_tag(sk, task, TAG_SEEDED | TAG_PROVISIONAL);
+		tp = bpf_skc_to_tcp_sock(sk);
+		if (tag && tp && was_active(tp, sk->__sk_common.skc_state))
+			tag->flags |= TAG_ACTIVE;
 	} else if (tag->owner.tgid == task->tgid) {
 		/* A later walk: it may have another name or cgroup by now. */
 		describe(&tag->owner, task);

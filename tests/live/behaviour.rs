@@ -1,0 +1,1 @@
+//! How the program behaves: exits, pipes, signals, files, privileges, names.

@@ -1,0 +1,89 @@
+//! Bytes by process equal what was sent and received, to the byte.
+
+use crate::support::{A4, A6, Pair, Traced, traced};
+
+fn assert_exact(run: &Traced) {
+    run.assert_no_loss();
+    let mut truth = run.truth.clone();
+    truth.retain(|t| t.rx + t.tx > 0);
+    assert!(!truth.is_empty());
+    assert_eq!(run.by_process(), truth);
+}
+
+#[test]
+fn one_connection_over_loopback() {
+    assert_exact(&traced(&[], &["tcp", "up=50000001", "down=12345"]));
+    assert_exact(&traced(&[], &["tcp", "v6=1", "up=50000001", "down=12345"]));
+}
+
+#[test]
+fn two_thousand_short_connections_over_loopback() {
+    assert_exact(&traced(&[], &["tcp", "conns=2000", "up=1001", "down=77"]));
+    assert_exact(&traced(&[], &["tcp", "conns=2000", "up=1", "down=0", "v6=1"]));
+}
+
+#[test]
+fn two_thousand_short_connections_with_many_ticks() {
+    assert_exact(&traced(&["procs", "0.05"], &["tcp", "conns=2000", "up=1001", "down=77"]));
+}
+
+#[test]
+fn two_namespaces_over_veth() {
+    let pair = Pair::new();
+    let (server, client) = (format!("server_ns={}", pair.a), format!("client_ns={}", pair.b));
+    for ip in [A4, A6] {
+        let ip = format!("server_ip={ip}");
+        let between = [server.as_str(), client.as_str(), ip.as_str()];
+        let with = |args: &[&'static str]| traced(&[], &[args, &between[..]].concat());
+        assert_exact(&with(&["tcp", "up=20000000", "down=5"]));
+        assert_exact(&with(&["tcp", "conns=2000", "up=500", "down=1000"]));
+        assert_exact(&with(&["udp", "conns=2000", "up=18", "down=1400"]));
+    }
+}
+
+#[test]
+fn udp_over_loopback() {
+    assert_exact(&traced(&[], &["udp", "conns=1", "up=60000", "down=1"]));
+    assert_exact(&traced(&[], &["udp", "conns=2000", "up=100", "down=333"]));
+    assert_exact(&traced(&["procs", "0.05"], &["udp", "conns=2000", "up=100", "down=333", "v6=1"]));
+}
+
+#[test]
+fn peeked_bytes_count_once() {
+    assert_exact(&traced(&[], &["udp", "conns=50", "peek=1"]));
+    assert_exact(&traced(&[], &["tcp", "conns=50", "peek=1"]));
+}
+
+#[test]
+fn empty_datagrams_and_connections_carry_nothing() {
+    let run = traced(&[], &["tcp", "conns=3", "up=0", "down=0"]);
+    assert_eq!(run.by_process(), []);
+    let run = traced(&["conns"], &["udp", "conns=3", "up=0", "down=0"]);
+    let sum: u64 = run.rows().iter().map(|row| row["rx_bytes"].as_u64().unwrap()).sum();
+    assert_eq!(sum, 0);
+    assert_eq!(run.rows().len(), 4, "three clients and the server, though without a byte");
+}
+
+#[test]
+fn a_socket_kept_over_fork_counts_for_who_uses_it() {
+    assert_exact(&traced(&[], &["fork", "up=100001", "down=200003"]));
+}
+
+#[test]
+fn a_passed_socket_counts_for_who_uses_it() {
+    assert_exact(&traced(&[], &["pass", "up=100001", "down=200003"]));
+}
+
+#[test]
+fn a_socket_used_by_two_at_once_is_split_exactly() {
+    assert_exact(&traced(&["procs", "0.05"], &["both", "up=1000000", "down=2000000"]));
+}
+
+#[test]
+fn a_shared_connection_is_listed_under_who_used_it_last() {
+    let run = traced(&["conns"], &["fork", "up=1000", "down=2000"]);
+    let child = run.truth.iter().find(|t| t.tx == 2000).unwrap();
+    let rows = run.rows();
+    let row = rows.iter().find(|row| row["tx_bytes"] == 3000).expect("the connection");
+    assert_eq!(row["pid"], child.pid);
+}

@@ -1,0 +1,168 @@
+//! What live tests and benchmarks share: network namespaces that vanish with the test, and runs of
+//! nettrace and of the traffic program.
+
+#![allow(dead_code)]
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+
+/// Two namespaces with a veth between them: `a` has .1, `b` has .2.
+pub(crate) struct Pair {
+    pub(crate) a: String,
+    pub(crate) b: String,
+}
+
+pub(crate) const A4: &str = "10.99.0.1";
+pub(crate) const B4: &str = "10.99.0.2";
+pub(crate) const A6: &str = "fd99::1";
+pub(crate) const B6: &str = "fd99::2";
+
+impl Pair {
+    pub(crate) fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+        assert!(nix::unistd::geteuid().is_root(), "live tests need root: run them with sudo");
+        let id = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let pair = Pair { a: format!("nt{id}a"), b: format!("nt{id}b") };
+        ip(&["netns", "add", &pair.a]);
+        ip(&["netns", "add", &pair.b]);
+        ip(&["-n", &pair.a, "link", "add", "v0", "type", "veth", "peer", "v1", "netns", &pair.b]);
+        for (ns, dev, v4, v6) in [(&pair.a, "v0", A4, A6), (&pair.b, "v1", B4, B6)] {
+            ip(&["-n", ns, "addr", "add", &format!("{v4}/24"), "dev", dev]);
+            ip(&["-n", ns, "addr", "add", &format!("{v6}/64"), "dev", dev, "nodad"]);
+            ip(&["-n", ns, "link", "set", dev, "up"]);
+            ip(&["-n", ns, "link", "set", "lo", "up"]);
+        }
+        pair
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        for ns in [&self.a, &self.b] {
+            let _ = Command::new("ip").args(["netns", "del", ns]).status();
+        }
+    }
+}
+
+/// Runs `ip` and insists.
+pub(crate) fn ip(args: &[&str]) {
+    let output = Command::new("ip").args(args).output().expect("run ip (install iproute2)");
+    assert!(output.status.success(), "ip {args:?}: {}", text(&output.stderr));
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The program under test.
+pub(crate) fn nettrace() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nettrace"));
+    command.env_remove("NO_COLOR").stdin(Stdio::null());
+    command
+}
+
+/// The traffic program, built as an example beside it.
+pub(crate) fn traffic() -> PathBuf {
+    let mut path = PathBuf::from(env!("CARGO_BIN_EXE_nettrace"));
+    path.pop();
+    path.push("examples/traffic");
+    assert!(path.exists(), "{} isn't built: cargo build --example traffic", path.display());
+    path
+}
+
+/// What a process really received and sent, as the traffic program printed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Truth {
+    pub(crate) pid: u64,
+    pub(crate) rx: u64,
+    pub(crate) tx: u64,
+}
+
+pub(crate) fn truths(lines: &str) -> Vec<Truth> {
+    let mut truths: Vec<Truth> = lines
+        .lines()
+        .map(|line| {
+            let numbers: Vec<u64> =
+                line.split(' ').map(|n| n.parse().expect("pid rx tx")).collect();
+            Truth { pid: numbers[0], rx: numbers[1], tx: numbers[2] }
+        })
+        .collect();
+    truths.sort();
+    truths
+}
+
+/// One traced run of the traffic program: the truth, and the document that nettrace wrote.
+pub(crate) struct Traced {
+    pub(crate) truth: Vec<Truth>,
+    pub(crate) document: Value,
+    pub(crate) stderr: String,
+}
+
+/// `nettrace top VIEW… -O json -o FILE -- traffic …`.
+pub(crate) fn traced(top: &[&str], traffic_args: &[&str]) -> Traced {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("out.json");
+    let output = nettrace()
+        .arg("top")
+        .args(top)
+        .args(["-O", "json", "-o"])
+        .arg(&file)
+        .arg("--")
+        .arg(traffic())
+        .args(traffic_args)
+        .output()
+        .expect("run nettrace");
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{:?}: {stderr}", output.status);
+    let document = std::fs::read(&file).expect("its output");
+    Traced {
+        truth: truths(&text(&output.stdout)),
+        document: serde_json::from_slice(&document).expect("a JSON document"),
+        stderr,
+    }
+}
+
+impl Traced {
+    /// The rows of the last frame.
+    pub(crate) fn rows(&self) -> Vec<Value> {
+        rows(&self.document)
+    }
+
+    /// Sums by process over the last frame of a `procs` run.
+    pub(crate) fn by_process(&self) -> Vec<Truth> {
+        let mut sums: Vec<Truth> = self
+            .rows()
+            .iter()
+            .map(|row| Truth {
+                pid: number(row, "pid"),
+                rx: number(row, "rx_bytes"),
+                tx: number(row, "tx_bytes"),
+            })
+            .filter(|sum| sum.rx + sum.tx > 0)
+            .collect();
+        sums.sort();
+        sums
+    }
+
+    pub(crate) fn assert_no_loss(&self) {
+        assert_eq!(self.stderr, "", "losses or missing hooks");
+        for frame in self.document["frames"].as_array().expect("frames") {
+            for (cause, count) in frame["loss"].as_object().expect("loss") {
+                assert_eq!(count, 0, "{cause}");
+            }
+        }
+    }
+}
+
+pub(crate) fn rows(document: &Value) -> Vec<Value> {
+    let frames = document["frames"].as_array().expect("frames");
+    frames.last().expect("a frame")["rows"].as_array().expect("rows").clone()
+}
+
+pub(crate) fn number(row: &Value, key: &str) -> u64 {
+    row[key].as_u64().unwrap_or_else(|| panic!("{key} of {row}"))
+}
