@@ -29,7 +29,10 @@ fn main() -> Result<()> {
                 vmlinux.as_os_str(),
                 // Version 3 of the instruction set has the atomics that return a value.
                 OsStr::new("-mcpu=v3"),
+                // Since 6.19 kernel structs have unnamed members of named types.
+                OsStr::new("-fms-extensions"),
                 OsStr::new("-Wall"),
+                OsStr::new("-Wno-microsoft-anon-tag"),
                 OsStr::new("-Werror"),
             ])
             .build_and_generate(out.join(format!("{probe}.skel.rs")))

@@ -327,7 +327,10 @@ fn idle(args: &Args) {
     }
     println!("ready");
     std::io::stdout().flush().expect("flush");
-    children.into_iter().for_each(join);
+    // Whoever has seen enough ends them.
+    for child in children {
+        waitpid(child, None).expect("wait");
+    }
 }
 
 fn bind(args: &Args) {

@@ -88,19 +88,16 @@ impl Names {
         self.get(Question::Host(address))
     }
 
-    /// Waits until what was asked is answered, but no longer than `patience`. Tells whether
-    /// anything was learnt.
-    pub fn settle(&mut self, patience: Duration) -> bool {
+    /// Waits until what was asked is answered, but no longer than `patience`.
+    pub fn settle(&mut self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        let waiting_before = self.waiting;
         while self.waiting > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             let Some(Ok(answer)) = self.answers.as_ref().map(|a| a.recv_timeout(left)) else {
-                break;
+                return;
             };
             self.learn(answer);
         }
-        self.waiting < waiting_before
     }
 
     /// The container or unit of a process, by its cgroup.
@@ -268,17 +265,17 @@ mod tests {
     fn root_is_called_root_and_a_stranger_by_number() {
         let mut names = Names::new(false);
         assert_eq!((names.user(0), names.user(4_000_000_000)), (None, None));
-        assert!(names.settle(Duration::from_secs(10)));
+        names.settle(Duration::from_secs(10));
         assert_eq!(names.user(0).as_deref(), Some("root"));
         assert_eq!(names.user(4_000_000_000).as_deref(), Some("4000000000"));
-        assert!(!names.settle(Duration::from_secs(10)));
+        names.settle(Duration::from_secs(10));
     }
 
     #[test]
     fn numeric_asks_nobody() {
         let mut names = Names::new(true);
         assert_eq!(names.user(0), None);
-        assert!(!names.settle(Duration::from_secs(10)));
+        names.settle(Duration::from_secs(10));
         assert_eq!(names.user(0), None);
         assert_eq!(names.host(IpAddr::from([127, 0, 0, 1])), None);
     }

@@ -21,8 +21,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* The wakeup threshold and this make the ring a few seconds deep at thousands of closes/s. */
 #define RING_BYTES    (1 << 20)
-#define USAGE_ENTRIES (1 << 18)
-#define TREE_ENTRIES  (1 << 16)
+#define USAGE_ENTRIES (1 << 17)
+#define TREE_ENTRIES  (1 << 14)
 #define FIRST_RECORDS 4096
 
 /* Narrow what is recorded; the verifier removes what is off. */

@@ -171,9 +171,7 @@ impl Model {
 
     /// Waits for names that are being looked up, but no longer than `patience`, and puts them in.
     pub fn settle(&mut self, frame: &mut Frame, patience: Duration) {
-        if !self.names.settle(patience) {
-            return;
-        }
+        self.names.settle(patience);
         self.sockets.learn_users(&mut self.names);
         if let Rows::Hosts(rows) = &mut frame.rows {
             rows.iter_mut().for_each(|row| row.rename(&mut self.names));

@@ -335,6 +335,8 @@ impl SocketTable {
         self.tick += 1;
         self.start_processes();
         let mut uses = self.uses(sample.usage);
+        // At once: doubling would need both tables for a moment.
+        self.sockets.reserve(sample.sockets.len().saturating_sub(self.sockets.len()));
         let live = sample.sockets.iter().map(|record| (record, false));
         for (record, ended) in live.chain(sample.closed.iter().map(|record| (record, true))) {
             let own = if record.flags & tag::USED != 0 { uses.remove(&record.id) } else { None };
@@ -543,7 +545,8 @@ impl SocketTable {
                 connections: 0,
                 shown: false,
                 has_sockets: false,
-                tick,
+                // Not this one yet: the first touch of a tick asks for names.
+                tick: 0,
                 ended: false,
             });
         if entry.tick != tick {

@@ -37,8 +37,8 @@ const LOSS_NAMES: [&str; types::loss::LOSS_CAUSES.0 as usize] =
 
 /// Closed sockets kept between two ticks; what comes above is counted as lost. 16 MB at most.
 const MAX_CLOSED: usize = 80_000;
-/// A table that is outgrown gets a quarter more than it needs.
-const GROWTH: usize = 4;
+/// A table that is outgrown gets an eighth more than it needs.
+const GROWTH: usize = 8;
 /// Entries of the usage table read by one system call.
 const USAGE_BATCH: usize = 4096;
 
@@ -214,8 +214,8 @@ impl SocketProbe {
         ring.add(&skel.maps.closed, move |bytes| keep_closed(&sink, bytes))
             .context("open the ring of closed sockets")?;
         let ring = ring.build().context("open the ring of closed sockets")?;
-        let records =
-            Records::map(skel.maps.first_records.as_fd(), skel.maps.first_records.max_entries())?;
+        let first = MapHandle::try_from(&skel.maps.first_records);
+        let records = Records::map(first.context("open the table of sockets")?)?;
 
         let mut probe = SocketProbe {
             records,
@@ -369,7 +369,7 @@ impl SocketProbe {
             .records
             .update(&0u32.to_ne_bytes(), &fd.to_ne_bytes(), MapFlags::ANY)
             .with_context(|| format!("make room for {capacity} sockets"))?;
-        self.records = Records::map(larger.as_fd(), entries)?;
+        self.records = Records::map(larger)?;
         if let Some(bss) = self.skel.maps.bss_data.as_mut() {
             // SAFETY: a valid reference; volatile because the iterator reads there.
             unsafe { (&raw mut bss.outgrown).write_volatile(true) };
@@ -584,18 +584,20 @@ struct Records {
     address: NonNull<libc::c_void>,
     len: NonZeroUsize,
     capacity: usize,
+    /// Open, so that its memory shows among ours.
+    _map: MapHandle,
 }
 
 impl Records {
-    fn map(fd: BorrowedFd<'_>, entries: u32) -> Result<Self> {
-        let capacity = entries as usize;
+    fn map(map: MapHandle) -> Result<Self> {
+        let capacity = map.max_entries() as usize;
         let len = NonZeroUsize::new(capacity * size_of::<SocketRecord>())
             .context("a table of no sockets")?;
         // SAFETY: a fresh shared mapping at an address of the kernel's choice.
         let address =
-            unsafe { mmap(None, len, ProtFlags::PROT_READ, MmapFlags::MAP_SHARED, fd, 0) }
-                .context("map the table of sockets")?;
-        Ok(Records { address, len, capacity })
+            unsafe { mmap(None, len, ProtFlags::PROT_READ, MmapFlags::MAP_SHARED, map.as_fd(), 0) };
+        let address = address.context("map the table of sockets")?;
+        Ok(Records { address, len, capacity, _map: map })
     }
 
     fn first(&self, count: usize) -> &[SocketRecord] {

@@ -1,0 +1,138 @@
+//! What watches while the load runs: nothing, nettrace, or a peer.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::machine::{OBSERVER_CPU, pin};
+use crate::support::{Pair, nettrace};
+
+/// The slowest peer needs this long until it captures.
+const SETTLE: Duration = Duration::from_millis(800);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arm {
+    Nothing,
+    /// The same once more: their difference is the noise.
+    NothingAgain,
+    Nettrace,
+    Nethogs,
+    Bandwhich,
+    Tcpdump,
+}
+
+impl Arm {
+    pub(crate) const ALL: [Arm; 6] = [
+        Arm::Nothing,
+        Arm::NothingAgain,
+        Arm::Nettrace,
+        Arm::Nethogs,
+        Arm::Bandwhich,
+        Arm::Tcpdump,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Arm::Nothing => "nothing",
+            Arm::NothingAgain => "nothing again",
+            Arm::Nettrace => "nettrace top procs",
+            Arm::Nethogs => "nethogs",
+            Arm::Bandwhich => "bandwhich",
+            Arm::Tcpdump => "tcpdump",
+        }
+    }
+
+    /// The command, or none where nothing runs.
+    fn command(self, pair: &Pair) -> Option<Command> {
+        let inside = |program: PathBuf| {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", &pair.b]).arg(program);
+            command
+        };
+        Some(match self {
+            Arm::Nothing | Arm::NothingAgain => return None,
+            Arm::Nettrace => {
+                let mut command = nettrace();
+                let pid = std::process::id().to_string();
+                command.args(["top", "procs", "1", "0", "-O", "ndjson", "-p", &pid]);
+                command
+            }
+            Arm::Nethogs => {
+                let mut command = inside(find("nethogs")?);
+                command.args(["-t", "-C", "v1"]);
+                command
+            }
+            Arm::Bandwhich => {
+                let mut command = inside(find("bandwhich")?);
+                command.args(["--raw", "--no-resolve", "--interface", "v1"]);
+                command
+            }
+            Arm::Tcpdump => {
+                let mut command = inside(find("tcpdump")?);
+                command.args(["-i", "v1", "-n", "-w", "/dev/null"]);
+                command
+            }
+        })
+    }
+
+    pub(crate) fn is_missing(self) -> bool {
+        match self {
+            Arm::Nethogs | Arm::Bandwhich | Arm::Tcpdump => find(self.name()).is_none(),
+            _ => false,
+        }
+    }
+
+    /// Starts it and waits until it watches.
+    pub(crate) fn start(self, pair: &Pair) -> Running {
+        let child = self.command(pair).map(|mut command| {
+            // SAFETY: sched_setaffinity is async-signal-safe.
+            unsafe {
+                command.pre_exec(|| {
+                    pin(0, OBSERVER_CPU);
+                    Ok(())
+                });
+            }
+            let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            quiet.spawn().expect("start a peer")
+        });
+        thread::sleep(SETTLE);
+        Running(child)
+    }
+}
+
+/// An observer that ends with its scope.
+pub(crate) struct Running(Option<Child>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(child) = &mut self.0 else {
+            return;
+        };
+        assert!(child.try_wait().expect("wait").is_none(), "the observer ended too early");
+        let pid = Pid::from_raw(child.id().cast_signed());
+        kill(pid, Signal::SIGINT).expect("end the observer");
+        for _ in 0..40 {
+            if child.try_wait().expect("wait").is_some() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        child.kill().expect("kill the observer");
+        child.wait().expect("wait");
+    }
+}
+
+/// A peer on the PATH, or built by `make bench` into target/peers.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    let built = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/peers/bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([built, PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file())
+}

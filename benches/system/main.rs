@@ -1,0 +1,49 @@
+//! `make bench`: what nettrace costs beside nothing and beside its peers, as ratios taken in the same
+//! interleaved rounds. Prints a table and writes `target/bench.json`.
+//!
+//!     cargo bench --bench system [-- ROW…]     rows: packets tick start memory
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+mod arms;
+mod machine;
+mod packets;
+mod stats;
+mod table;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+fn main() {
+    // cargo passes --bench; whatever else is a row's name.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let is_wanted = |row: &str| wanted.is_empty() || wanted.iter().any(|w| w == row);
+    assert!(nix::unistd::geteuid().is_root(), "benchmarks need root: make bench with sudo");
+
+    println!("load on CPU 1, observers on CPU 0; {}", machine::describe());
+    println!("not measured: packets of a real NIC, more than 2 CPUs\n");
+    let mut results = Vec::new();
+    let rows: [(&str, fn() -> Vec<Value>); 4] = [
+        ("packets", packets::run),
+        ("tick", table::tick),
+        ("start", table::start),
+        ("memory", table::memory),
+    ];
+    for (name, run) in rows {
+        if is_wanted(name) {
+            results.extend(run());
+            println!();
+        }
+    }
+    let document = json!({ "machine": machine::describe(), "results": results });
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench.json");
+    std::fs::write(&path, format!("{document:#}\n")).expect("write target/bench.json");
+    println!("wrote {}", path.display());
+    let failed = results.iter().filter(|r| r["met"] == Value::Bool(false)).count();
+    if failed > 0 {
+        println!("{failed} goals missed");
+        std::process::exit(1);
+    }
+}
