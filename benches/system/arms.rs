@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::empty::Empty;
 use crate::machine::{OBSERVER_CPU, pin};
 use crate::support::{Pair, nettrace};
 
@@ -20,6 +21,8 @@ pub(crate) enum Arm {
     Nothing,
     /// The same once more: their difference is the noise.
     NothingAgain,
+    /// Programs that do nothing on nettrace's per-call hooks.
+    Empty,
     Nettrace,
     Nethogs,
     Bandwhich,
@@ -27,9 +30,10 @@ pub(crate) enum Arm {
 }
 
 impl Arm {
-    pub(crate) const ALL: [Arm; 6] = [
+    pub(crate) const ALL: [Arm; 7] = [
         Arm::Nothing,
         Arm::NothingAgain,
+        Arm::Empty,
         Arm::Nettrace,
         Arm::Nethogs,
         Arm::Bandwhich,
@@ -40,6 +44,7 @@ impl Arm {
         match self {
             Arm::Nothing => "nothing",
             Arm::NothingAgain => "nothing again",
+            Arm::Empty => "empty programs",
             Arm::Nettrace => "nettrace top procs",
             Arm::Nethogs => "nethogs",
             Arm::Bandwhich => "bandwhich",
@@ -55,7 +60,7 @@ impl Arm {
             command
         };
         Some(match self {
-            Arm::Nothing | Arm::NothingAgain => return None,
+            Arm::Nothing | Arm::NothingAgain | Arm::Empty => return None,
             Arm::Nettrace => {
                 let mut command = nettrace();
                 let pid = std::process::id().to_string();
@@ -100,17 +105,22 @@ impl Arm {
             let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             quiet.spawn().expect("start a peer")
         });
+        let empty =
+            (self == Arm::Empty).then(|| Empty::attach(&["sock_send_length", "sock_recv_length"]));
         thread::sleep(SETTLE);
-        Running(child)
+        Running { child, _empty: empty }
     }
 }
 
 /// An observer that ends with its scope.
-pub(crate) struct Running(Option<Child>);
+pub(crate) struct Running {
+    child: Option<Child>,
+    _empty: Option<Empty>,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some(child) = &mut self.0 else {
+        let Some(child) = &mut self.child else {
             return;
         };
         assert!(child.try_wait().expect("wait").is_none(), "the observer ended too early");

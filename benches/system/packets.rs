@@ -13,7 +13,7 @@ use crate::machine::{LOAD_CPU, pin};
 use crate::stats::{Dice, median, quartiles};
 use crate::support::{B4, Pair};
 
-const ROUNDS: usize = 11;
+const ROUNDS: usize = 9;
 const PAYLOAD: usize = 18;
 /// One measurement is the median of so many chunks of so many packets.
 const CHUNKS: usize = 15;

@@ -99,8 +99,6 @@ struct usage_key {
 struct usage {
 	__u64 rx_bytes;
 	__u64 tx_bytes;
-	__u32 rx_calls;
-	__u32 tx_calls;
 	struct process user;
 	struct endpoints ends;
 };
@@ -481,13 +479,7 @@ static __always_inline void count(struct tag *tag, struct sock *sk, __u32 tgid, 
 		}
 		__sync_fetch_and_or(&tag->flags, TAG_USED);
 	}
-	if (sent) {
-		__sync_fetch_and_add(&u->tx_bytes, bytes);
-		__sync_fetch_and_add(&u->tx_calls, 1);
-	} else {
-		__sync_fetch_and_add(&u->rx_bytes, bytes);
-		__sync_fetch_and_add(&u->rx_calls, 1);
-	}
+	__sync_fetch_and_add(sent ? &u->tx_bytes : &u->rx_bytes, bytes);
 }
 
 static __always_inline int account(struct sock *sk, int bytes, bool sent)
