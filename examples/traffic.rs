@@ -10,6 +10,8 @@
 //! Keys: `v6=1`, `conns=N`, `up=BYTES`, `down=BYTES` (per connection or datagram), `peek=1`,
 //! `server_ns=NAME`, `client_ns=NAME`, `server_ip=ADDR`, `seconds=S`, `name=COMM`, `gap_ms=MS`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{

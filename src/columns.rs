@@ -525,7 +525,7 @@ pub fn find(view: View, word: &str) -> Result<usize, String> {
     let columns = of_view(view);
     let is_it = |c: &ColumnInfo| c.key == word || c.title.eq_ignore_ascii_case(word);
     columns.iter().position(is_it).ok_or_else(|| {
-        match nearest(word, columns.iter().flat_map(|c| [c.key, c.title])) {
+        match nearest(word, columns.iter().flat_map(|c| [c.title, c.key])) {
             Some(near) => format!("no column {word} in {view}; did you mean {near}?"),
             None => {
                 let keys: Vec<&str> = columns.iter().map(|c| c.key).collect();

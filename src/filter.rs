@@ -93,7 +93,7 @@ struct Network {
 }
 
 /// The keys of the grammar, for messages and completion.
-pub const KEYS: [&str; 12] = [
+pub const KEYS: [&str; 13] = [
     "port",
     "sport",
     "dport",
@@ -106,6 +106,7 @@ pub const KEYS: [&str; 12] = [
     "proto",
     "container",
     "pod",
+    "netns",
 ];
 
 impl Filter {
@@ -311,7 +312,7 @@ fn parse_term(word: &str) -> Result<Term, FilterError> {
     }
     let Some((key, value)) = body.split_once(':') else {
         return Err(FilterError(format!(
-            "“{body}” is no filter; try comm:{body} or /{body}/ (keys: {} netns)",
+            "“{body}” is no filter; try comm:{body} or /{body}/ (keys: {})",
             KEYS.join(" ")
         )));
     };
@@ -338,9 +339,9 @@ fn parse_test(key: &str, value: &str) -> Result<Test, FilterError> {
         "container" => contains(Text::Container),
         "pod" => contains(Text::Pod),
         "netns" => contains(Text::Netns),
-        _ => Err(FilterError(match nearest(key, KEYS.iter().copied().chain(["netns"])) {
+        _ => Err(FilterError(match nearest(key, KEYS) {
             Some(near) => format!("no filter key {key}:; did you mean {near}:?"),
-            None => format!("no filter key {key}:; there are {} netns", KEYS.join(" ")),
+            None => format!("no filter key {key}:; there are {}", KEYS.join(" ")),
         })),
     }
 }

@@ -5,10 +5,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::statfs::{FsType, fstatfs};
 
 const NAMED: &str = "/run/netns";
+/// The file system of namespaces, from the kernel's `magic.h`.
+const NSFS_MAGIC: libc::c_long = 0x6e73_6673;
 
 /// An open network namespace: it goes on to exist as long as this does.
 #[derive(Debug)]
@@ -30,6 +33,9 @@ impl Netns {
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             format!("open network namespace {name} (named ones are: {known})")
         })?;
+        if fstatfs(&file).is_ok_and(|fs| fs.filesystem_type() != FsType(NSFS_MAGIC)) {
+            bail!("{} is no namespace", path.display());
+        }
         let inode = file.metadata().context("look up the namespace's inode")?.ino();
         let inode = u32::try_from(inode).context("that isn't a network namespace")?;
         Ok(Netns { file, inode })

@@ -35,7 +35,7 @@ pub struct Options {
 pub enum Wake {
     /// The time was over.
     Tick,
-    /// This one of the descriptors watched became readable.
+    /// This one of the descriptors watched is ready.
     Fd(usize),
 }
 
@@ -64,19 +64,19 @@ impl Session {
         })
     }
 
-    /// Waits until `deadline` or until one of `watched` is readable. A ring that fills is drained
-    /// meanwhile.
+    /// Waits until `deadline` or until one of `watched` has what it is watched for, or an error. A
+    /// ring that fills is drained meanwhile.
     ///
     /// # Errors
     /// Where a ring can't be read.
-    pub fn wait(&self, deadline: Instant, watched: &[BorrowedFd<'_>]) -> Result<Wake> {
+    pub fn wait(&self, deadline: Instant, watched: &[(BorrowedFd<'_>, PollFlags)]) -> Result<Wake> {
         loop {
             let ring = self.sockets.as_ref().map(SocketProbe::ring_fd);
             let mut fds: Vec<PollFd<'_>> = watched
                 .iter()
                 .copied()
-                .chain(ring)
-                .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+                .chain(ring.map(|fd| (fd, PollFlags::POLLIN)))
+                .map(|(fd, flags)| PollFd::new(fd, flags))
                 .collect();
             let left = deadline.saturating_duration_since(Instant::now());
             // poll() counts in milliseconds; rounding up keeps it from spinning at the end.

@@ -3,6 +3,8 @@
 //!
 //!     cargo bench --bench system [-- ROW…]     rows: packets tick start memory
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
@@ -26,7 +28,8 @@ fn main() {
     println!("load on CPU 1, observers on CPU 0; {}", machine::describe());
     println!("not measured: packets of a real NIC, more than 2 CPUs\n");
     let mut results = Vec::new();
-    let rows: [(&str, fn() -> Vec<Value>); 4] = [
+    type Run = fn() -> Vec<Value>;
+    let rows: [(&str, Run); 4] = [
         ("packets", packets::run),
         ("tick", table::tick),
         ("start", table::start),

@@ -26,8 +26,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define FIRST_RECORDS 4096
 
 /* Narrow what is recorded; the verifier removes what is off. */
-const volatile __u32 only_netns = 0; /* inode of the one network namespace, 0: all */
-const volatile bool only_tree = false;	 /* only what processes in `tree` touch */
+const volatile __u32 only_netns = 0;	  /* inode of the one network namespace, 0: all */
+const volatile bool only_tree = false;	  /* only what processes in `tree` touch */
 const volatile bool follow_forks = false; /* children of processes in `tree` join it */
 const volatile bool with_unix = false;
 const volatile __u64 ring_wakeup = RING_BYTES / 4;
@@ -66,8 +66,8 @@ struct socket_record {
 	struct endpoints ends;
 	__u32 last_tgid;
 	__u32 flags;
-	__u32 state; /* enum tcp_state, before the end if it ended */
-	__u32 drops; /* sk_drops */
+	__u32 state;	     /* enum tcp_state, before the end if it ended */
+	__u32 drops;	     /* sk_drops */
 	__u32 queue_max;     /* listeners: sk_max_ack_backlog */
 	__u32 receive_queue; /* bytes not read yet; listeners: connections not accepted */
 	__u32 send_queue;    /* bytes not acknowledged yet */
@@ -81,7 +81,7 @@ struct socket_record {
 	__u32 delivered;
 	__u32 segments_in;
 	__u32 segments_out;
-	__u32 busy; /* jiffies with data to send ... */
+	__u32 busy;	      /* jiffies with data to send ... */
 	__u32 rwnd_limited;   /* ... of them held by the receiver's window ... */
 	__u32 sndbuf_limited; /* ... and by the send buffer */
 	__u32 jiffies;
@@ -153,7 +153,7 @@ struct {
 } records SEC(".maps");
 
 __u32 records_read = 0; /* sockets seen by this read, also those that had no room */
-bool outgrown = false; /* the array is in `records`; putting one there waits for RCU */
+bool outgrown = false;	/* the array is in `records`; putting one there waits for RCU */
 
 /* For the skeleton: types that no map names, or that clang 14 only declares in the inner map. */
 struct socket_record _socket_record = {};
@@ -247,8 +247,7 @@ static __always_inline void fill_ends(struct endpoints *e, struct sock *sk)
 	e->local_port = c->skc_num;
 	/* A bound port is given back, and skc_num with it, before the state becomes CLOSE. */
 	if (!e->local_port)
-		e->local_port =
-			bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+		e->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 	e->remote_port = bpf_ntohs(c->skc_dport);
 }
 
@@ -286,7 +285,8 @@ static __always_inline __u64 tx_payload(struct tcp_sock *tp, struct tag *tag, __
 /* tcp_fin() sets SOCK_DONE as the peer's FIN is taken, and bytes_received counts that FIN. */
 static __always_inline __u64 rx_payload(struct tcp_sock *tp, struct sock *sk)
 {
-	__u64 fin = sk->__sk_common.skc_flags >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1;
+	__u64 fin =
+		sk->__sk_common.skc_flags >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1;
 
 	return tp->bytes_received > fin ? tp->bytes_received - fin : 0;
 }
@@ -462,9 +462,10 @@ int BPF_PROG(set_state, struct sock *sk, int oldstate, int newstate)
 	return 0;
 }
 
-static __always_inline void count(struct tag *tag, struct sock *sk, __u32 tgid, int bytes, bool sent)
+static __always_inline void count(struct tag *tag, struct sock *sk, __u32 tgid, int bytes,
+				  bool sent)
 {
-	struct usage_key key = { .id = tag->id, .tgid = tgid };
+	struct usage_key key = {.id = tag->id, .tgid = tgid};
 	struct usage *u = bpf_map_lookup_elem(&usage, &key);
 	struct usage new = {};
 
@@ -510,7 +511,8 @@ static __always_inline int account(struct sock *sk, int bytes, bool sent)
 	flags = tag->flags;
 	if (flags & TAG_PROVISIONAL) {
 		/* The first to use it owns it; of two at once, one. */
-		if (__sync_val_compare_and_swap(&tag->flags, flags, flags & ~TAG_PROVISIONAL) == flags)
+		if (__sync_val_compare_and_swap(&tag->flags, flags, flags & ~TAG_PROVISIONAL) ==
+		    flags)
 			set_owner(tag, bpf_get_current_task_btf());
 	}
 	if (tag->last_tgid != tgid)

@@ -60,3 +60,75 @@ pub(super) fn rows<'a>(
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::sockets::tests::{A, B, C, Run, Tick, entry, moved, tcp};
+    use crate::model::{Rows, View};
+
+    fn containers(run: &mut Run, tick: &Tick) -> Vec<ContainerRow> {
+        let Rows::Containers(rows) = run.frame(View::Containers, tick).rows else {
+            panic!("containers")
+        };
+        rows
+    }
+
+    #[test]
+    fn processes_of_a_container_are_summed() {
+        let entries = [
+            entry(Some("docker:1"), Bytes { rx: 10, tx: 1 }, Bytes { rx: 100, tx: 50 }),
+            entry(Some("docker:1"), Bytes { rx: 20, tx: 2 }, Bytes { rx: 200, tx: 60 }),
+            entry(Some("docker:2"), Bytes { rx: 4, tx: 0 }, Bytes { rx: 5, tx: 6 }),
+        ];
+        let mut rows = rows(entries.iter(), Span { seconds: 2.0, clock_ns: 0 });
+        rows.sort_by_key(|row| row.container.as_ref().map(|c| c.name.clone()));
+        let names: Vec<_> =
+            rows.iter().map(|row| row.container.as_ref().unwrap().name.as_str()).collect();
+        assert_eq!(names, ["docker:1", "docker:2"]);
+        assert_eq!((rows[0].rx_rate, rows[0].tx_rate), (15.0, 1.5));
+        assert_eq!((rows[0].rx_bytes, rows[0].tx_bytes), (300, 110));
+        assert_eq!((rows[0].connections, rows[0].drops), (4, 6));
+        assert_eq!((rows[1].rx_bytes, rows[1].tx_bytes, rows[1].connections), (5, 6, 2));
+    }
+
+    #[test]
+    fn what_the_filter_hid_is_not_summed() {
+        let mut hidden = entry(Some("docker:1"), Bytes::default(), Bytes { rx: 1, tx: 1 });
+        hidden.shown = false;
+        assert!(rows([hidden].iter(), Span { seconds: 1.0, clock_ns: 0 }).is_empty());
+    }
+
+    #[test]
+    fn processes_in_no_container_share_a_row() {
+        let mut run = Run::new();
+        containers(&mut run, &Tick::open(&[moved(tcp(1, A), 100, 0)]));
+        let tick = Tick::open(&[
+            moved(tcp(1, A), 300, 4),
+            moved(tcp(2, B), 20, 0),
+            moved(tcp(3, C), 1, 0),
+        ]);
+        let rows = containers(&mut run, &tick);
+        assert_eq!(
+            rows,
+            [ContainerRow {
+                container: None,
+                rx_rate: 110.5,
+                tx_rate: 2.0,
+                rx_bytes: 321,
+                tx_bytes: 4,
+                connections: 3,
+                drops: 0,
+            }]
+        );
+    }
+
+    #[test]
+    fn a_dead_process_counts_for_one_more_frame() {
+        let mut run = Run::new();
+        containers(&mut run, &Tick::open(&[moved(tcp(1, A), 7, 0)]));
+        let rows = containers(&mut run, &Tick::closed(&[moved(tcp(1, A), 9, 0)]));
+        assert_eq!((rows[0].rx_bytes, rows[0].rx_rate, rows[0].connections), (9, 1.0, 0));
+        assert!(containers(&mut run, &Tick::default()).is_empty());
+    }
+}

@@ -79,3 +79,71 @@ impl Hosts {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::model::sockets::tests::{A, B, Run, Tick, listener, moved, open_udp, tcp, udp, v4};
+    use crate::sample::SocketRecord;
+
+    fn to(address: [u8; 4], record: SocketRecord) -> SocketRecord {
+        let mut record = record;
+        record.ends.remote = v4(address);
+        record
+    }
+
+    #[test]
+    fn sockets_of_all_processes_and_protocols_are_grouped_by_peer() {
+        let others = SocketRecord { retransmits: 5, ..moved(tcp(2, B), 40, 8) };
+        let mut run = Run::new();
+        run.hosts(&Tick::default());
+        let rows = run.hosts(&Tick::open(&[
+            SocketRecord { retransmits: 2, ..moved(tcp(1, A), 10, 4) },
+            others,
+            udp(3, A),
+            to([192, 0, 2, 9], moved(tcp(4, A), 6, 0)),
+        ]));
+        assert_eq!(rows.keys().collect::<Vec<_>>(), ["192.0.2.1", "192.0.2.9"]);
+        let row = &rows["192.0.2.1"];
+        assert_eq!((row.connections, row.retransmits, row.ended), (3, 7, false));
+        assert_eq!((row.rx_rate, row.tx_rate), (25.0, 6.0));
+        assert_eq!((rows["192.0.2.9"].connections, rows["192.0.2.9"].rx_rate), (1, 3.0));
+    }
+
+    #[test]
+    fn the_round_trip_is_the_mean_of_those_measured() {
+        let rows = Run::new().hosts(&Tick::open(&[
+            SocketRecord { srtt_us: 8 * 1000, ..tcp(1, A) },
+            SocketRecord { srtt_us: 8 * 4001, ..tcp(2, A) },
+            tcp(3, A),
+            udp(4, A),
+            to([192, 0, 2, 9], tcp(5, A)),
+        ]));
+        assert_eq!(rows["192.0.2.1"].srtt_us, Some(2500));
+        assert_eq!(rows["192.0.2.9"].srtt_us, None);
+    }
+
+    #[test]
+    fn a_host_ends_with_its_last_connection() {
+        let mut run = Run::new();
+        run.hosts(&Tick::open(&[tcp(1, A), tcp(2, A)]));
+        let one = Tick { closed: vec![moved(tcp(1, A), 50, 0)], ..Tick::open(&[tcp(2, A)]) };
+        let rows = run.hosts(&one);
+        assert_eq!((rows["192.0.2.1"].connections, rows["192.0.2.1"].ended), (1, false));
+        let rows = run.hosts(&Tick::closed(&[moved(tcp(2, A), 8, 0)]));
+        assert_eq!((rows["192.0.2.1"].connections, rows["192.0.2.1"].ended), (0, true));
+        assert_eq!(rows["192.0.2.1"].rx_rate, 4.0);
+        assert!(run.hosts(&Tick::default()).is_empty());
+    }
+
+    #[test]
+    fn what_has_no_peer_is_no_host() {
+        assert!(Run::new().hosts(&Tick::open(&[listener(1, A), open_udp(2, A)])).is_empty());
+    }
+
+    #[test]
+    fn a_filter_hides_hosts() {
+        let tick = Tick::open(&[tcp(1, A), to([192, 0, 2, 9], tcp(2, A))]);
+        let rows = Run::filtered("!host:192.0.2.1").hosts(&tick);
+        assert_eq!(rows.keys().collect::<Vec<_>>(), ["192.0.2.9"]);
+    }
+}

@@ -78,3 +78,104 @@ fn row(first: &IfaceRecord, last: &IfaceRecord, now: &IfaceRecord, span: Span) -
         hook: (!now.hooks.is_empty()).then(|| now.hooks.join(" ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::Filter;
+    use crate::model::sockets::tests::{Run, Tick};
+    use crate::model::{Rows, View};
+
+    fn iface(index: u32, name: &str, bytes: u64) -> IfaceRecord {
+        IfaceRecord {
+            index,
+            name: name.to_owned(),
+            rx_bytes: bytes,
+            tx_bytes: 2 * bytes,
+            rx_packets: bytes / 10,
+            tx_packets: bytes / 5,
+            errors: 1,
+            drops: 2,
+            hooks: Vec::new(),
+        }
+    }
+
+    fn ifaces(run: &mut Run, records: &[IfaceRecord]) -> Vec<IfaceRow> {
+        let tick = Tick { ifaces: records.to_vec(), ..Tick::default() };
+        let Rows::Ifaces(rows) = run.frame(View::Ifaces, &tick).rows else { panic!("ifaces") };
+        rows
+    }
+
+    #[test]
+    fn counters_start_at_the_first_sample() {
+        let mut run = Run::new();
+        let rows = ifaces(&mut run, &[iface(2, "eth0", 1000)]);
+        assert_eq!((rows[0].rx_bytes, rows[0].rx_rate, rows[0].errors), (0, 0.0, 0));
+        ifaces(&mut run, &[iface(2, "eth0", 1500)]);
+        let last = IfaceRecord { errors: 4, drops: 3, ..iface(2, "eth0", 1600) };
+        assert_eq!(
+            ifaces(&mut run, &[last]),
+            [IfaceRow {
+                interface: "eth0".to_owned(),
+                rx_rate: 50.0,
+                tx_rate: 100.0,
+                rx_packet_rate: 5.0,
+                tx_packet_rate: 10.0,
+                rx_bytes: 600,
+                tx_bytes: 1200,
+                rx_packets: 60,
+                tx_packets: 120,
+                errors: 3,
+                drops: 1,
+                hook: None,
+            }]
+        );
+    }
+
+    #[test]
+    fn an_interface_that_appears_later_counts_from_nothing() {
+        let mut run = Run::new();
+        ifaces(&mut run, &[iface(2, "eth0", 1000)]);
+        let rows = ifaces(&mut run, &[iface(2, "eth0", 1000), iface(3, "veth1", 50)]);
+        assert_eq!((rows[1].rx_bytes, rows[1].rx_rate, rows[1].errors), (50, 25.0, 1));
+        let rows = ifaces(&mut run, &[iface(2, "eth0", 1000), iface(3, "veth1", 70)]);
+        assert_eq!((rows[1].rx_bytes, rows[1].rx_rate, rows[1].errors), (70, 10.0, 1));
+    }
+
+    #[test]
+    fn a_reset_of_counters_makes_no_rate() {
+        let mut run = Run::new();
+        ifaces(&mut run, &[iface(2, "eth0", 1000)]);
+        ifaces(&mut run, &[iface(2, "eth0", 5000)]);
+        let rows = ifaces(&mut run, &[iface(2, "eth0", 10)]);
+        assert_eq!((rows[0].rx_rate, rows[0].tx_rate, rows[0].rx_packet_rate), (0.0, 0.0, 0.0));
+        let rows = ifaces(&mut run, &[iface(2, "eth0", 30)]);
+        assert_eq!((rows[0].rx_rate, rows[0].tx_rate), (10.0, 20.0));
+    }
+
+    #[test]
+    fn an_interface_keeps_its_counts_under_another_name() {
+        let mut run = Run::new();
+        ifaces(&mut run, &[iface(2, "eth0", 1000)]);
+        let rows = ifaces(&mut run, &[iface(2, "wan", 1010)]);
+        assert_eq!((rows[0].interface.as_str(), rows[0].rx_bytes), ("wan", 10));
+    }
+
+    #[test]
+    fn only_the_one_that_was_asked_for_is_shown() {
+        let records = [iface(1, "lo", 1), iface(2, "eth0", 2), iface(3, "eth01", 3)];
+        let mut run = Run::with(Filter::default(), Some("eth0"));
+        let rows = ifaces(&mut run, &records);
+        assert_eq!(rows.iter().map(|row| row.interface.as_str()).collect::<Vec<_>>(), ["eth0"]);
+        assert_eq!(ifaces(&mut Run::new(), &records).len(), 3);
+    }
+
+    #[test]
+    fn hooks_are_joined_and_names_made_visible() {
+        let hooks = ["xdp:native#12".to_owned(), "tcx:in×1".to_owned()].to_vec();
+        let record = IfaceRecord { hooks, ..iface(2, "e\x1b[0m", 1) };
+        let rows = ifaces(&mut Run::new(), &[record]);
+        assert_eq!(rows[0].hook.as_deref(), Some("xdp:native#12 tcx:in×1"));
+        assert_eq!(rows[0].interface, "e\\x1b[0m");
+    }
+}

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::filter::{Facts, Filter};
 use crate::names::{self, Container, Names, NetnsNames};
@@ -337,7 +337,10 @@ impl SocketTable {
         let mut uses = self.uses(sample.usage);
         // At once: doubling would need both tables for a moment.
         self.sockets.reserve(sample.sockets.len().saturating_sub(self.sockets.len()));
-        let live = sample.sockets.iter().map(|record| (record, false));
+        // What closed while the table was read may be in both; its last record tells all.
+        let closed: FxHashSet<u64> = sample.closed.iter().map(|record| record.id).collect();
+        let live = sample.sockets.iter().filter(|record| !closed.contains(&record.id));
+        let live = live.map(|record| (record, false));
         for (record, ended) in live.chain(sample.closed.iter().map(|record| (record, true))) {
             let own = if record.flags & tag::USED != 0 { uses.remove(&record.id) } else { None };
             self.socket(record, &own.unwrap_or_default(), ended, lens, visit);
@@ -583,3 +586,6 @@ fn comm(record: &ProcessRecord) -> String {
         record.comm.iter().take_while(|c| **c != 0).map(|c| c.cast_unsigned()).collect();
     names::visible(&bytes)
 }
+
+#[cfg(test)]
+pub(super) mod tests;

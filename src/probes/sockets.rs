@@ -21,7 +21,7 @@ use rustc_hash::FxHashSet;
 use crate::kernel::{self, HookStatus, Reason, Rung};
 use crate::sample::{SocketRecord, UsageRecord, born_ns, tag};
 
-#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, unused)]
+#[allow(clippy::all, clippy::restriction, missing_docs, unreachable_pub, unused)]
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/sockets.skel.rs"));
 }

@@ -4,12 +4,14 @@ mod child;
 mod plan;
 
 use std::io::{self, IsTerminal, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
+use nix::sys::stat::{SFlag, fstat};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 pub use child::NotExecuted;
@@ -46,7 +48,7 @@ pub fn run(args: &TopArgs) -> Result<i32> {
     // Before any thread: a fork takes only one along.
     let held = Some(&args.command).filter(|command| !command.is_empty());
     let child = held.map(|command| Child::hold(command)).transpose()?;
-    let mut watch = Watch::new(child)?;
+    let mut watch = Watch::new(child, args.output.out.is_none())?;
     let session = Session::open(options(args, &mut plan, &watch))?;
     report_missing_hooks(&session);
 
@@ -124,12 +126,14 @@ struct Watch {
     signals: UnixStream,
     which: [(Signal, std::sync::Arc<std::sync::atomic::AtomicBool>); 3],
     child: Option<Child>,
+    /// Standard output, if it is a pipe.
+    pipe: Option<OwnedFd>,
     signalled: bool,
     child_ended: bool,
 }
 
 impl Watch {
-    fn new(child: Option<Child>) -> Result<Self> {
+    fn new(child: Option<Child>, to_stdout: bool) -> Result<Self> {
         let (signals, sender) = UnixStream::pair().context("make a pipe for signals")?;
         signals.set_nonblocking(true).context("make a pipe for signals")?;
         let mut which = Vec::new();
@@ -143,7 +147,8 @@ impl Watch {
             which.push((signal, flag));
         }
         let which = which.try_into().map_err(|_| anyhow::anyhow!("three signals"))?;
-        Ok(Watch { signals, which, child, signalled: false, child_ended: false })
+        let pipe = stdout_pipe().filter(|_| to_stdout);
+        Ok(Watch { signals, which, child, pipe, signalled: false, child_ended: false })
     }
 
     fn release(&mut self) -> Result<()> {
@@ -155,11 +160,21 @@ impl Watch {
         loop {
             let signals = self.signals.as_fd();
             let child = self.child.as_ref().map(Child::fd);
-            let watched: Vec<BorrowedFd<'_>> = std::iter::once(signals).chain(child).collect();
+            // Asked for nothing, a pipe still tells that its reader is gone.
+            let reader = self.pipe.as_ref().map(|pipe| (pipe.as_fd(), PollFlags::empty()));
+            let has_pipe = reader.is_some();
+            let watched: Vec<(BorrowedFd<'_>, PollFlags)> =
+                std::iter::once((signals, PollFlags::POLLIN))
+                    .chain(reader)
+                    .chain(child.map(|fd| (fd, PollFlags::POLLIN)))
+                    .collect();
             match session.wait(deadline, &watched)? {
                 Wake::Tick => return Ok(false),
                 Wake::Fd(0) if self.signal() => return Ok(true),
                 Wake::Fd(0) => {}
+                Wake::Fd(1) if has_pipe => {
+                    return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
+                }
                 Wake::Fd(_) => {
                     self.child_ended = true;
                     return Ok(true);
@@ -192,6 +207,12 @@ impl Watch {
             None => Ok(0),
         }
     }
+}
+
+fn stdout_pipe() -> Option<OwnedFd> {
+    let stdout = io::stdout().as_fd().try_clone_to_owned().ok()?;
+    let mode = SFlag::from_bits_truncate(fstat(&stdout).ok()?.st_mode);
+    (mode & SFlag::S_IFMT == SFlag::S_IFIFO).then_some(stdout)
 }
 
 fn options(args: &TopArgs, plan: &mut Plan, watch: &Watch) -> session::Options {

@@ -262,8 +262,8 @@ mod tests {
     }
 
     fn plan(words: &[&str], change: impl FnOnce(&mut TopArgs)) -> Result<Plan> {
-        let mut args = TopArgs::default();
-        args.words = words.iter().map(|w| (*w).to_owned()).collect();
+        let words = words.iter().map(|w| (*w).to_owned()).collect();
+        let mut args = TopArgs { words, ..TopArgs::default() };
         change(&mut args);
         Plan::new(&args)
     }

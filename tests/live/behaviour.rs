@@ -1,1 +1,457 @@
 //! How the program behaves: exits, pipes, signals, files, privileges, names.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::support::{B4, Pair, nettrace, rows, text, traced, traffic};
+
+fn run(args: &[&str]) -> Output {
+    nettrace().args(args).output().unwrap()
+}
+
+fn status(args: &[&str]) -> i32 {
+    run(args).status.code().unwrap()
+}
+
+/// Our own process, which is all that these runs need to look at.
+fn own_pid() -> String {
+    std::process::id().to_string()
+}
+
+#[test]
+fn a_command_s_status_is_ours() {
+    assert_eq!(status(&["top", "--", "true"]), 0);
+    assert_eq!(status(&["top", "--", "sh", "-c", "exit 7"]), 7);
+    assert_eq!(status(&["top", "--", "sh", "-c", "kill -9 $$"]), 137);
+    assert_eq!(status(&["top", "--", "/no/such/command"]), 127);
+    assert_eq!(status(&["top", "--", "/etc/passwd"]), 126);
+}
+
+#[test]
+fn a_command_that_is_not_there_is_named() {
+    let output = run(&["top", "--", "/no/such/command"]);
+    assert!(text(&output.stderr).starts_with("nettrace: /no/such/command: No such file"));
+    assert_eq!(text(&output.stdout), "", "no table of nothing");
+}
+
+#[test]
+fn children_of_children_are_followed() {
+    let run = traced(&[], &["tcp", "conns=1", "up=5000"]);
+    assert_eq!(run.by_process().len(), 2);
+    let output = run_under_shell("traffic=$1; sh -c \"sh -c '$traffic tcp up=5000'\"; true");
+    let document: Value = serde_json::from_str(&output).unwrap();
+    let moved: u64 = rows(&document).iter().map(|row| row["rx_bytes"].as_u64().unwrap()).sum();
+    assert_eq!(moved, 5000);
+}
+
+fn run_under_shell(script: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("out.json");
+    let status = nettrace()
+        .args(["top", "-O", "json", "-o"])
+        .arg(&file)
+        .args(["--", "sh", "-c", script, "sh"])
+        .arg(traffic())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    fs::read_to_string(file).unwrap()
+}
+
+#[test]
+fn wrong_usage_is_2_and_says_what_to_type() {
+    for (args, hint) in [
+        (&["top", "conn"][..], "did you mean conns?"),
+        (&["top", "procs", "0"], "write seconds from 0.05 up"),
+        (&["top", "1", "x"], "is no filter; try comm:x"),
+        (&["top", "1", "2.5"], "is no COUNT"),
+        (&["top", "prot:tcp"], "did you mean proto:?"),
+        (&["top", "-s", "pidd"], "did you mean pid?"),
+        (&["top", "--columns", "pid,comn"], "did you mean comm?"),
+        (&["top", "-p", "0"], "0 is not in"),
+        (&["top", "-p", "4194304000"], "there is no process"),
+        (&["top", "--uid", "no-such-user"], "there is no user no-such-user"),
+        (&["top", "conns", "-i", "eth0"], "-i goes with the view ifaces"),
+        (&["top", "--ring-size", "3000"], "a power of two"),
+        (&["top", "--duration", "-1"], "unexpected argument"),
+        (&["top", "-O", "xml"], "[possible values: table, json, ndjson, csv]"),
+        (&["tpo"], "similar subcommand exists: 'top'"),
+        (&["top", "--force"], "-o <FILE>"),
+    ] {
+        let output = run(args);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains(hint), "{args:?}: {stderr}");
+        assert_eq!(text(&output.stdout), "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_namespace_that_is_not_there_is_named() {
+    let output = run(&["top", "--netns", "no-such-namespace"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("open network namespace no-such-namespace"));
+    assert_eq!(status(&["top", "--netns", "/etc/passwd"]), 1);
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    for format in ["table", "json", "ndjson", "csv"] {
+        let mut child = nettrace()
+            .args(["top", "listeners", "0.05", "0", "-O", format, "-p", &own_pid()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut [0; 1]).unwrap();
+        drop(stdout);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{format}");
+        assert_eq!(text(&output.stderr), "", "{format}");
+    }
+}
+
+#[test]
+fn signals_end_it_with_a_last_frame_and_a_whole_document() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let child = nettrace()
+            .args(["top", "procs", "60", "0", "-O", "json", "-p", &own_pid()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_until_attached(child.id());
+        kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+        let begin = Instant::now();
+        let output = child.wait_with_output().unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(5), "{signal}");
+        assert_eq!(output.status.code(), Some(0), "{signal}");
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(document["frames"].as_array().unwrap().len(), 1, "{signal}");
+    }
+}
+
+/// It has a ring only once the programs are loaded.
+fn wait_until_attached(pid: u32) {
+    for _ in 0..200 {
+        if own_programs(pid).len() >= 5 {
+            thread::sleep(Duration::from_millis(100));
+            return;
+        }
+        thread::sleep(Duration::from_millis(25));
+    }
+    panic!("nettrace didn't attach");
+}
+
+/// Ids of the BPF programs that a process holds.
+fn own_programs(pid: u32) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fdinfo")) else {
+        return Vec::new();
+    };
+    let infos = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let id = |info: String| {
+        info.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+    };
+    let mut ids: Vec<u32> = infos.filter_map(id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+fn all_programs() -> Vec<u64> {
+    ids_of("prog")
+}
+
+fn ids_of(kind: &str) -> Vec<u64> {
+    let output = Command::new("bpftool").args(["-j", kind, "list"]).output().unwrap();
+    let list: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    list.iter().map(|item| item["id"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn kill_9_leaves_nothing_attached() {
+    let mut child = nettrace()
+        .args(["top", "procs", "60", "0", "-p", &own_pid()])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until_attached(child.id());
+    let programs = own_programs(child.id());
+    assert!(programs.iter().all(|id| all_programs().contains(&u64::from(*id))));
+    let links = ids_of("link");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The kernel frees them after an RCU grace period.
+    let is_gone = || {
+        let (left, links_left) = (all_programs(), ids_of("link"));
+        programs.iter().all(|id| !left.contains(&u64::from(*id))) && links_left.len() < links.len()
+    };
+    for _ in 0..100 {
+        if is_gone() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("programs {programs:?} are still loaded");
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    for format in ["table", "json", "ndjson", "csv"] {
+        let args = ["top", "ifaces", "0.05", "-O", format, "-o", "/dev/full"];
+        let output = run(&args);
+        assert_eq!(output.status.code(), Some(1), "{format}");
+        assert!(text(&output.stderr).contains("No space left on device"), "{format}");
+    }
+}
+
+#[test]
+fn a_document_is_there_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("out.json");
+    let mut child = nettrace()
+        .args(["top", "ifaces", "0.05", "0", "-O", "json", "-o"])
+        .arg(&file)
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(500));
+    assert!(!file.exists(), "no name before it is whole");
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    assert!(child.wait().unwrap().success());
+    let document: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert!(document["frames"].as_array().unwrap().len() > 1);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let file = file.to_str().unwrap();
+    let output = run(&["top", "ifaces", "0.05", "-o", file]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("exists; --force overwrites it"));
+    assert_eq!(status(&["top", "ifaces", "0.05", "-o", file, "--force"]), 0);
+    assert!(fs::read_to_string(file).unwrap().starts_with("IFACE"));
+}
+
+#[test]
+fn without_root_it_says_what_is_missing() {
+    let output = as_nobody(&["top", "procs", "0.05"]);
+    assert_eq!(output.status.code(), Some(3));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("CAP_BPF, CAP_PERFMON missing"), "{stderr}");
+    assert!(stderr.contains("sudo setcap cap_bpf,cap_perfmon"), "{stderr}");
+    assert!(!stderr.contains("libbpf"), "{stderr}");
+
+    let doctor = as_nobody(&["doctor"]);
+    assert_eq!(doctor.status.code(), Some(3));
+    assert!(text(&doctor.stdout).contains("sudo setcap"));
+    // What needs no privilege works without.
+    assert_eq!(as_nobody(&["top", "ifaces", "0.05"]).status.code(), Some(0));
+}
+
+/// A copy that everybody may read: the build's folder may be closed to others.
+fn public_copy() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_nettrace"), dir.path().join("nettrace")).unwrap();
+    dir
+}
+
+const NOBODY: u32 = 65_534;
+
+fn as_nobody(args: &[&str]) -> Output {
+    let dir = public_copy();
+    let mut command = Command::new(dir.path().join("nettrace"));
+    command.args(args).uid(NOBODY).gid(NOBODY).current_dir("/").output().unwrap()
+}
+
+#[test]
+fn the_capabilities_that_doctor_names_are_enough() {
+    let dir = public_copy();
+    let program = dir.path().join("nettrace");
+    let granted = Command::new("setcap")
+        .arg("cap_bpf,cap_perfmon,cap_net_admin+ep")
+        .arg(&program)
+        .status()
+        .unwrap();
+    assert!(granted.success());
+    let run = |args: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(args).uid(NOBODY).gid(NOBODY).current_dir("/").output().unwrap()
+    };
+    let output = run(&["top", "listeners", "0.05", "-p", &own_pid()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "");
+    let doctor = run(&["doctor"]);
+    assert!(doctor.status.success(), "{}", text(&doctor.stdout));
+}
+
+#[test]
+fn doctor_names_every_hook_and_its_rung() {
+    let output = run(&["doctor", "-O", "json"]);
+    assert!(output.status.success());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let hooks = report["hooks"].as_array().unwrap();
+    for hook in ["task_file", "bpf_sk_storage_map", "inet_sock_set_state", "sock_send_length"] {
+        let found = hooks.iter().find(|h| h["hook"] == hook).unwrap();
+        assert!(found["rung"].is_string() != found["reason"].is_string(), "{found}");
+    }
+    assert_eq!(report["failure"], Value::Null);
+}
+
+#[test]
+fn hostile_names_cannot_touch_the_terminal() {
+    for format in ["table", "json", "ndjson", "csv"] {
+        let output = nettrace()
+            .args(["top", "procs", "-O", format, "--"])
+            .arg(traffic())
+            .args(["tcp", "up=100", "name=ESC[2J"])
+            .output()
+            .unwrap();
+        let stdout = text(&output.stdout);
+        assert!(output.status.success());
+        assert!(!stdout.contains('\x1b'), "{format}");
+        assert!(stdout.contains("x1b[2J"), "{format}: {stdout}");
+    }
+}
+
+#[test]
+fn listeners_and_their_backlog() {
+    let pair = Pair::new();
+    let mut bound = Command::new(traffic())
+        .args(["bind", &format!("server_ns={}", pair.a)])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(bound.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let ports: Vec<u64> = line.split_whitespace().map(|p| p.parse().unwrap()).collect();
+    let output = run(&["top", "listeners", "0.1", "-O", "json", "--netns", &pair.a]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = rows(&document);
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    for (proto, port, backlog) in
+        [("udp", ports[0], Value::Null), ("tcp", ports[1], Value::from(128))]
+    {
+        let row = rows.iter().find(|row| row["proto"] == proto).unwrap();
+        assert_eq!(row["local_port"], port);
+        assert_eq!(row["local_address"], "127.0.0.1");
+        assert_eq!(row["pid"], bound.id());
+        assert_eq!(row["netns"], pair.a);
+        assert_eq!(row["overflows"], 0);
+        if proto == "tcp" {
+            assert!(row["backlog"].as_u64() >= backlog.as_u64(), "{row}");
+        } else {
+            assert_eq!(row["backlog"], Value::Null);
+        }
+    }
+    bound.kill().unwrap();
+    bound.wait().unwrap();
+}
+
+#[test]
+fn interfaces_agree_with_ip() {
+    let pair = Pair::new();
+    let mut child = nettrace()
+        .args(["top", "ifaces", "0.1", "0", "-O", "ndjson", "-i", "v0", "--netns", &pair.a])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut first = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    assert_eq!(first()["interface"], "v0");
+    let before = ip_bytes(&pair.a);
+    let moved = Command::new(traffic())
+        .args(["udp", "conns=20", &format!("server_ip={B4}")])
+        .args([format!("server_ns={}", pair.b), format!("client_ns={}", pair.a)])
+        .output()
+        .unwrap();
+    assert!(moved.status.success());
+    thread::sleep(Duration::from_millis(300));
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    let after = ip_bytes(&pair.a);
+    let last = lines
+        .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
+        .filter(|line| line["view"] == "ifaces")
+        .last()
+        .unwrap();
+    child.wait().unwrap();
+    // Neighbour discovery may have come before, within the run.
+    assert!(last["rx_packets"].as_u64().unwrap() >= 20);
+    assert!(after.0 - before.0 <= last["rx_bytes"].as_u64().unwrap());
+    assert!(after.1 - before.1 <= last["tx_bytes"].as_u64().unwrap());
+    assert!(last["rx_bytes"].as_u64().unwrap() <= after.0);
+}
+
+fn ip_bytes(ns: &str) -> (u64, u64) {
+    let output =
+        Command::new("ip").args(["-n", ns, "-s", "-j", "link", "show", "v0"]).output().unwrap();
+    let links: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let stats = &links[0]["stats64"];
+    (stats["rx"]["bytes"].as_u64().unwrap(), stats["tx"]["bytes"].as_u64().unwrap())
+}
+
+#[test]
+fn ended_rows_come_once() {
+    let mut child = nettrace()
+        .args(["top", "procs", "0.2", "0", "-O", "ndjson", "--"])
+        .args(["sh", "-c", "\"$0\" tcp conns=5 up=100 >&2; sleep 1"])
+        .arg(traffic())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    assert!(child.wait().unwrap().success());
+    let mut truth = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut truth).unwrap();
+    for line in truth.lines() {
+        let pid: u64 = line.split(' ').next().unwrap().parse().unwrap();
+        let rows = stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let ended = rows.filter(|row| row["pid"] == pid && row["ended"] == true).count();
+        assert_eq!(ended, 1, "{pid} in {stdout}");
+    }
+}
+
+#[test]
+fn unix_sockets_count_only_when_asked_for() {
+    let (mut here, mut there) = std::os::unix::net::UnixStream::pair().unwrap();
+    let pid = own_pid();
+    let watch = |flags: &[&str]| {
+        let child = nettrace()
+            .args(["top", "procs", "60", "-O", "json", "-p", &pid])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_until_attached(child.id());
+        child
+    };
+    let mut exchange = || {
+        here.write_all(&[1; 1234]).unwrap();
+        there.read_exact(&mut [0; 1234]).unwrap();
+    };
+    for (flags, expected) in [(&["--unix"][..], 1234), (&[], 0)] {
+        let child = watch(flags);
+        exchange();
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let row = rows(&document).into_iter().find(|row| row["pid"] == std::process::id());
+        let bytes = row.as_ref().map_or(0, |row| row["unix_rx_bytes"].as_u64().unwrap());
+        // Other tests of this process may use unix sockets meanwhile.
+        if expected == 0 {
+            assert_eq!(bytes, 0);
+        } else {
+            assert!(bytes >= expected, "{row:?}");
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! Live tests: the real binary against this kernel, as root, in network namespaces of their own, and
 //! compared with the truth from outside of nettrace. They never skip.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

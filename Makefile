@@ -1,0 +1,49 @@
+# make run   installs what is missing, builds, and shows this machine's traffic
+# make test  installs what is missing, and runs all tests (live ones as root)
+.PHONY: run build test lint fmt bench clean
+
+# Live tests, benchmarks and nettrace itself need root; building doesn't.
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo -E)
+ifneq ($(SUDO),)
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER = $(SUDO)
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER = $(SUDO)
+endif
+PEERS := target/peers
+ARGS ?=
+
+run: build
+	$(SUDO) target/release/nettrace top $(ARGS)
+
+build:
+	@scripts/deps.sh build
+	cargo build --release --locked
+
+test:
+	@scripts/deps.sh build test
+	@[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || \
+		{ echo "make test: the live tests need root, and there is no sudo" >&2; exit 1; }
+	cargo test --locked
+
+lint:
+	@scripts/deps.sh build lint
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	clang-format --dry-run -Werror src/bpf/*.c src/bpf/*.h
+
+fmt:
+	@scripts/deps.sh lint
+	cargo fmt
+	clang-format -i src/bpf/*.c src/bpf/*.h
+
+bench:
+	@scripts/deps.sh build bench
+	@$(MAKE) --no-print-directory $(PEERS)/bin/bandwhich
+	cargo build --release --locked --example traffic
+	cargo bench --locked --bench system -- $(ARGS)
+
+# A peer that can't be built is shown as missing.
+$(PEERS)/bin/bandwhich:
+	-cargo install --quiet --root $(PEERS) --target-dir $(PEERS)/target bandwhich
+
+clean:
+	cargo clean

@@ -1,0 +1,109 @@
+#!/bin/sh
+# Finds what building, testing or benchmarking needs, and installs what is missing: by apt on Debian
+# and Ubuntu; elsewhere it prints the command to type, and stops.
+#
+#     scripts/deps.sh build|lint|test|bench
+set -eu
+PATH="$PATH:/usr/sbin:/sbin"
+
+missing=
+# need NAME TEST... : NAME is missing unless the test succeeds.
+need() {
+	name=$1
+	shift
+	"$@" >/dev/null 2>&1 || missing="$missing $name"
+}
+has() { command -v "$1"; }
+
+for goal in "$@"; do
+	case $goal in
+	build)
+		need cc has cc
+		need make has make
+		need clang has clang
+		need pkg-config has pkg-config
+		need libelf pkg-config --exists libelf
+		need zlib pkg-config --exists zlib
+		;;
+	lint)
+		need clang-format has clang-format
+		cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+		cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+		;;
+	test)
+		need ip has ip
+		need ss has ss
+		need setpriv has setpriv
+		need setcap has setcap
+		need bpftool has bpftool
+		;;
+	bench)
+		need tcpdump has tcpdump
+		need nethogs has nethogs
+		need bpftrace has bpftrace
+		;;
+	*)
+		echo "usage: scripts/deps.sh build|lint|test|bench" >&2
+		exit 2
+		;;
+	esac
+done
+
+has cargo >/dev/null || {
+	echo "Rust is missing: get it from https://rustup.rs or your distribution." >&2
+	exit 1
+}
+[ -n "$missing" ] || exit 0
+
+# The packages of one family of distributions, in the order given above.
+packages() {
+	for name in $missing; do
+		case $1:$name in
+		apt:cc) echo gcc libc6-dev ;;
+		pacman:cc) echo gcc ;;
+		*:cc) echo gcc glibc-devel ;;
+		apt:libelf) echo libelf-dev ;;
+		dnf:libelf) echo elfutils-libelf-devel ;;
+		pacman:libelf) echo libelf ;;
+		zypper:libelf) echo libelf-devel ;;
+		apt:zlib) echo zlib1g-dev ;;
+		pacman:zlib) echo zlib ;;
+		*:zlib) echo zlib-devel ;;
+		dnf:pkg-config) echo pkgconf-pkg-config ;;
+		pacman:pkg-config) echo pkgconf ;;
+		dnf:clang-format) echo clang-tools-extra ;;
+		pacman:clang-format) echo clang ;;
+		zypper:clang-format) echo clang-tools ;;
+		dnf:ip | dnf:ss) echo iproute ;;
+		*:ip | *:ss) echo iproute2 ;;
+		*:setpriv) echo util-linux ;;
+		apt:setcap) echo libcap2-bin ;;
+		dnf:setcap | pacman:setcap) echo libcap ;;
+		zypper:setcap) echo libcap-progs ;;
+		pacman:bpftool) echo bpf ;;
+		*) echo "$name" ;;
+		esac
+	done | tr ' ' '\n' | sort -u | tr '\n' ' '
+}
+
+if ! has apt-get >/dev/null; then
+	{
+		echo "Missing:$missing. Install them by the line of your distribution, then go on:"
+		echo "    sudo dnf install $(packages dnf)"
+		echo "    sudo pacman -S $(packages pacman)"
+		echo "    sudo zypper install $(packages zypper)"
+	} >&2
+	exit 1
+fi
+sudo=
+if [ "$(id -u)" != 0 ]; then
+	has sudo >/dev/null || {
+		echo "Missing:$missing. As root: apt-get install $(packages apt)" >&2
+		exit 1
+	}
+	sudo=sudo
+fi
+echo "installing$missing"
+$sudo apt-get -qq update
+# shellcheck disable=SC2046
+DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq -y install --no-install-recommends $(packages apt) >/dev/null
