@@ -85,7 +85,7 @@ fn wrong_usage_is_2_and_says_what_to_type() {
         (&["top", "--ring-size", "3000"], "a power of two"),
         (&["top", "--duration", "-1"], "unexpected argument"),
         (&["top", "-O", "xml"], "[possible values: table, json, ndjson, csv]"),
-        (&["tpo"], "similar subcommand exists: 'top'"),
+        (&["doctr"], "similar subcommand exists: 'doctor'"),
         (&["top", "--force"], "-o <FILE>"),
     ] {
         let output = run(args);
