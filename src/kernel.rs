@@ -101,6 +101,11 @@ pub fn has_iterator(btf: &Btf<'_>, name: &str) -> bool {
     btf.type_by_name::<libbpf_rs::btf::BtfType<'_>>(&format!("bpf_iter__{name}")).is_some()
 }
 
+/// Whether `btf` has a function, such as the one behind a helper.
+pub fn has_function(btf: &Btf<'_>, name: &str) -> bool {
+    btf.type_by_name::<libbpf_rs::btf::types::Func<'_>>(name).is_some()
+}
+
 /// The lockdown mode (`none`, `integrity`, `confidentiality`), if the kernel has lockdown.
 pub fn lockdown() -> Option<String> {
     let modes = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;

@@ -482,6 +482,10 @@ fn missing_hooks(options: &Options, error: &libbpf_rs::Error) -> Result<Vec<&'st
         return Err(refused().into());
     }
     let btf = kernel::btf()?;
+    if !kernel::has_function(&btf, "bpf_sk_storage_get_tracing") {
+        let target = "socket storage in tracing programs".to_owned();
+        return Err(failed(Reason::Missing { target, since: "since Linux 5.11" }).into());
+    }
     let absent: Vec<_> = HOOKS
         .iter()
         .filter(|hook| is_wanted(hook, options))
