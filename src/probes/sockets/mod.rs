@@ -4,27 +4,29 @@
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read};
 use std::mem::{MaybeUninit, size_of};
-use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::ptr::NonNull;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{
-    Iter, Link, MapCore, MapFlags, MapHandle, MapType, OpenObject, RingBuffer, RingBufferBuilder,
+    Iter, Link, MapCore, MapFlags, MapHandle, OpenObject, RingBuffer, RingBufferBuilder,
 };
-use nix::sys::mman::{MapFlags as MmapFlags, ProtFlags, mmap, munmap};
 use plain::Plain;
 use rustc_hash::FxHashSet;
 
-use crate::kernel::{self, HookStatus, Reason, Rung};
+use crate::kernel::{self, HookStatus};
 use crate::sample::{SocketRecord, UsageRecord, born_ns, tag};
+
+mod hooks;
+mod records;
 
 #[allow(clippy::all, clippy::restriction, missing_docs, unreachable_pub, unused)]
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/sockets.skel.rs"));
 }
+use hooks::{Hook, missing_hooks, statuses};
+use records::Records;
 pub use skel::types;
 use skel::{OpenSocketsSkel, SocketsSkel, SocketsSkelBuilder};
 
@@ -56,71 +58,6 @@ pub struct Options {
     /// Bytes of the ring of closed sockets, a power of two; `None` takes the default of 1 MiB.
     pub ring_bytes: Option<u32>,
 }
-
-struct Hook {
-    program: &'static str,
-    rung: Rung,
-    target: &'static str,
-    datum: &'static str,
-    since: &'static str,
-    required: bool,
-}
-
-const fn hook(
-    program: &'static str,
-    rung: Rung,
-    target: &'static str,
-    datum: &'static str,
-    since: &'static str,
-    required: bool,
-) -> Hook {
-    Hook { program, rung, target, datum, since, required }
-}
-
-const HOOKS: [Hook; 7] = [
-    hook(
-        "seed_sockets",
-        Rung::Iter,
-        "task_file",
-        "owners of sockets open before the start",
-        "since Linux 5.8",
-        true,
-    ),
-    hook(
-        "read_sockets",
-        Rung::Iter,
-        "bpf_sk_storage_map",
-        "the table of sockets",
-        "since Linux 5.9",
-        true,
-    ),
-    hook(
-        "set_state",
-        Rung::TpBtf,
-        "inet_sock_set_state",
-        "TCP connections that begin and end",
-        "since Linux 4.16",
-        true,
-    ),
-    hook(
-        "sent",
-        Rung::TpBtf,
-        "sock_send_length",
-        "bytes sent on UDP and raw sockets, and by further users of a TCP socket",
-        "since Linux 6.3",
-        false,
-    ),
-    hook(
-        "received",
-        Rung::TpBtf,
-        "sock_recv_length",
-        "bytes received on UDP and raw sockets, and by further users of a TCP socket",
-        "since Linux 6.3",
-        false,
-    ),
-    hook("forked", Rung::TpBtf, "sched_process_fork", "children of the traced command", "", true),
-    hook("exited", Rung::TpBtf, "sched_process_exit", "ends of traced processes", "", true),
-];
 
 /// The loaded probe. Dropping it detaches everything.
 pub struct SocketProbe {
@@ -215,7 +152,7 @@ impl SocketProbe {
             .context("open the ring of closed sockets")?;
         let ring = ring.build().context("open the ring of closed sockets")?;
         let first = MapHandle::try_from(&skel.maps.first_records);
-        let records = Records::map(first.context("open the table of sockets")?)?;
+        let records = Records::open(first.context("open the table of sockets")?)?;
 
         let mut probe = SocketProbe {
             records,
@@ -294,15 +231,20 @@ impl SocketProbe {
         });
         let mut losses: Vec<_> = LOSS_NAMES.into_iter().zip(counts).collect();
         losses.push(("closed_backlog", self.closed.borrow().dropped));
+        // The kernel doesn't run a program that an interrupt found running on the same CPU.
+        let missed = self.program_infos().map(|info| info.recursion_misses).sum();
+        losses.push(("hook_reentered", missed));
         losses
     }
 
     /// Run time of the programs, if the kernel keeps it.
     pub fn run_time_ns(&self) -> Option<u64> {
         let enabled = std::fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").ok()?;
-        if enabled.trim() == "0" {
-            return None;
-        }
+        (enabled.trim() != "0").then(|| self.program_infos().map(|info| info.run_time_ns).sum())
+    }
+
+    /// What the kernel says of each loaded program.
+    fn program_infos(&self) -> impl Iterator<Item = libbpf_sys::bpf_prog_info> {
         let progs = &self.skel.progs;
         let all = [
             &progs.seed_sockets,
@@ -313,7 +255,7 @@ impl SocketProbe {
             &progs.forked,
             &progs.exited,
         ];
-        Some(all.into_iter().filter(|p| p.autoload()).filter_map(|p| run_time_ns(p.as_fd())).sum())
+        all.into_iter().filter(|p| p.autoload()).filter_map(|p| program_info(p.as_fd()))
     }
 
     /// What became of each hook.
@@ -326,7 +268,7 @@ impl SocketProbe {
             self.set_records_read(0);
             run_iterator(&self.read_link).context("read the table of sockets")?;
             self.count = self.records_read() as usize;
-            if self.count <= self.records.capacity {
+            if self.count <= self.records.capacity() {
                 return Ok(());
             }
             self.grow(self.count + self.count / GROWTH)?;
@@ -348,28 +290,14 @@ impl SocketProbe {
     }
 
     fn grow(&mut self, capacity: usize) -> Result<()> {
-        let entries = u32::try_from(capacity).context("too many sockets")?;
-        let opts = libbpf_sys::bpf_map_create_opts {
-            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _,
-            map_flags: libbpf_sys::BPF_F_MMAPABLE | libbpf_sys::BPF_F_INNER_MAP,
-            ..Default::default()
-        };
-        let larger = MapHandle::create(
-            MapType::Array,
-            Some("records"),
-            size_of::<u32>() as u32,
-            size_of::<SocketRecord>() as u32,
-            entries,
-            &opts,
-        )
-        .with_context(|| format!("make room for {capacity} sockets"))?;
-        let fd = larger.as_fd().as_raw_fd();
+        let larger = Records::create(capacity)?;
+        let fd = larger.map().as_fd().as_raw_fd();
         self.skel
             .maps
             .records
             .update(&0u32.to_ne_bytes(), &fd.to_ne_bytes(), MapFlags::ANY)
             .with_context(|| format!("make room for {capacity} sockets"))?;
-        self.records = Records::map(larger)?;
+        self.records = larger;
         if let Some(bss) = self.skel.maps.bss_data.as_mut() {
             // SAFETY: a valid reference; volatile because the iterator reads there.
             unsafe { (&raw mut bss.outgrown).write_volatile(true) };
@@ -448,62 +376,6 @@ pub fn monotonic_ns() -> u64 {
     now.map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
 }
 
-/// Whether a hook is wanted at all with these options.
-fn is_wanted(hook: &Hook, options: &Options) -> bool {
-    options.follow_forks || !["forked", "exited"].contains(&hook.program)
-}
-
-fn statuses(options: &Options, absent: &[&Hook]) -> Vec<HookStatus> {
-    HOOKS
-        .iter()
-        .filter(|hook| is_wanted(hook, options))
-        .map(|hook| HookStatus {
-            probe: "sockets",
-            datum: hook.datum,
-            target: hook.target,
-            outcome: if absent.iter().any(|a| a.program == hook.program) {
-                Err(Reason::Missing { target: hook.target.to_owned(), since: hook.since })
-            } else {
-                Ok(hook.rung)
-            },
-        })
-        .collect()
-}
-
-/// Finds the optional hooks that this kernel lacks, after a load failed with `error`.
-fn missing_hooks(options: &Options, error: &libbpf_rs::Error) -> Result<Vec<&'static Hook>> {
-    let failed = |why| kernel::Unsupported {
-        what: "load the socket probe".to_owned(),
-        why,
-        todo: "`nettrace doctor` shows what works here and what doesn't".to_owned(),
-    };
-    let refused = || kernel::unsupported("load the socket probe", error);
-    if !kernel::has_btf() || !kernel::missing_capabilities(&kernel::NEEDED).is_empty() {
-        return Err(refused().into());
-    }
-    let btf = kernel::btf()?;
-    if !kernel::has_function(&btf, "bpf_sk_storage_get_tracing") {
-        let target = "socket storage in tracing programs".to_owned();
-        return Err(failed(Reason::Missing { target, since: "since Linux 5.11" }).into());
-    }
-    let absent: Vec<_> = HOOKS
-        .iter()
-        .filter(|hook| is_wanted(hook, options))
-        .filter(|hook| match hook.rung {
-            Rung::Iter => !kernel::has_iterator(&btf, hook.target),
-            _ => !kernel::has_tracepoint(&btf, hook.target),
-        })
-        .collect();
-    if let Some(hook) = absent.iter().find(|hook| hook.required) {
-        let target = hook.target.to_owned();
-        return Err(failed(Reason::Missing { target, since: hook.since }).into());
-    }
-    if absent.is_empty() {
-        return Err(refused().into());
-    }
-    Ok(absent)
-}
-
 fn load(options: &Options, absent: &[&Hook]) -> libbpf_rs::Result<SocketsSkel<'static>> {
     // The storage of one libbpf handle per session, a few words that live as long as the process.
     let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
@@ -567,54 +439,18 @@ fn keep_closed(sink: &RefCell<Closed>, bytes: &[u8]) -> i32 {
     0
 }
 
-fn run_time_ns(fd: BorrowedFd<'_>) -> Option<u64> {
+fn program_info(fd: BorrowedFd<'_>) -> Option<libbpf_sys::bpf_prog_info> {
     let mut info = libbpf_sys::bpf_prog_info::default();
     let mut len = size_of::<libbpf_sys::bpf_prog_info>() as u32;
     // SAFETY: `info` is a bpf_prog_info of `len` bytes; zeroed, it asks for no arrays.
     let status =
         unsafe { libbpf_sys::bpf_prog_get_info_by_fd(fd.as_raw_fd(), &raw mut info, &raw mut len) };
-    (status == 0).then_some(info.run_time_ns)
+    (status == 0).then_some(info)
 }
 
 fn bytes_of(key: &types::usage_key) -> &[u8] {
     // SAFETY: 16 bytes of integers without padding between them.
     unsafe {
         std::slice::from_raw_parts(std::ptr::from_ref(key).cast(), size_of::<types::usage_key>())
-    }
-}
-
-/// The array that the iterator fills, mapped for reading.
-struct Records {
-    address: NonNull<libc::c_void>,
-    len: NonZeroUsize,
-    capacity: usize,
-    /// Open, so that its memory shows among ours.
-    _map: MapHandle,
-}
-
-impl Records {
-    fn map(map: MapHandle) -> Result<Self> {
-        let capacity = map.max_entries() as usize;
-        let len = NonZeroUsize::new(capacity * size_of::<SocketRecord>())
-            .context("a table of no sockets")?;
-        // SAFETY: a fresh shared mapping at an address of the kernel's choice.
-        let address =
-            unsafe { mmap(None, len, ProtFlags::PROT_READ, MmapFlags::MAP_SHARED, map.as_fd(), 0) };
-        let address = address.context("map the table of sockets")?;
-        Ok(Records { address, len, capacity, _map: map })
-    }
-
-    fn first(&self, count: usize) -> &[SocketRecord] {
-        let count = count.min(self.capacity);
-        // SAFETY: the mapping holds `capacity` records, page-aligned, of integers only; the
-        // iterator writes there only while `read_table` runs it, which needs `&mut` of the probe.
-        unsafe { std::slice::from_raw_parts(self.address.as_ptr().cast(), count) }
-    }
-}
-
-impl Drop for Records {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours and no slice of it outlives `self`.
-        let _ = unsafe { munmap(self.address, self.len.get()) };
     }
 }
