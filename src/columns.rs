@@ -9,6 +9,7 @@ use crate::filter::nearest;
 use crate::model::{
     ConnRow, ContainerRow, HostRow, IfaceRow, ListenerRow, ProcRow, Process, Rows, View,
 };
+use crate::names;
 
 /// What a cell holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,6 +120,11 @@ fn pod(process: &Process) -> Value<'_> {
     process.container.as_ref().and_then(|c| c.pod.as_deref()).map_or(Value::None, text)
 }
 
+/// The bytes of a connection, on a kernel that tells of them.
+fn known(row: &ConnRow, value: Value<'static>) -> Value<'static> {
+    if row.counted { value } else { Value::None }
+}
+
 macro_rules! tcp {
     ($row:expr, $figure:ident) => {
         $row.tcp.as_ref().map(|tcp| tcp.$figure)
@@ -138,7 +144,10 @@ static PROCS: [Column<ProcRow>; 17] = [
     }),
     extra("pod", "POD", Text, "uid of the Kubernetes pod", |r| pod(&r.process)),
     extra("cgroup", "CGROUP", Text, "path in the unified cgroup hierarchy", |r| {
-        r.process.cgroup.as_deref().map_or(Value::None, text)
+        r.process
+            .cgroup
+            .as_deref()
+            .map_or(Value::None, |path| Value::Text(names::visible(path.as_bytes()).into()))
     }),
     shown("rx_bytes_per_second", "RX/s", ByteRate, "payload received in the interval", |r| {
         Value::Real(r.rx_rate)
@@ -164,9 +173,13 @@ static PROCS: [Column<ProcRow>; 17] = [
     shown("retransmits", "RETR", Count, "retransmitted TCP segments since the start", |r| {
         Value::Int(r.retransmits)
     }),
-    shown("drops", "DROPS", Count, "packets dropped at its sockets since the start", |r| {
-        Value::Int(r.drops)
-    }),
+    shown(
+        "drops",
+        "DROPS",
+        Count,
+        "datagrams, or connections at listeners, that its sockets had no room for",
+        |r| Value::Int(r.drops),
+    ),
     extra("uid", "UID", Number, "its user's number", |r| Value::Int(r.process.uid.into())),
     extra("ended", "ENDED", Flag, "the process ended; this is its last row", |r| {
         Value::Bool(r.ended)
@@ -191,22 +204,26 @@ static CONNS: [Column<ConnRow>; 36] = [
     extra("pod", "POD", Text, "uid of its Kubernetes pod", |r| pod(&r.process)),
     extra("netns", "NETNS", Text, "network namespace: its name, or [inode]", |r| text(&r.netns)),
     shown("rx_bytes_per_second", "RX/s", ByteRate, "payload received in the interval", |r| {
-        Value::Real(r.rx_rate)
+        known(r, Value::Real(r.rx_rate))
     }),
     shown("tx_bytes_per_second", "TX/s", ByteRate, "payload sent in the interval", |r| {
-        Value::Real(r.tx_rate)
+        known(r, Value::Real(r.tx_rate))
     }),
-    shown("rx_bytes", "RX", Bytes, "payload received since nettrace's start", |r| {
-        Value::Int(r.rx_bytes)
+    shown(
+        "rx_bytes_total",
+        "RX",
+        Bytes,
+        "payload received since its birth, as far as known",
+        |r| known(r, Value::Int(r.rx_bytes_total.unwrap_or(r.rx_bytes))),
+    ),
+    shown("tx_bytes_total", "TX", Bytes, "payload sent since its birth, as far as known", |r| {
+        known(r, Value::Int(r.tx_bytes_total.unwrap_or(r.tx_bytes)))
     }),
-    shown("tx_bytes", "TX", Bytes, "payload sent since nettrace's start", |r| {
-        Value::Int(r.tx_bytes)
+    extra("rx_bytes", "RXNEW", Bytes, "payload received since nettrace's start", |r| {
+        known(r, Value::Int(r.rx_bytes))
     }),
-    extra("rx_bytes_total", "RXTOTAL", Bytes, "payload received since its birth (TCP)", |r| {
-        int(r.rx_bytes_total)
-    }),
-    extra("tx_bytes_total", "TXTOTAL", Bytes, "payload sent since its birth (TCP)", |r| {
-        int(r.tx_bytes_total)
+    extra("tx_bytes", "TXNEW", Bytes, "payload sent since nettrace's start", |r| {
+        known(r, Value::Int(r.tx_bytes))
     }),
     shown("srtt_us", "SRTT", Micros, "smoothed round-trip time, tcp_sock.srtt_us >> 3", |r| {
         int(tcp!(r, srtt_us).flatten())
@@ -305,9 +322,13 @@ static CONTAINERS: [Column<ContainerRow>; 8] = [
     shown("connections", "CONNS", Count, "sockets open now that have a peer or moved bytes", |r| {
         Value::Int(r.connections)
     }),
-    shown("drops", "DROPS", Count, "packets dropped at its sockets since the start", |r| {
-        Value::Int(r.drops)
-    }),
+    shown(
+        "drops",
+        "DROPS",
+        Count,
+        "datagrams, or connections at listeners, that its sockets had no room for",
+        |r| Value::Int(r.drops),
+    ),
 ];
 
 static IFACES: [Column<IfaceRow>; 12] = [

@@ -118,6 +118,8 @@ pub struct Sample<'a> {
     pub closed: &'a [SocketRecord],
     /// What was counted per call.
     pub usage: &'a [UsageRecord],
+    /// Whether calls are counted at all; else only TCP's bytes are known.
+    pub calls_counted: bool,
     /// The interfaces, if they were asked for.
     pub ifaces: &'a [IfaceRecord],
     /// What was missed.

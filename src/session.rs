@@ -12,7 +12,7 @@ use crate::kernel::HookStatus;
 use crate::netns::Netns;
 use crate::probes::ifaces;
 use crate::probes::sockets::{self, SocketProbe, monotonic_ns};
-use crate::sample::{IfaceRecord, Losses, OwnCost, Sample};
+use crate::sample::{IfaceRecord, Losses, OwnCost, Sample, SocketRecord};
 
 /// Sockets that nobody used or connected are found by walking all open files again: at most every
 /// ten seconds, and so seldom that it takes no more than one percent of a CPU.
@@ -37,6 +37,8 @@ pub enum Wake {
     Tick,
     /// This one of the descriptors watched is ready.
     Fd(usize),
+    /// Many sockets closed: [`Session::backlog`] has them.
+    Backlog,
 }
 
 /// The open probes.
@@ -94,11 +96,19 @@ impl Session {
                 && fds.last().is_some_and(ready)
             {
                 probe.drain()?;
+                if probe.has_backlog() {
+                    return Ok(Wake::Backlog);
+                }
             }
             if Instant::now() >= deadline {
                 return Ok(Wake::Tick);
             }
         }
+    }
+
+    /// Sockets that closed since, in a tick so long that they are too many to keep.
+    pub fn backlog(&mut self) -> &[SocketRecord] {
+        self.sockets.as_mut().map_or(&[], SocketProbe::take_backlog)
     }
 
     /// Reads everything once.
@@ -117,6 +127,7 @@ impl Session {
             sockets: &[],
             closed: &[],
             usage: &[],
+            calls_counted: true,
             ifaces: &self.ifaces,
             losses: Losses::default(),
             own: OwnCost::default(),
@@ -130,6 +141,7 @@ impl Session {
             sample.sockets = reading.sockets;
             sample.closed = reading.closed;
             sample.usage = reading.usage;
+            sample.calls_counted = probe.counts_calls();
         } else {
             sample.own = own_cost(None);
         }

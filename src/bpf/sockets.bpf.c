@@ -320,8 +320,10 @@ static __always_inline void fill(struct socket_record *r, struct sock *sk, struc
 	r->last_tgid = tag->last_tgid;
 	r->flags = tag->flags;
 	r->state = state;
-	r->drops = sock_drops(sk);
 	fill_ends(&r->ends, sk);
+	/* A TCP connection counts every pure ACK of its handshake and end as a drop. */
+	if (!tp || state == TCP_LISTEN)
+		r->drops = sock_drops(sk);
 	if (!tp)
 		return;
 	if (state == TCP_LISTEN) {

@@ -72,6 +72,8 @@ pub struct ConnRow {
     pub process: Arc<Process>,
     /// The network namespace's name, or its inode in brackets.
     pub netns: Arc<str>,
+    /// Whether its bytes are known: on kernels that don't tell of calls, only TCP's are.
+    pub counted: bool,
     /// Payload received, bytes/s.
     pub rx_rate: f64,
     /// Payload sent, bytes/s.
@@ -140,6 +142,7 @@ pub(super) fn row(socket: &Socket<'_>, netns: &mut NetnsNames, span: Span) -> Op
         state: if socket.ended { CLOSED } else { state(record) },
         process: Arc::clone(&socket.process),
         netns: netns.get(record.ends.netns),
+        counted: socket.counted,
         rx_rate: span.rate(socket.delta.rx),
         tx_rate: span.rate(socket.delta.tx),
         rx_bytes: socket.bytes.rx,

@@ -23,7 +23,7 @@ pub use sockets::{Process, Socket};
 
 use crate::filter::{Filter, nearest};
 use crate::names::{Names, NetnsNames};
-use crate::sample::{Losses, OwnCost, Sample};
+use crate::sample::{Losses, OwnCost, Sample, SocketRecord};
 
 /// What a table is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -138,6 +138,7 @@ pub struct Model {
     sockets: sockets::SocketTable,
     ifaces: ifaces::IfaceTable,
     clock_ns: Option<u64>,
+    unlisted: u64,
 }
 
 impl Model {
@@ -150,7 +151,18 @@ impl Model {
             sockets: sockets::SocketTable::default(),
             ifaces: ifaces::IfaceTable::default(),
             clock_ns: None,
+            unlisted: 0,
         }
+    }
+
+    /// Takes in sockets that closed before the tick ends. They count in the next frame, but have no
+    /// row of their own in it.
+    pub fn absorb(&mut self, closed: &[SocketRecord]) {
+        let mut netns = NetnsNames::read();
+        let mut lens =
+            sockets::Lens { names: &mut self.names, filter: &self.filter, netns: &mut netns };
+        self.sockets.absorb(closed, &mut lens);
+        self.unlisted += closed.len() as u64;
     }
 
     /// Takes in one sample and makes a frame of it. The first one is the baseline, of rates 0.
@@ -164,9 +176,16 @@ impl Model {
             interval_s: span.seconds,
             view,
             rows,
-            losses: sample.losses.clone(),
+            losses: self.losses(sample),
             own: sample.own,
         }
+    }
+
+    /// The sample's, and rows that a table would have had.
+    fn losses(&self, sample: &Sample<'_>) -> Losses {
+        let mut losses = sample.losses.clone();
+        losses.0.push(("closed_unlisted", self.unlisted));
+        losses
     }
 
     /// Waits for names that are being looked up, but no longer than `patience`, and puts them in.

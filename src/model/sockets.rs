@@ -98,6 +98,8 @@ pub struct Socket<'a> {
     /// Jiffies of this interval: all, busy, and limited by the receiver and by the send buffer. All
     /// is none for a connection that is in its first interval.
     pub chrono: Chrono,
+    /// Whether its bytes are known.
+    pub counted: bool,
     /// It closed in this interval.
     pub ended: bool,
 }
@@ -322,6 +324,8 @@ pub(super) struct SocketTable {
     processes: FxHashMap<ProcessKey, ProcessEntry>,
     jiffies: u32,
     tick: u32,
+    is_begun: bool,
+    calls_counted: bool,
 }
 
 impl SocketTable {
@@ -332,8 +336,8 @@ impl SocketTable {
         lens: &mut Lens<'_>,
         visit: &mut dyn FnMut(&Socket<'_>, &mut NetnsNames),
     ) {
-        self.tick += 1;
-        self.start_processes();
+        self.begin();
+        self.calls_counted = sample.calls_counted;
         let mut uses = self.uses(sample.usage);
         // At once: doubling would need both tables for a moment.
         self.sockets.reserve(sample.sockets.len().saturating_sub(self.sockets.len()));
@@ -342,8 +346,9 @@ impl SocketTable {
         let live = sample.sockets.iter().filter(|record| !closed.contains(&record.id));
         let live = live.map(|record| (record, false));
         for (record, ended) in live.chain(sample.closed.iter().map(|record| (record, true))) {
-            let own = if record.flags & tag::USED != 0 { uses.remove(&record.id) } else { None };
-            self.socket(record, &own.unwrap_or_default(), ended, lens, visit);
+            // Not by the record's flag: the calls are read later and may be the first ones.
+            let own = uses.remove(&record.id).unwrap_or_default();
+            self.socket(record, &own, ended, lens, visit);
         }
         // What is left died before the table was read; only its calls tell of it.
         for uses in uses.into_values() {
@@ -354,6 +359,24 @@ impl SocketTable {
         self.end_processes();
         let last = sample.sockets.iter().map(|record| record.jiffies).find(|jiffies| *jiffies != 0);
         self.jiffies = last.unwrap_or(self.jiffies);
+        self.is_begun = false;
+    }
+
+    /// Takes in sockets that closed within the interval.
+    pub(super) fn absorb(&mut self, closed: &[SocketRecord], lens: &mut Lens<'_>) {
+        self.begin();
+        for record in closed {
+            self.socket(record, &[], true, lens, &mut |_, _| {});
+        }
+    }
+
+    /// Begins an interval, unless something of it came already.
+    fn begin(&mut self) {
+        if !self.is_begun {
+            self.is_begun = true;
+            self.tick += 1;
+            self.start_processes();
+        }
     }
 
     /// The processes of the last sample.
@@ -455,6 +478,7 @@ impl SocketTable {
             retransmits: u64::from(record.retransmits.saturating_sub(entry.base_retransmits)),
             drops: u64::from(record.drops.saturating_sub(entry.base_drops)),
             chrono,
+            counted: is_tcp(&record.ends) || self.calls_counted,
             ended,
         };
         if socket.is_connection() && !is_unix(&record.ends) && !ended {
@@ -499,6 +523,7 @@ impl SocketTable {
                 retransmits: 0,
                 drops: 0,
                 chrono: Chrono::default(),
+                counted: true,
                 ended,
             };
             visit(&socket, lens.netns);

@@ -94,7 +94,7 @@ impl Run {
         for number in 1u64.. {
             tick += interval;
             let deadline = end.map_or(tick, |end| end.min(tick));
-            let stopped = watch.wait(&self.session, deadline)?;
+            let stopped = self.wait(watch, deadline)?;
             let is_last = stopped
                 || self.plan.count == Some(number)
                 || end.is_some_and(|end| Instant::now() >= end);
@@ -108,6 +108,17 @@ impl Run {
         unreachable!("2⁶⁴ frames")
     }
 
+    /// Waits for `deadline`; true if the run is to end now.
+    fn wait(&mut self, watch: &mut Watch, deadline: Instant) -> Result<bool> {
+        loop {
+            match watch.wait(&self.session, deadline)? {
+                Event::Tick => return Ok(false),
+                Event::Stop => return Ok(true),
+                Event::Backlog => self.model.absorb(self.session.backlog()),
+            }
+        }
+    }
+
     fn frame(&mut self, writer: &mut Writer) -> Result<Frame> {
         let mut frame = self.model.advance(&self.session.sample()?, self.plan.view);
         self.model.settle(&mut frame, PATIENCE);
@@ -119,6 +130,13 @@ impl Run {
         }
         Ok(frame)
     }
+}
+
+/// What a run waits for.
+enum Event {
+    Tick,
+    Stop,
+    Backlog,
 }
 
 /// What ends a run early: signals, and the end of the command.
@@ -155,8 +173,7 @@ impl Watch {
         self.child.as_mut().map_or(Ok(()), Child::release)
     }
 
-    /// Waits for `deadline`; true if the run is to end now.
-    fn wait(&mut self, session: &Session, deadline: Instant) -> Result<bool> {
+    fn wait(&mut self, session: &Session, deadline: Instant) -> Result<Event> {
         loop {
             let signals = self.signals.as_fd();
             let child = self.child.as_ref().map(Child::fd);
@@ -169,15 +186,16 @@ impl Watch {
                     .chain(child.map(|fd| (fd, PollFlags::POLLIN)))
                     .collect();
             match session.wait(deadline, &watched)? {
-                Wake::Tick => return Ok(false),
-                Wake::Fd(0) if self.signal() => return Ok(true),
+                Wake::Tick => return Ok(Event::Tick),
+                Wake::Backlog => return Ok(Event::Backlog),
+                Wake::Fd(0) if self.signal() => return Ok(Event::Stop),
                 Wake::Fd(0) => {}
                 Wake::Fd(1) if has_pipe => {
                     return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
                 }
                 Wake::Fd(_) => {
                     self.child_ended = true;
-                    return Ok(true);
+                    return Ok(Event::Stop);
                 }
             }
         }
@@ -272,6 +290,12 @@ fn report_missing_hooks(session: &Session) {
 fn report_losses(frame: &Frame) {
     for (cause, count) in frame.losses.happened() {
         let todo = match cause {
+            "closed_unlisted" => {
+                eprintln!(
+                    "nettrace: {count} connections closed within one INTERVAL have no row of their own; their bytes are counted"
+                );
+                continue;
+            }
             "close_ring" => "; --ring-size makes more room, a shorter INTERVAL reads more often",
             _ => "",
         };

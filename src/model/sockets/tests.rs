@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 
 use crate::model::{ConnRow, Frame, HostRow, ListenerRow, Model, ProcRow, Rows, View};
+use crate::output::{self, Style};
 use crate::sample::{IfaceRecord, Losses, OwnCost};
 
 /// Process ids above the highest that Linux gives (2²²), so these are dead.
@@ -174,6 +175,7 @@ impl Run {
             clock_ns: self.clock_ns,
             sockets: &tick.sockets,
             closed: &tick.closed,
+            calls_counted: true,
             usage: &tick.usage,
             ifaces: &tick.ifaces,
             losses: Losses::default(),
@@ -214,7 +216,7 @@ impl Run {
     }
 }
 
-/// Sums of a process of no more than that many bytes, as a process table has them.
+/// Sums of a process in a container, as the process table has them.
 pub(in crate::model) fn entry(container: Option<&str>, delta: Bytes, bytes: Bytes) -> ProcessEntry {
     let container = container
         .map(|name| Arc::new(Container { name: name.to_owned(), pod: Some("p".to_owned()) }));
@@ -478,6 +480,17 @@ fn what_was_used_before_it_was_read_counts_once() {
 }
 
 #[test]
+fn a_socket_first_used_after_it_was_read_counts_once() {
+    // The record has no flag yet that tells of calls.
+    let socket = moved(tcp(1, A), 100, 0);
+    let tick = Tick::open(&[socket]).calls(&[calls(&socket, B, 40, 0)]);
+    let rows = Run::new().procs(&tick);
+    assert_eq!((bytes_of(&rows[&A]), bytes_of(&rows[&B])), ((60, 0), (40, 0)));
+    let rows = Run::new().conns(&tick);
+    assert_eq!((rows.len(), rows[&1].rx_bytes, rows[&1].ended), (1, 100, false));
+}
+
+#[test]
 fn a_dead_process_is_shown_once_with_its_sums() {
     let mut run = Run::new();
     let rows = run.procs(&Tick::open(&[moved(tcp(1, A), 5, 6)]));
@@ -690,6 +703,24 @@ fn a_hostile_name_comes_out_visible() {
 }
 
 #[test]
+fn a_hostile_cgroup_comes_out_visible() {
+    let mut row = Run::new().procs(&Tick::open(&[tcp(1, A)])).remove(&A).unwrap();
+    row.process = Arc::new(Process {
+        pid: A,
+        comm: "worker".to_owned(),
+        uid: 0,
+        user: OnceLock::new(),
+        container: None,
+        cgroup: Some("/\x1b[2J".into()),
+    });
+    let nothing = Run::new().frame(View::Procs, &Tick::default());
+    let frame = Frame { rows: Rows::Procs(vec![row]), ..nothing };
+    let columns = output::select(View::Procs, &["cgroup".to_owned()]).unwrap();
+    let style = Style { columns: Some(columns), ..Style::default() };
+    assert_eq!(output::to_string(&frame, &style).unwrap(), "CGROUP\n/\\x1b[2J\n");
+}
+
+#[test]
 fn figures_of_tcp_are_in_its_units_and_unknown_where_unmeasured() {
     let measured = SocketRecord {
         srtt_us: 8 * 1500,
@@ -722,10 +753,10 @@ fn what_limits_a_sender_is_measured_over_the_interval() {
     let limit = |rows: BTreeMap<u64, ConnRow>| rows[&1].tcp.unwrap().limit.name();
     let mut run = Run::new();
     run.conns(&Tick::open(&[at(u32::MAX - 99, 5000, 5000)]));
-    // 500 jiffies, past the end of 32 bits: busy and not held by the receiver.
+    // Each time 500 jiffies passed, here past the end of 32 bits.
     assert_eq!(limit(run.conns(&Tick::open(&[at(400, 5500, 5000)]))), "cwnd");
-    assert_eq!(limit(run.conns(&Tick::open(&[at(900, 6000, 5400)]))), "rwnd");
-    assert_eq!(limit(run.conns(&Tick::open(&[at(1400, 6100, 5500)]))), "app");
+    assert_eq!(limit(run.conns(&Tick::open(&[at(900, 5800, 5200)]))), "rwnd");
+    assert_eq!(limit(run.conns(&Tick::open(&[at(1400, 6000, 5400)]))), "app");
 }
 
 /// Moves of one step: by the owner, by two others, and by these others between the read of the

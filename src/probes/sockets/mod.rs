@@ -37,7 +37,9 @@ unsafe impl Plain for types::socket_record {}
 const LOSS_NAMES: [&str; types::loss::LOSS_CAUSES.0 as usize] =
     ["socket_storage", "close_ring", "usage_table", "tree_table"];
 
-/// Closed sockets kept between two ticks; what comes above is counted as lost. 16 MB at most.
+/// So many closed sockets are worth handing on before the tick ends.
+const BACKLOG: usize = 16_384;
+/// Closed sockets kept at most, in 16 MB; what comes above is counted as lost.
 const MAX_CLOSED: usize = 80_000;
 /// A table that is outgrown gets an eighth more than it needs.
 const GROWTH: usize = 8;
@@ -66,6 +68,7 @@ pub struct SocketProbe {
     count: usize,
     clock_ns: u64,
     ended: Vec<SocketRecord>,
+    backlog: Vec<SocketRecord>,
     usage: Vec<UsageRecord>,
     usage_keys: Vec<types::usage_key>,
     usage_values: Vec<types::usage>,
@@ -160,6 +163,7 @@ impl SocketProbe {
             count: 0,
             clock_ns: 0,
             ended: Vec::new(),
+            backlog: Vec::new(),
             usage: Vec::new(),
             usage_keys: vec![types::usage_key::default(); USAGE_BATCH],
             usage_values: vec![types::usage::default(); USAGE_BATCH],
@@ -217,6 +221,23 @@ impl SocketProbe {
         self.ring.consume().context("read the ring of closed sockets")
     }
 
+    /// Closed sockets that wait to be handed on, once they are many: before the tick ends, since it
+    /// may be far. Those with per-call counters stay for the tick, which reads these.
+    pub fn take_backlog(&mut self) -> &[SocketRecord] {
+        let mut closed = self.closed.borrow_mut();
+        self.backlog.clear();
+        if closed.records.len() >= BACKLOG {
+            let whole = |record: &mut SocketRecord| record.flags & tag::USED == 0;
+            self.backlog.extend(closed.records.extract_if(.., whole));
+        }
+        &self.backlog
+    }
+
+    /// Whether [`SocketProbe::take_backlog`] would have something.
+    pub fn has_backlog(&self) -> bool {
+        self.closed.borrow().records.len() >= BACKLOG
+    }
+
     /// Readable when the ring of closed sockets wants to be drained before the tick ends.
     pub fn ring_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the epoll descriptor is the ring's, which `self` keeps open.
@@ -256,6 +277,11 @@ impl SocketProbe {
             &progs.exited,
         ];
         all.into_iter().filter(|p| p.autoload()).filter_map(|p| program_info(p.as_fd()))
+    }
+
+    /// Whether this kernel has the hooks that count per call.
+    pub fn counts_calls(&self) -> bool {
+        [&self.skel.progs.sent, &self.skel.progs.received].into_iter().all(|p| p.autoload())
     }
 
     /// What became of each hook.
