@@ -532,6 +532,26 @@ fn unknown_is_null_and_never_zero() {
 }
 
 #[test]
+fn bytes_that_the_kernel_does_not_tell_of_are_unknown() {
+    let mut frame = frame(View::Conns);
+    let Rows::Conns(conns) = &mut frame.rows else { panic!("conns") };
+    conns.retain(|row| row.proto == "udp");
+    conns[0].counted = false;
+    let document = json(&frame);
+    let row = &rows(&document)[0];
+    let keys: Vec<String> = ["bytes_per_second", "bytes_total", "bytes"]
+        .iter()
+        .flat_map(|key| [format!("rx_{key}"), format!("tx_{key}")])
+        .collect();
+    for key in &keys {
+        assert_eq!(row.get(key), Some(&Value::Null), "{key}");
+    }
+    let style = selected(Format::Table, View::Conns, &["proto", "rx/s", "rx"]);
+    let text = output::to_string(&frame, &style).unwrap();
+    assert_eq!(text, "PROTO  RX/s  RX\nudp       -   -\n");
+}
+
+#[test]
 fn numbers_beyond_2_to_the_53_stay_exact() {
     let mut frame = frame(View::Conns);
     let Rows::Conns(conns) = &mut frame.rows else { panic!("conns") };

@@ -132,6 +132,8 @@ pub(in crate::model) struct Tick {
     pub(in crate::model) closed: Vec<SocketRecord>,
     pub(in crate::model) usage: Vec<UsageRecord>,
     pub(in crate::model) ifaces: Vec<IfaceRecord>,
+    /// The kernel doesn't tell of calls.
+    pub(in crate::model) uncounted: bool,
 }
 
 impl Tick {
@@ -175,7 +177,7 @@ impl Run {
             clock_ns: self.clock_ns,
             sockets: &tick.sockets,
             closed: &tick.closed,
-            calls_counted: true,
+            calls_counted: !tick.uncounted,
             usage: &tick.usage,
             ifaces: &tick.ifaces,
             losses: Losses::default(),
@@ -429,6 +431,41 @@ fn a_socket_that_is_in_the_table_and_closed_is_counted_once() {
     let rows = run.conns(&tick);
     assert_eq!((rows[&1].rx_bytes, rows[&1].rx_rate, rows[&1].ended), (1000, 250.0, true));
     assert!(run.conns(&Tick::default()).is_empty());
+}
+
+#[test]
+fn what_was_absorbed_counts_in_the_next_frame() {
+    let mut run = Run::new();
+    run.procs(&Tick::open(&[moved(tcp(1, A), 100, 0), moved(tcp(2, B), 10, 0)]));
+    run.model.absorb(&[moved(tcp(1, A), 150, 4)]);
+    run.model.absorb(&[moved(tcp(3, A), 7, 0), moved(seeded(tcp(4, C)), 9, 9)]);
+    let rows = run.procs(&Tick::open(&[moved(tcp(2, B), 20, 0)]));
+    assert_eq!((bytes_of(&rows[&A]), bytes_of(&rows[&B])), ((157, 4), (20, 0)));
+    assert_eq!((rows[&A].rx_rate, rows[&A].tx_rate, rows[&B].rx_rate), (28.5, 2.0, 5.0));
+    assert_eq!((rows[&A].ended, rows[&B].ended, bytes_of(&rows[&C])), (true, false, (0, 0)));
+    let rows = run.procs(&Tick::open(&[moved(tcp(2, B), 20, 0)]));
+    assert_eq!((rows.len(), rows[&B].rx_rate), (1, 0.0));
+}
+
+#[test]
+fn what_was_absorbed_has_no_row_and_that_is_told() {
+    let mut run = Run::new();
+    let first = run.frame(View::Conns, &Tick::open(&[tcp(1, A), tcp(2, A)]));
+    assert_eq!(first.losses.happened().count(), 0);
+    run.model.absorb(&[tcp(1, A), tcp(3, A)]);
+    let frame = run.frame(View::Conns, &Tick::open(&[tcp(2, A)]));
+    assert_eq!(frame.losses.happened().collect::<Vec<_>>(), [("closed_unlisted", 2)]);
+    let Rows::Conns(rows) = frame.rows else { panic!("conns") };
+    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn without_calls_only_tcp_s_bytes_are_known() {
+    let tick = Tick::open(&[tcp(1, A), udp(2, A)]);
+    let rows = Run::new().conns(&Tick { uncounted: true, ..tick.clone() });
+    assert_eq!((rows[&1].counted, rows[&2].counted), (true, false));
+    let rows = Run::new().conns(&tick);
+    assert_eq!((rows[&1].counted, rows[&2].counted), (true, true));
 }
 
 #[test]
