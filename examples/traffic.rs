@@ -2,7 +2,8 @@
 //! benchmarks' ground truth, from outside of nettrace.
 //!
 //!     traffic tcp|udp [KEY=VALUE]…     a server and a client; prints who moved how much
-//!     traffic fork|pass|both [KEY=VALUE]…  one connection used by two processes
+//!     traffic fork|pass|both [KEY=VALUE]…  one connection that two processes send on
+//!     traffic read [KEY=VALUE]…    one connection that two processes read, one after the other
 //!     traffic hold [KEY=VALUE]…    connections that carry `up` times their number, and stay
 //!     traffic idle conns=N seconds=S   that many connections, doing nothing
 //!     traffic bind [KEY=VALUE]…        a bound UDP socket and a listener, never used
@@ -82,6 +83,7 @@ fn main() {
         "fork" => shared(&args, Sharing::AfterFork),
         "pass" => shared(&args, Sharing::Passed),
         "both" => shared(&args, Sharing::Both),
+        "read" => shared_read(&args),
         "hold" => hold(&args),
         "idle" => idle(&args),
         "bind" => bind(&args),
@@ -268,6 +270,26 @@ fn shared(args: &Args, sharing: Sharing) {
     truth(std::process::id(), 0, first);
     truth(child.as_raw().cast_unsigned(), 0, second);
     truth(sink.as_raw().cast_unsigned(), first + second, 0);
+}
+
+/// The first reader leaves a full queue behind for the second one.
+fn shared_read(args: &Args) {
+    let (first, second) = (args.number("up", 10), args.number("down", 2000));
+    let listener = TcpListener::bind(SocketAddr::new(args.server_ip(), 0)).expect("bind");
+    let to = listener.local_addr().expect("address");
+    let sender = in_child(|| {
+        let mut stream = TcpStream::connect(to).expect("connect");
+        send(&mut stream, first + second);
+    });
+    let (mut stream, _) = listener.accept().expect("accept");
+    stream.read_exact(&mut vec![0; first]).expect("receive");
+    thread::sleep(Duration::from_millis(300));
+    let child = in_child(|| assert_eq!(drain(&mut stream), second));
+    join(child);
+    join(sender);
+    truth(std::process::id(), first, 0);
+    truth(child.as_raw().cast_unsigned(), second, 0);
+    truth(sender.as_raw().cast_unsigned(), 0, first + second);
 }
 
 fn pass_stream(through: &OwnedFd, stream: &TcpStream) {

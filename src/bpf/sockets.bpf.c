@@ -282,11 +282,15 @@ static __always_inline __u64 tx_payload(struct tcp_sock *tp, struct tag *tag, __
 	return written > control ? written - control : 0;
 }
 
-/* tcp_fin() sets SOCK_DONE as the peer's FIN is taken, and bytes_received counts that FIN. */
+/* tcp_fin() sets SOCK_DONE as the peer's FIN is taken; the counters take it for a byte. */
+static __always_inline __u32 got_fin(struct sock *sk)
+{
+	return sk->__sk_common.skc_flags >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1;
+}
+
 static __always_inline __u64 rx_payload(struct tcp_sock *tp, struct sock *sk)
 {
-	__u64 fin =
-		sk->__sk_common.skc_flags >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1;
+	__u64 fin = got_fin(sk);
 
 	return tp->bytes_received > fin ? tp->bytes_received - fin : 0;
 }
@@ -332,6 +336,8 @@ static __always_inline void fill(struct socket_record *r, struct sock *sk, struc
 		return;
 	}
 	r->receive_queue = tp->rcv_nxt - tp->copied_seq;
+	if (r->receive_queue)
+		r->receive_queue -= got_fin(sk);
 	r->send_queue = tp->write_seq - tp->snd_una;
 	r->srtt_us = tp->srtt_us;
 	r->rttvar_us = tp->mdev_us;

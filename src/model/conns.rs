@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Span;
-use super::sockets::{Chrono, Process, Socket, is_tcp, local, remote, state};
+use super::ends::{is_tcp, local, remote, state};
+use super::processes::Process;
+use super::sockets::{Chrono, Socket};
 use crate::names::NetnsNames;
 use crate::sample::{born_ns, tag};
 
@@ -132,7 +134,7 @@ pub(super) fn row(socket: &Socket<'_>, netns: &mut NetnsNames, span: Span) -> Op
         return None;
     }
     let record = socket.record;
-    let is_young = record.flags & tag::SEEDED == 0;
+    let is_young = record.flags & (tag::SEEDED | tag::PER_CALL) == 0;
     let age_ns = span.clock_ns.saturating_sub(born_ns(record.id));
     Some(ConnRow {
         id: record.id,
@@ -143,8 +145,8 @@ pub(super) fn row(socket: &Socket<'_>, netns: &mut NetnsNames, span: Span) -> Op
         process: Arc::clone(&socket.process),
         netns: netns.get(record.ends.netns),
         counted: socket.counted,
-        rx_rate: span.rate(socket.delta.rx),
-        tx_rate: span.rate(socket.delta.tx),
+        rx_rate: span.rate_of(socket.delta.rx),
+        tx_rate: span.rate_of(socket.delta.tx),
         rx_bytes: socket.bytes.rx,
         tx_bytes: socket.bytes.tx,
         rx_bytes_total: socket.total.map(|total| total.rx),

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Span;
-use super::sockets::{Bytes, ProcessEntry};
+use super::processes::ProcessEntry;
+use super::sockets::Change;
 use crate::names::Container;
 
 /// A row of `containers`.
@@ -28,8 +29,8 @@ pub struct ContainerRow {
 
 #[derive(Default)]
 struct Sum {
-    delta: Bytes,
-    bytes: Bytes,
+    delta: Change,
+    bytes: Change,
     connections: u64,
     drops: u64,
 }
@@ -51,10 +52,10 @@ pub(super) fn rows<'a>(
     sums.into_values()
         .map(|(container, sum)| ContainerRow {
             container,
-            rx_rate: span.rate(sum.delta.rx),
-            tx_rate: span.rate(sum.delta.tx),
-            rx_bytes: sum.bytes.rx,
-            tx_bytes: sum.bytes.tx,
+            rx_rate: span.rate_of(sum.delta.rx),
+            tx_rate: span.rate_of(sum.delta.tx),
+            rx_bytes: sum.bytes.bytes().rx,
+            tx_bytes: sum.bytes.bytes().tx,
             connections: sum.connections,
             drops: sum.drops,
         })
@@ -64,7 +65,8 @@ pub(super) fn rows<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::sockets::tests::{A, B, C, Run, Tick, entry, moved, tcp};
+    use crate::model::processes::tests::entry;
+    use crate::model::sockets::tests::{A, B, C, Run, Tick, moved, tcp};
     use crate::model::{Rows, View};
 
     fn containers(run: &mut Run, tick: &Tick) -> Vec<ContainerRow> {
@@ -77,9 +79,9 @@ mod tests {
     #[test]
     fn processes_of_a_container_are_summed() {
         let entries = [
-            entry(Some("docker:1"), Bytes { rx: 10, tx: 1 }, Bytes { rx: 100, tx: 50 }),
-            entry(Some("docker:1"), Bytes { rx: 20, tx: 2 }, Bytes { rx: 200, tx: 60 }),
-            entry(Some("docker:2"), Bytes { rx: 4, tx: 0 }, Bytes { rx: 5, tx: 6 }),
+            entry(Some("docker:1"), Change { rx: 10, tx: 1 }, Change { rx: 100, tx: 50 }),
+            entry(Some("docker:1"), Change { rx: 20, tx: 2 }, Change { rx: 200, tx: 60 }),
+            entry(Some("docker:2"), Change { rx: 4, tx: 0 }, Change { rx: 5, tx: 6 }),
         ];
         let mut rows = rows(entries.iter(), Span { seconds: 2.0, clock_ns: 0 });
         rows.sort_by_key(|row| row.container.as_ref().map(|c| c.name.clone()));
@@ -94,7 +96,7 @@ mod tests {
 
     #[test]
     fn what_the_filter_hid_is_not_summed() {
-        let mut hidden = entry(Some("docker:1"), Bytes::default(), Bytes { rx: 1, tx: 1 });
+        let mut hidden = entry(Some("docker:1"), Change::default(), Change { rx: 1, tx: 1 });
         hidden.shown = false;
         assert!(rows([hidden].iter(), Span { seconds: 1.0, clock_ns: 0 }).is_empty());
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::Span;
-use super::sockets::{Bytes, Socket, remote};
+use super::ends::remote;
+use super::sockets::{Change, Socket};
 use crate::names::Names;
 
 /// A row of `hosts`.
@@ -39,7 +40,7 @@ impl HostRow {
 #[derive(Debug, Default)]
 struct Host {
     connections: u64,
-    delta: Bytes,
+    delta: Change,
     retransmits: u64,
     srtt_sum: u64,
     srtt_count: u64,
@@ -70,8 +71,8 @@ impl Hosts {
                 remote,
                 name: names.host(remote),
                 connections: host.connections,
-                rx_rate: span.rate(host.delta.rx),
-                tx_rate: span.rate(host.delta.tx),
+                rx_rate: span.rate_of(host.delta.rx),
+                tx_rate: span.rate_of(host.delta.tx),
                 srtt_us: host.srtt_sum.checked_div(host.srtt_count),
                 retransmits: host.retransmits,
                 ended: host.connections == 0,

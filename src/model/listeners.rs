@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::sockets::{Process, Socket, is_tcp, local};
+use super::ends::{is_tcp, local};
+use super::processes::Process;
+use super::sockets::Socket;
 use crate::names::NetnsNames;
 
 /// A row of `listeners`.

@@ -3,9 +3,11 @@
 
 mod conns;
 mod containers;
+mod ends;
 mod hosts;
 mod ifaces;
 mod listeners;
+mod processes;
 mod procs;
 mod sockets;
 
@@ -18,8 +20,9 @@ pub use containers::ContainerRow;
 pub use hosts::HostRow;
 pub use ifaces::IfaceRow;
 pub use listeners::ListenerRow;
+pub use processes::Process;
 pub use procs::ProcRow;
-pub use sockets::{Process, Socket};
+pub use sockets::Socket;
 
 use crate::filter::{Filter, nearest};
 use crate::names::{Names, NetnsNames};
@@ -127,6 +130,11 @@ impl Span {
     fn rate(self, delta: u64) -> f64 {
         if self.seconds > 0.0 { delta as f64 / self.seconds } else { 0.0 }
     }
+
+    /// Of what may have been taken back; a rate isn't below nothing.
+    fn rate_of(self, change: i64) -> f64 {
+        self.rate(change.max(0).cast_unsigned())
+    }
 }
 
 /// Remembers what the next frame's differences need.
@@ -138,6 +146,8 @@ pub struct Model {
     sockets: sockets::SocketTable,
     ifaces: ifaces::IfaceTable,
     clock_ns: Option<u64>,
+    /// Of sockets that were absorbed since the last frame.
+    absorbed: hosts::Hosts,
     unlisted: u64,
 }
 
@@ -151,6 +161,7 @@ impl Model {
             sockets: sockets::SocketTable::default(),
             ifaces: ifaces::IfaceTable::default(),
             clock_ns: None,
+            absorbed: hosts::Hosts::default(),
             unlisted: 0,
         }
     }
@@ -161,7 +172,8 @@ impl Model {
         let mut netns = NetnsNames::read();
         let mut lens =
             sockets::Lens { names: &mut self.names, filter: &self.filter, netns: &mut netns };
-        self.sockets.absorb(closed, &mut lens);
+        let hosts = &mut self.absorbed;
+        self.sockets.absorb(closed, &mut lens, &mut |socket, _| hosts.add(socket));
         self.unlisted += closed.len() as u64;
     }
 
@@ -191,7 +203,7 @@ impl Model {
     /// Waits for names that are being looked up, but no longer than `patience`, and puts them in.
     pub fn settle(&mut self, frame: &mut Frame, patience: Duration) {
         self.names.settle(patience);
-        self.sockets.learn_users(&mut self.names);
+        self.sockets.processes.learn_users(&mut self.names);
         if let Rows::Hosts(rows) = &mut frame.rows {
             rows.iter_mut().for_each(|row| row.rename(&mut self.names));
         }
@@ -199,16 +211,17 @@ impl Model {
 
     fn rows(&mut self, sample: &Sample<'_>, view: View, span: Span) -> Rows {
         let mut netns = NetnsNames::read();
+        let absorbed = std::mem::take(&mut self.absorbed);
         let mut lens =
             sockets::Lens { names: &mut self.names, filter: &self.filter, netns: &mut netns };
         match view {
             View::Procs => {
                 self.sockets.advance(sample, &mut lens, &mut |_, _| {});
-                Rows::Procs(procs::rows(self.sockets.processes(), span))
+                Rows::Procs(procs::rows(self.sockets.processes.iter(), span))
             }
             View::Containers => {
                 self.sockets.advance(sample, &mut lens, &mut |_, _| {});
-                Rows::Containers(containers::rows(self.sockets.processes(), span))
+                Rows::Containers(containers::rows(self.sockets.processes.iter(), span))
             }
             View::Conns => {
                 let mut rows = Vec::new();
@@ -218,7 +231,7 @@ impl Model {
                 Rows::Conns(rows)
             }
             View::Hosts => {
-                let mut hosts = hosts::Hosts::default();
+                let mut hosts = absorbed;
                 self.sockets.advance(sample, &mut lens, &mut |socket, _| hosts.add(socket));
                 Rows::Hosts(hosts.rows(&mut self.names, span))
             }

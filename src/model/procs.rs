@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Span;
-use super::sockets::{Process, ProcessEntry};
+use super::processes::{Process, ProcessEntry};
 
 /// A row of `procs`.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,12 +40,12 @@ pub(super) fn rows<'a>(
         .filter(|entry| entry.shown)
         .map(|entry| ProcRow {
             process: Arc::clone(&entry.process),
-            rx_rate: span.rate(entry.delta.rx),
-            tx_rate: span.rate(entry.delta.tx),
-            rx_bytes: entry.bytes.rx,
-            tx_bytes: entry.bytes.tx,
-            unix_rx_bytes: entry.unix_bytes.rx,
-            unix_tx_bytes: entry.unix_bytes.tx,
+            rx_rate: span.rate_of(entry.delta.rx),
+            tx_rate: span.rate_of(entry.delta.tx),
+            rx_bytes: entry.bytes.bytes().rx,
+            tx_bytes: entry.bytes.bytes().tx,
+            unix_rx_bytes: entry.unix_bytes.bytes().rx,
+            unix_tx_bytes: entry.unix_bytes.bytes().tx,
             connections: entry.connections,
             retransmits: entry.retransmits,
             drops: entry.drops,

@@ -3,54 +3,15 @@
 //! The kernel counts a TCP socket's bytes as a whole. What other processes than its owner moved was
 //! counted per call; the owner has the rest.
 
-use std::borrow::Cow;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::ends::{is_tcp, is_udp, is_unix, local, proto, remote, state};
+use super::processes::{Process, ProcessTable};
 use crate::filter::{Facts, Filter};
-use crate::names::{self, Container, Names, NetnsNames};
-use crate::sample::{
-    ESTABLISHED, Endpoints, LISTEN, ProcessRecord, Sample, SocketRecord, TCP_STATES, UsageRecord,
-    tag,
-};
-
-/// A process, named once.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Process id in the initial namespace; 0 is the kernel.
-    pub pid: u32,
-    /// Its name, made safe to show.
-    pub comm: String,
-    /// Its user.
-    pub uid: u32,
-    /// The user's name, once it is known.
-    user: OnceLock<Arc<str>>,
-    /// Where it runs.
-    pub container: Option<Arc<Container>>,
-    /// Path of its cgroup in the unified hierarchy.
-    pub cgroup: Option<Arc<str>>,
-}
-
-impl Process {
-    /// Its user's name, or number as long as the name isn't known.
-    pub fn user(&self) -> Cow<'_, str> {
-        match self.user.get() {
-            Some(name) => Cow::Borrowed(name),
-            None => Cow::Owned(self.uid.to_string()),
-        }
-    }
-
-    fn learn_user(&self, names: &mut Names) {
-        if self.user.get().is_none()
-            && let Some(name) = names.user(self.uid)
-        {
-            // Another thread can't have been first: only the model names processes.
-            let _ = self.user.set(name);
-        }
-    }
-}
+use crate::names::{Names, NetnsNames};
+use crate::sample::{ESTABLISHED, LISTEN, ProcessRecord, Sample, SocketRecord, UsageRecord, tag};
 
 /// Received and sent, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +22,15 @@ pub struct Bytes {
     pub tx: u64,
 }
 
+/// What came to them; less, where a share had been taken for too large.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Received.
+    pub rx: i64,
+    /// Sent.
+    pub tx: i64,
+}
+
 impl std::ops::AddAssign for Bytes {
     fn add_assign(&mut self, other: Bytes) {
         self.rx += other.rx;
@@ -68,13 +38,28 @@ impl std::ops::AddAssign for Bytes {
     }
 }
 
+impl std::ops::AddAssign for Change {
+    fn add_assign(&mut self, other: Change) {
+        self.rx += other.rx;
+        self.tx += other.tx;
+    }
+}
+
 impl Bytes {
-    fn since(self, before: Bytes) -> Bytes {
-        Bytes { rx: self.rx.saturating_sub(before.rx), tx: self.tx.saturating_sub(before.tx) }
+    fn less(self, other: Bytes) -> Bytes {
+        Bytes { rx: self.rx.saturating_sub(other.rx), tx: self.tx.saturating_sub(other.tx) }
     }
 
-    fn max(self, other: Bytes) -> Bytes {
-        Bytes { rx: self.rx.max(other.rx), tx: self.tx.max(other.tx) }
+    fn since(self, before: Bytes) -> Change {
+        let since = |now: u64, before: u64| now.wrapping_sub(before).cast_signed();
+        Change { rx: since(self.rx, before.rx), tx: since(self.tx, before.tx) }
+    }
+}
+
+impl Change {
+    /// Not below nothing, as what is shown can't be.
+    pub(super) fn bytes(self) -> Bytes {
+        Bytes { rx: self.rx.max(0).cast_unsigned(), tx: self.tx.max(0).cast_unsigned() }
     }
 }
 
@@ -86,7 +71,7 @@ pub struct Socket<'a> {
     /// Who used it last.
     pub process: Arc<Process>,
     /// Payload of this interval.
-    pub delta: Bytes,
+    pub delta: Change,
     /// Payload since the start.
     pub bytes: Bytes,
     /// Payload since its birth, where the kernel kept that.
@@ -140,67 +125,6 @@ impl Socket<'_> {
     }
 }
 
-const IPPROTO_TCP: u16 = 6;
-const IPPROTO_UDP: u16 = 17;
-const IPPROTO_UDPLITE: u16 = 136;
-const AF_UNIX: u16 = 1;
-
-fn is_unix(ends: &Endpoints) -> bool {
-    ends.family == AF_UNIX
-}
-
-pub(super) fn is_tcp(ends: &Endpoints) -> bool {
-    ends.protocol == IPPROTO_TCP && !is_unix(ends)
-}
-
-fn is_udp(ends: &Endpoints) -> bool {
-    (ends.protocol == IPPROTO_UDP || ends.protocol == IPPROTO_UDPLITE) && !is_unix(ends)
-}
-
-fn proto(ends: &Endpoints) -> &'static str {
-    if is_unix(ends) {
-        return "unix";
-    }
-    match ends.protocol {
-        1 => "icmp",
-        IPPROTO_TCP => "tcp",
-        IPPROTO_UDP => "udp",
-        33 => "dccp",
-        58 => "icmp6",
-        132 => "sctp",
-        IPPROTO_UDPLITE => "udplite",
-        262 => "mptcp",
-        _ => "raw",
-    }
-}
-
-/// As `ss` writes them; other protocols than TCP know connected and not.
-pub(super) fn state(record: &SocketRecord) -> &'static str {
-    let state = if is_tcp(&record.ends) || record.state == ESTABLISHED { record.state } else { 7 };
-    TCP_STATES.get(state as usize).copied().unwrap_or(TCP_STATES[0])
-}
-
-/// An address and port, v4-mapped as v4. Protocols without ports have port 0; a wildcard of a v6
-/// socket stays `::`.
-fn end(ends: &Endpoints, address: [u8; 16], port: u16) -> Option<(IpAddr, u16)> {
-    // A raw socket's “port” is its protocol.
-    let has_ports = is_tcp(ends) || is_udp(ends) || matches!(proto(ends), "sctp" | "dccp");
-    let address = Ipv6Addr::from(address).to_canonical();
-    (!is_unix(ends)).then_some((address, if has_ports { port } else { 0 }))
-}
-
-/// The socket's own address.
-pub(super) fn local(ends: &Endpoints) -> Option<(IpAddr, u16)> {
-    end(ends, ends.local, ends.local_port)
-}
-
-/// The peer's, if it has one.
-pub(super) fn remote(ends: &Endpoints) -> Option<(IpAddr, u16)> {
-    let nobody = |address: IpAddr| address.is_unspecified();
-    end(ends, ends.remote, ends.remote_port)
-        .filter(|(address, port)| !nobody(*address) || *port != 0)
-}
-
 /// What turns records into names and decides which count.
 pub(super) struct Lens<'a> {
     pub(super) names: &'a mut Names,
@@ -231,32 +155,12 @@ impl Lens<'_> {
     }
 }
 
-/// A process's sums.
-#[derive(Debug)]
-pub(super) struct ProcessEntry {
-    pub(super) process: Arc<Process>,
-    pub(super) record: ProcessRecord,
-    pub(super) bytes: Bytes,
-    pub(super) delta: Bytes,
-    pub(super) unix_bytes: Bytes,
-    pub(super) retransmits: u64,
-    pub(super) drops: u64,
-    pub(super) connections: u64,
-    /// The filter let something of it through.
-    pub(super) shown: bool,
-    /// Owns or uses an open socket that the filter lets through.
-    pub(super) has_sockets: bool,
-    tick: u32,
-    /// It is dead; this is its last frame.
-    pub(super) ended: bool,
-}
-
 /// What is remembered of an open socket. Small: there may be 100,000.
 #[derive(Clone, Copy, Debug, Default)]
 struct SocketEntry {
     /// The owner's part of the kernel's counters.
     owned: Bytes,
-    /// The counters at the start, for a socket that is older.
+    /// That part at the start, for a socket that is older.
     base: Bytes,
     base_retransmits: u32,
     retransmits: u32,
@@ -270,14 +174,13 @@ struct SocketEntry {
 
 impl SocketEntry {
     /// A socket that was open before us starts at what it has; one born later at nothing.
-    fn new(record: &SocketRecord) -> Self {
+    fn new(record: &SocketRecord, owned: Bytes) -> Self {
         if record.flags & tag::SEEDED == 0 {
             return SocketEntry::default();
         }
-        let base = Bytes { rx: record.rx_bytes, tx: record.tx_bytes };
         SocketEntry {
-            owned: base,
-            base,
+            owned,
+            base: owned,
             base_retransmits: record.retransmits,
             retransmits: record.retransmits,
             base_drops: record.drops,
@@ -311,17 +214,15 @@ impl SocketEntry {
 #[derive(Debug)]
 struct Use<'a> {
     record: &'a UsageRecord,
-    delta: Bytes,
+    delta: Change,
 }
-
-type ProcessKey = (u32, u64);
 
 /// Sockets and processes as of the last sample.
 #[derive(Debug, Default)]
 pub(super) struct SocketTable {
     sockets: FxHashMap<u64, SocketEntry>,
     used: FxHashMap<(u64, u32), Bytes>,
-    processes: FxHashMap<ProcessKey, ProcessEntry>,
+    pub(super) processes: ProcessTable,
     jiffies: u32,
     tick: u32,
     is_begun: bool,
@@ -356,17 +257,22 @@ impl SocketTable {
         }
         let tick = self.tick;
         self.sockets.retain(|_, entry| entry.tick == tick);
-        self.end_processes();
+        self.processes.end();
         let last = sample.sockets.iter().map(|record| record.jiffies).find(|jiffies| *jiffies != 0);
         self.jiffies = last.unwrap_or(self.jiffies);
         self.is_begun = false;
     }
 
     /// Takes in sockets that closed within the interval.
-    pub(super) fn absorb(&mut self, closed: &[SocketRecord], lens: &mut Lens<'_>) {
+    pub(super) fn absorb(
+        &mut self,
+        closed: &[SocketRecord],
+        lens: &mut Lens<'_>,
+        visit: &mut dyn FnMut(&Socket<'_>, &mut NetnsNames),
+    ) {
         self.begin();
         for record in closed {
-            self.socket(record, &[], true, lens, &mut |_, _| {});
+            self.socket(record, &[], true, lens, visit);
         }
     }
 
@@ -375,38 +281,7 @@ impl SocketTable {
         if !self.is_begun {
             self.is_begun = true;
             self.tick += 1;
-            self.start_processes();
-        }
-    }
-
-    /// The processes of the last sample.
-    pub(super) fn processes(&self) -> impl Iterator<Item = &ProcessEntry> {
-        self.processes.values()
-    }
-
-    /// Fills in users' names that are known by now.
-    pub(super) fn learn_users(&self, names: &mut Names) {
-        for entry in self.processes.values() {
-            entry.process.learn_user(names);
-        }
-    }
-
-    fn start_processes(&mut self) {
-        self.processes.retain(|_, entry| !entry.ended);
-        for entry in self.processes.values_mut() {
-            entry.delta = Bytes::default();
-            entry.connections = 0;
-            entry.has_sockets = false;
-        }
-    }
-
-    /// A process that owns a socket is taken to live; of the others /proc knows. Those that the
-    /// filter hides go with their last socket.
-    fn end_processes(&mut self) {
-        let tick = self.tick;
-        self.processes.retain(|_, entry| entry.shown || entry.tick == tick);
-        for entry in self.processes.values_mut() {
-            entry.ended = entry.shown && !entry.has_sockets && !names::is_alive(&entry.record);
+            self.processes.begin();
         }
     }
 
@@ -433,12 +308,15 @@ impl SocketTable {
         visit: &mut dyn FnMut(&Socket<'_>, &mut NetnsNames),
     ) {
         let by_calls = total_of(uses);
-        let kernel = Bytes { rx: record.rx_bytes, tx: record.tx_bytes };
-        let mut entry =
-            self.sockets.get(&record.id).copied().unwrap_or_else(|| SocketEntry::new(record));
-        // Calls were read after the table, so the owner's part may come out too small for now; it
-        // never shrinks.
-        let owned = kernel.since(by_calls).max(entry.owned);
+        let whole = Bytes { rx: record.rx_bytes, tx: record.tx_bytes };
+        // What nobody read yet of a shared socket is nobody's; at its end, of who used it last.
+        let unread = if uses.is_empty() { 0 } else { u64::from(record.receive_queue) };
+        let unread = Bytes { rx: unread.min(whole.rx), tx: 0 };
+        let owned = whole.less(unread).less(by_calls);
+        let known = self.sockets.get(&record.id).copied();
+        let mut entry = known.unwrap_or_else(|| SocketEntry::new(record, owned));
+        // Less than before, where another process's first call, which is counted when it returns,
+        // had gone on for a while; or for a moment, since calls are read after the table.
         let mut delta = owned.since(entry.owned);
         let retransmits = record.retransmits.saturating_sub(entry.retransmits);
         let drops = record.drops.saturating_sub(entry.drops);
@@ -450,31 +328,39 @@ impl SocketTable {
             self.sockets.insert(record.id, entry);
         }
 
-        let owner = self.process(&record.owner, lens);
+        let owner = self.processes.get(&record.owner, record.id, lens.names);
         if lens.shows(record, &owner.process) {
             owner.add(delta, &record.ends, !ended);
             owner.retransmits += u64::from(retransmits);
             owner.drops += u64::from(drops);
         }
         let mut process = Arc::clone(&owner.process);
+        let mut last = &record.owner;
         for one in uses {
             delta += one.delta;
             let user = self.used_by(one, record, !ended, lens);
             if one.record.user.tgid == record.last_tgid {
                 process = user;
+                last = &one.record.user;
             }
+        }
+        let mut bytes = owned.less(entry.base);
+        bytes += by_calls;
+        if ended {
+            let rest = unread.since(Bytes::default());
+            delta += rest;
+            bytes += unread;
+            self.give(last, rest, record, lens);
         }
         if !lens.shows(record, &process) {
             return;
         }
-        let mut bytes = owned.since(entry.base);
-        bytes += by_calls;
         let socket = Socket {
             record,
             process,
             delta,
             bytes,
-            total: is_tcp(&record.ends).then_some(kernel.max(by_calls)),
+            total: has_total(record).then_some(whole),
             retransmits: u64::from(record.retransmits.saturating_sub(entry.base_retransmits)),
             drops: u64::from(record.drops.saturating_sub(entry.base_drops)),
             chrono,
@@ -482,7 +368,7 @@ impl SocketTable {
             ended,
         };
         if socket.is_connection() && !is_unix(&record.ends) && !ended {
-            self.count_connection(record, uses, lens);
+            self.processes.get(last, 0, lens.names).connections += 1;
         }
         visit(&socket, lens.netns);
     }
@@ -506,12 +392,13 @@ impl SocketTable {
             ..SocketRecord::default()
         };
         let ended = last.record.ended;
-        let mut delta = Bytes::default();
+        let mut delta = Change::default();
         for one in uses {
             delta += one.delta;
             self.used_by(one, &record, !ended, lens);
         }
-        let process = Arc::clone(&self.process(&record.owner, lens).process);
+        let owner = self.processes.get(&record.owner, 0, lens.names);
+        let process = Arc::clone(&owner.process);
         if lens.shows(&record, &process) {
             let bytes = total_of(uses);
             let socket = Socket {
@@ -538,64 +425,31 @@ impl SocketTable {
         is_open: bool,
         lens: &mut Lens<'_>,
     ) -> Arc<Process> {
-        let user = self.process(&one.record.user, lens);
+        let user = self.processes.get(&one.record.user, 0, lens.names);
         if lens.shows(record, &user.process) {
             user.add(one.delta, &record.ends, is_open);
         }
         Arc::clone(&user.process)
     }
 
-    /// A connection counts for the process that used it last.
-    fn count_connection(&mut self, record: &SocketRecord, uses: &[Use<'_>], lens: &mut Lens<'_>) {
-        let last = uses.iter().find(|one| one.record.user.tgid == record.last_tgid);
-        let last = last.map_or(&record.owner, |one| &one.record.user);
-        self.process(last, lens).connections += 1;
-    }
-
-    fn process(&mut self, record: &ProcessRecord, lens: &mut Lens<'_>) -> &mut ProcessEntry {
-        let tick = self.tick;
-        let entry =
-            self.processes.entry((record.tgid, record.start)).or_insert_with(|| ProcessEntry {
-                process: Arc::new(Process {
-                    pid: record.tgid,
-                    comm: comm(record),
-                    uid: record.uid,
-                    user: OnceLock::new(),
-                    container: lens.names.container(record),
-                    cgroup: lens.names.cgroup(record),
-                }),
-                record: *record,
-                bytes: Bytes::default(),
-                delta: Bytes::default(),
-                unix_bytes: Bytes::default(),
-                retransmits: 0,
-                drops: 0,
-                connections: 0,
-                shown: false,
-                has_sockets: false,
-                // Not this one yet: the first touch of a tick asks for names.
-                tick: 0,
-                ended: false,
-            });
-        if entry.tick != tick {
-            entry.tick = tick;
-            entry.process.learn_user(lens.names);
+    /// Gives a process what is left of a socket that ended.
+    fn give(
+        &mut self,
+        to: &ProcessRecord,
+        rest: Change,
+        record: &SocketRecord,
+        lens: &mut Lens<'_>,
+    ) {
+        let entry = self.processes.get(to, 0, lens.names);
+        if rest != Change::default() && lens.shows(record, &entry.process) {
+            entry.add(rest, &record.ends, false);
         }
-        entry
     }
 }
 
-impl ProcessEntry {
-    fn add(&mut self, delta: Bytes, ends: &Endpoints, is_open: bool) {
-        self.shown = true;
-        self.has_sockets |= is_open;
-        if is_unix(ends) {
-            self.unix_bytes += delta;
-        } else {
-            self.bytes += delta;
-            self.delta += delta;
-        }
-    }
+/// The kernel counted from the birth, and we know which part of it was payload.
+fn has_total(record: &SocketRecord) -> bool {
+    is_tcp(&record.ends) && record.flags & tag::PER_CALL == 0
 }
 
 fn total_of(uses: &[Use<'_>]) -> Bytes {
@@ -604,12 +458,6 @@ fn total_of(uses: &[Use<'_>]) -> Bytes {
         total += Bytes { rx: one.record.rx_bytes, tx: one.record.tx_bytes };
     }
     total
-}
-
-fn comm(record: &ProcessRecord) -> String {
-    let bytes: Vec<u8> =
-        record.comm.iter().take_while(|c| **c != 0).map(|c| c.cast_unsigned()).collect();
-    names::visible(&bytes)
 }
 
 #[cfg(test)]

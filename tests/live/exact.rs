@@ -80,6 +80,17 @@ fn a_socket_used_by_two_at_once_is_split_exactly() {
 }
 
 #[test]
+fn a_long_call_of_another_process_is_its_own() {
+    assert_exact(&traced(&["procs", "0.05"], &["fork", "up=10", "down=50000000"]));
+}
+
+#[test]
+fn what_waits_to_be_read_is_of_who_reads_it() {
+    assert_exact(&traced(&["procs", "0.05"], &["read", "up=10", "down=20000000"]));
+    assert_exact(&traced(&[], &["read", "up=10", "down=500"]));
+}
+
+#[test]
 fn a_shared_connection_is_listed_under_who_used_it_last() {
     let run = traced(&["conns"], &["fork", "up=1000", "down=2000"]);
     let child = run.truth.iter().find(|t| t.tx == 2000).unwrap();

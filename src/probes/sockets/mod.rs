@@ -72,7 +72,6 @@ pub struct SocketProbe {
     usage: Vec<UsageRecord>,
     usage_keys: Vec<types::usage_key>,
     usage_values: Vec<types::usage>,
-    used_ids: FxHashSet<u64>,
     statuses: Vec<HookStatus>,
     // Dropped in this order: what refers to the maps goes before them.
     ring: RingBuffer<'static>,
@@ -167,7 +166,6 @@ impl SocketProbe {
             usage: Vec::new(),
             usage_keys: vec![types::usage_key::default(); USAGE_BATCH],
             usage_values: vec![types::usage::default(); USAGE_BATCH],
-            used_ids: FxHashSet::default(),
             statuses: statuses(options, absent),
             ring,
             seed_link,
@@ -337,13 +335,16 @@ impl SocketProbe {
         if self.usage.is_empty() {
             return Ok(());
         }
-        self.used_ids.clear();
-        let used = self.records.first(self.count).iter().filter(|r| r.flags & tag::USED != 0);
-        self.used_ids.extend(used.map(|r| r.id));
+        // Gone is what is older than our walk of the table and not in it, and what closed since. The
+        // table's flag doesn't tell who has calls: the first one may be younger than the walk.
+        let mut gone: FxHashSet<u64> = self.usage.iter().map(|record| record.id).collect();
+        gone.retain(|id| born_ns(*id) < self.clock_ns);
+        for record in self.records.first(self.count) {
+            gone.remove(&record.id);
+        }
+        gone.extend(self.ended.iter().map(|record| record.id));
         for record in &mut self.usage {
-            // Not in the table, and not because it is younger than our walk of it.
-            record.ended =
-                !self.used_ids.contains(&record.id) && born_ns(record.id) < self.clock_ns;
+            record.ended = gone.contains(&record.id);
             if record.ended {
                 let key = types::usage_key { id: record.id, tgid: record.user.tgid, pad: 0 };
                 // Another user's clean-up can't have come first: the map is ours alone.
