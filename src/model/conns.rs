@@ -113,8 +113,8 @@ pub struct TcpFigures {
     pub cwnd: u32,
     /// Slow-start threshold, segments; none before the first loss.
     pub ssthresh: Option<u32>,
-    /// Retransmitted segments since the start.
-    pub retransmits: u64,
+    /// Retransmitted segments since its birth, as `ss` counts them.
+    pub retransmits: u32,
     /// Segments taken for lost since its birth.
     pub lost: u32,
     /// Segments delivered since its birth.
@@ -169,7 +169,7 @@ fn figures(socket: &Socket<'_>) -> TcpFigures {
         min_rtt_us: measured(record.min_rtt_us).filter(|us| *us != u32::MAX),
         cwnd: record.cwnd,
         ssthresh: Some(record.ssthresh).filter(|segments| *segments < NO_SSTHRESH),
-        retransmits: socket.retransmits,
+        retransmits: record.retransmits,
         lost: record.lost,
         delivered: record.delivered,
         segments_in: record.segments_in,

@@ -23,7 +23,7 @@ pub struct ListenerRow {
     pub backlog: Option<u32>,
     /// Connections that wait now, `sk_ack_backlog`; TCP only.
     pub queued: Option<u32>,
-    /// Connections, or datagrams, refused for want of room since the start, `sk_drops`.
+    /// Connections, or datagrams, refused for want of room since its birth, `sk_drops`.
     pub overflows: u64,
     /// It closed; this is its last row.
     pub ended: bool,
@@ -42,7 +42,7 @@ pub(super) fn row(socket: &Socket<'_>, netns: &mut NetnsNames) -> Option<Listene
         netns: netns.get(record.ends.netns),
         backlog: is_tcp.then_some(record.queue_max),
         queued: is_tcp.then_some(record.receive_queue),
-        overflows: socket.drops,
+        overflows: record.drops.into(),
         ended: socket.ended,
     })
 }
@@ -55,16 +55,16 @@ mod tests {
     use crate::sample::{SocketRecord, tag};
 
     #[test]
-    fn overflows_count_since_the_start() {
+    fn overflows_count_since_the_birth() {
         let old = SocketRecord { drops: 10, ..flagged(listener(1, A), tag::SEEDED) };
         let mut run = Run::new();
-        assert_eq!(run.listeners(&Tick::open(&[old]))[0].overflows, 0);
+        assert_eq!(run.listeners(&Tick::open(&[old]))[0].overflows, 10);
         let new = SocketRecord { drops: 3, ..listener(2, B) };
         let rows = run.listeners(&Tick::open(&[SocketRecord { drops: 14, ..old }, new]));
-        assert_eq!(rows.iter().map(|row| row.overflows).collect::<Vec<_>>(), [4, 3]);
+        assert_eq!(rows.iter().map(|row| row.overflows).collect::<Vec<_>>(), [14, 3]);
         // They add up; they aren't those of the interval.
         let rows = run.listeners(&Tick::open(&[SocketRecord { drops: 15, ..old }, new]));
-        assert_eq!(rows.iter().map(|row| row.overflows).collect::<Vec<_>>(), [5, 3]);
+        assert_eq!(rows.iter().map(|row| row.overflows).collect::<Vec<_>>(), [15, 3]);
     }
 
     #[test]

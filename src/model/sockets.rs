@@ -78,8 +78,6 @@ pub struct Socket<'a> {
     pub total: Option<Bytes>,
     /// Retransmitted segments since the start.
     pub retransmits: u64,
-    /// Dropped since the start, or since its birth if that is later.
-    pub drops: u64,
     /// Jiffies of this interval: all, busy, and limited by the receiver and by the send buffer. All
     /// is none for a connection that is in its first interval.
     pub chrono: Chrono,
@@ -164,7 +162,6 @@ struct SocketEntry {
     base: Bytes,
     base_retransmits: u32,
     retransmits: u32,
-    base_drops: u32,
     drops: u32,
     busy: u32,
     rwnd: u32,
@@ -183,7 +180,6 @@ impl SocketEntry {
             base: owned,
             base_retransmits: record.retransmits,
             retransmits: record.retransmits,
-            base_drops: record.drops,
             drops: record.drops,
             ..SocketEntry::default()
         }
@@ -362,7 +358,6 @@ impl SocketTable {
             bytes,
             total: has_total(record).then_some(whole),
             retransmits: u64::from(record.retransmits.saturating_sub(entry.base_retransmits)),
-            drops: u64::from(record.drops.saturating_sub(entry.base_drops)),
             chrono,
             counted: is_tcp(&record.ends) || self.calls_counted,
             ended,
@@ -408,7 +403,6 @@ impl SocketTable {
                 bytes,
                 total: None,
                 retransmits: 0,
-                drops: 0,
                 chrono: Chrono::default(),
                 counted: true,
                 ended,

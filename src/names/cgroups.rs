@@ -61,7 +61,9 @@ impl Cgroups {
     }
 
     fn find(&mut self, process: &ProcessRecord) -> Place {
-        let own = fs::read_to_string(format!("/proc/{}/cgroup", process.tgid)).unwrap_or_default();
+        let own = fs::read(format!("/proc/{}/cgroup", process.tgid)).unwrap_or_default();
+        // A path may be any bytes; what isn't text is no runtime's.
+        let own = String::from_utf8_lossy(&own);
         let unified = own.lines().find_map(|line| line.strip_prefix("0::")).map(Arc::from);
         let path = unified.or_else(|| self.path_of(process.cgroup));
         // On hosts with both hierarchies, runtimes may put a container into the old one only.

@@ -48,6 +48,7 @@ fn field(out: &mut impl Write, value: &Value<'_>) -> io::Result<()> {
         Value::None => Ok(()),
         Value::Int(n) => write!(out, "{n}"),
         Value::Real(x) => write!(out, "{}", (x * 1e3).round() / 1e3),
+        Value::Address(address) => write!(out, "{address}"),
         Value::Bool(yes) => write!(out, "{yes}"),
         Value::Text(text) if text.contains(['"', ',', '\n', '\r']) => {
             write!(out, "\"{}\"", text.replace('"', "\"\""))

@@ -23,6 +23,7 @@ pub(super) fn cell(value: &Value<'_>, unit: Unit, units: Units) -> String {
     match (value, unit) {
         (Value::None, _) => UNKNOWN.to_owned(),
         (Value::Text(text), _) => text.clone().into_owned(),
+        (Value::Address(address), _) => address.to_string(),
         (Value::Bool(yes), _) => if *yes { "yes" } else { "no" }.to_owned(),
         (Value::Int(n), Unit::Bytes) => bytes(*n as f64, units),
         (Value::Int(n), Unit::Micros) => micros(*n),

@@ -56,6 +56,7 @@ impl Serialize for Value<'_> {
             // Rates of bytes don't carry more than thousandths.
             Value::Real(x) => serializer.serialize_f64((x * 1e3).round() / 1e3),
             Value::Text(text) => serializer.serialize_str(text),
+            Value::Address(address) => serializer.collect_str(address),
             Value::Bool(yes) => serializer.serialize_bool(*yes),
         }
     }

@@ -41,8 +41,10 @@ pub struct Style {
     pub columns: Option<Vec<usize>>,
     /// Whether headers of tables are bold.
     pub colour: bool,
-    /// Width that tables are cut to; none doesn't cut.
+    /// Width that tables have; columns that don't fit are left out. None takes what they need.
     pub width: Option<usize>,
+    /// Whether each table says when it was read.
+    pub times: bool,
 }
 
 /// Writes frames in one style to one sink.
@@ -103,7 +105,15 @@ impl Style {
 /// # Errors
 /// The message for the user.
 pub fn select(view: View, words: &[String]) -> Result<Vec<usize>, String> {
-    words.iter().map(|word| columns::find(view, word)).collect()
+    let mut found = Vec::new();
+    for word in words {
+        let column = columns::find(view, word)?;
+        if found.contains(&column) {
+            return Err(format!("column {word} is there twice"));
+        }
+        found.push(column);
+    }
+    Ok(found)
 }
 
 /// Serializes one frame as [`Writer::frame`] would, into memory: for tests and the dashboard's copy.

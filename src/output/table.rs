@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
-use super::{Style, human};
+use super::{Style, human, rfc3339};
 use crate::columns::{Column, Row, Unit};
 use crate::model::Frame;
 use crate::with_rows;
@@ -20,6 +20,9 @@ pub(super) fn write(
 ) -> io::Result<()> {
     if !is_first {
         writeln!(out)?;
+    }
+    if style.times {
+        writeln!(out, "{}", rfc3339(frame.time))?;
     }
     with_rows!(&frame.rows, rows => write_rows(out, rows, style))
 }
@@ -37,46 +40,40 @@ fn write_rows<R: Row>(out: &mut impl Write, rows: &[R], style: &Style) -> io::Re
         .enumerate()
         .map(|(i, c)| cells.iter().map(|row| row[i].width()).fold(c.title.width(), usize::max))
         .collect();
+    // A number that is cut would read as another one.
+    let count = style.width.map_or(widths.len(), |width| fitting(&widths, width));
+    let widths = &widths[..count];
     let header: Vec<String> = columns.iter().map(|c| c.title.to_owned()).collect();
     let (bold, plain) = if style.colour { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
-    writeln!(out, "{bold}{}{plain}", line(&header, &columns, &widths, style.width))?;
+    writeln!(out, "{bold}{}{plain}", line(&header, &columns, widths))?;
     for row in &cells {
-        writeln!(out, "{}", line(row, &columns, &widths, style.width))?;
+        writeln!(out, "{}", line(row, &columns, widths))?;
     }
     Ok(())
 }
 
-fn line<R>(
-    cells: &[String],
-    columns: &[&Column<R>],
-    widths: &[usize],
-    cut: Option<usize>,
-) -> String {
+/// How many columns fit; one is always shown.
+fn fitting(widths: &[usize], width: usize) -> usize {
+    let mut used = 0;
+    let fits = widths.iter().take_while(|column| {
+        used += *column + GAP.len();
+        used - GAP.len() <= width
+    });
+    fits.count().max(1)
+}
+
+fn line<R>(cells: &[String], columns: &[&Column<R>], widths: &[usize]) -> String {
     let mut line = String::new();
-    for (i, (cell, width)) in cells.iter().zip(widths).enumerate() {
-        if i > 0 {
+    for ((cell, width), column) in cells.iter().zip(widths).zip(columns) {
+        if !line.is_empty() {
             line.push_str(GAP);
         }
         let blanks = " ".repeat(width.saturating_sub(cell.width()));
-        match columns[i].unit {
+        match column.unit {
             Unit::Text => line.extend([cell, blanks.as_str()]),
             _ => line.extend([blanks.as_str(), cell]),
         }
     }
     line.truncate(line.trim_end().len());
-    if let Some(cut) = cut {
-        line.truncate(prefix_of_width(&line, cut));
-    }
     line
-}
-
-fn prefix_of_width(line: &str, width: usize) -> usize {
-    let mut used = 0;
-    for (at, c) in line.char_indices() {
-        used += c.width().unwrap_or(0);
-        if used > width {
-            return at;
-        }
-    }
-    line.len()
 }

@@ -20,9 +20,10 @@ pub use plan::Usage;
 use crate::cli::TopArgs;
 use crate::columns::{self, Order};
 use crate::model::{Frame, Model, View};
-use crate::names::Names;
+use crate::names::{Names, visible};
 use crate::output::{Format, Sink, Style, Writer};
 use crate::probes::sockets;
+use crate::sample::IfaceRecord;
 use crate::session::{self, Session, Wake};
 use child::Child;
 use plan::Plan;
@@ -55,7 +56,7 @@ pub fn run(args: &TopArgs) -> Result<i32> {
     let mut writer = Writer::new(sink, style(args, &plan));
     let names = Names::new(args.output.numeric);
     let filter = std::mem::take(&mut plan.filter);
-    let model = Model::new(names, filter, args.scope.interface.clone());
+    let model = Model::new(names, filter, plan.interface.clone());
     let mut run =
         Run { plan, rows: rows_that_fit(args), reverse: args.order.reverse, session, model };
     let result = run.frames(&mut watch, &mut writer);
@@ -85,7 +86,11 @@ struct Run {
 impl Run {
     /// Writes frames until the last one, and returns it.
     fn frames(&mut self, watch: &mut Watch, writer: &mut Writer) -> Result<Frame> {
-        self.model.advance(&self.session.sample()?, self.plan.view);
+        let baseline = self.session.sample()?;
+        if let Some(name) = &self.plan.interface {
+            check_interface(name, baseline.ifaces)?;
+        }
+        self.model.advance(&baseline, self.plan.view);
         watch.release()?;
         let start = Instant::now();
         let end = self.plan.duration.map(|duration| start + duration);
@@ -263,6 +268,7 @@ fn style(args: &TopArgs, plan: &Plan) -> Style {
         columns: plan.columns.clone(),
         colour: is_terminal && !no_colour,
         width: size.map(|(width, _)| usize::from(width.0)),
+        times: plan.interval.is_some() && plan.count != Some(1),
     }
 }
 
@@ -277,6 +283,14 @@ fn rows_that_fit(args: &TopArgs) -> usize {
         }
         _ => 0,
     })
+}
+
+fn check_interface(name: &str, ifaces: &[IfaceRecord]) -> Result<()> {
+    if ifaces.iter().any(|iface| iface.name == name) {
+        return Ok(());
+    }
+    let known: Vec<String> = ifaces.iter().map(|i| visible(i.name.as_bytes())).collect();
+    Err(Usage(format!("there is no interface {name}; there are {}", known.join(" "))).into())
 }
 
 fn report_missing_hooks(session: &Session) {

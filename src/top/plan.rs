@@ -38,6 +38,8 @@ pub(super) struct Plan {
     pub filter: Filter,
     /// The namespace to look into.
     pub netns: Option<Netns>,
+    /// The one interface to show.
+    pub interface: Option<String>,
     /// The column to sort by.
     pub sort: Option<usize>,
     /// The columns to show.
@@ -87,6 +89,7 @@ impl Plan {
             duration: args.duration.map(Duration::from_secs_f64),
             filter,
             netns,
+            interface: args.scope.interface.clone(),
             sort: sort.transpose().map_err(Usage)?,
             columns: columns.transpose().map_err(Usage)?,
             format: match args.output.format {

@@ -269,7 +269,7 @@ fn a_seeded_socket_counts_only_what_came_since() {
     assert_eq!((rows[&1].rx_bytes, rows[&1].tx_bytes), (500, 7));
     assert_eq!((rows[&1].rx_bytes_total, rows[&1].tx_bytes_total), (Some(1500), Some(107)));
     assert_eq!((rows[&1].rx_rate, rows[&1].tx_rate), (250.0, 3.5));
-    assert_eq!(rows[&1].tcp.map(|tcp| tcp.retransmits), Some(2));
+    assert_eq!(rows[&1].tcp.map(|tcp| tcp.retransmits), Some(11));
     assert_eq!(rows[&1].age_s, None);
 
     let mut run = Run::new();

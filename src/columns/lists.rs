@@ -1,80 +1,12 @@
-//! Every column once: its key in JSON and on the command line, its title, its unit, where its value
-//! comes from, and the order of a view's rows. Tables, CSV, JSON and the schema are made from this.
+//! The columns of each view, in order, and the order of its rows where none was asked for.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
-use crate::filter::nearest;
-use crate::model::{
-    ConnRow, ContainerRow, HostRow, IfaceRow, ListenerRow, ProcRow, Process, Rows, View,
-};
+use super::{Column, Row, Unit, Value};
+use crate::model::{ConnRow, ContainerRow, HostRow, IfaceRow, ListenerRow, ProcRow, Process, View};
 use crate::names;
-
-/// What a cell holds.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value<'a> {
-    /// Unknown, or not applicable.
-    None,
-    /// A count, bytes, µs: whole and exact.
-    Int(u64),
-    /// A rate or a time.
-    Real(f64),
-    /// A name.
-    Text(Cow<'a, str>),
-    /// Yes or no.
-    Bool(bool),
-}
-
-/// How a value is shown and what JSON type it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Text, left-aligned.
-    Text,
-    /// An identifying number, shown as it is.
-    Number,
-    /// A count.
-    Count,
-    /// Bytes.
-    Bytes,
-    /// Bytes per second.
-    ByteRate,
-    /// Things per second.
-    Rate,
-    /// Microseconds.
-    Micros,
-    /// Seconds.
-    Seconds,
-    /// Yes or no.
-    Flag,
-}
-
-/// One column of rows of type `R`.
-#[derive(Debug)]
-pub struct Column<R: 'static> {
-    /// Its name in JSON and for `-s` and `--columns`.
-    pub key: &'static str,
-    /// Its header in tables.
-    pub title: &'static str,
-    /// How it is shown.
-    pub unit: Unit,
-    /// Whether a table shows it unasked.
-    pub shown: bool,
-    /// What it means, for the schema.
-    pub about: &'static str,
-    /// Its value in a row.
-    pub get: fn(&R) -> Value<'_>,
-}
-
-/// A row type of a view.
-pub trait Row: Sized + 'static {
-    /// The view it is a row of.
-    const VIEW: View;
-    /// All its columns, in order.
-    fn columns() -> &'static [Column<Self>];
-    /// The order of rows where none was asked for: what matters first.
-    fn by_weight(a: &Self, b: &Self) -> Ordering;
-}
 
 const fn shown<R>(
     key: &'static str,
@@ -105,7 +37,7 @@ fn int(value: Option<impl Into<u64>>) -> Value<'static> {
 }
 
 fn address(end: Option<(IpAddr, u16)>) -> Value<'static> {
-    end.map_or(Value::None, |(address, _)| Value::Text(address.to_string().into()))
+    end.map_or(Value::None, |(address, _)| Value::Address(address))
 }
 
 fn port(end: Option<(IpAddr, u16)>) -> Value<'static> {
@@ -238,7 +170,7 @@ static CONNS: [Column<ConnRow>; 36] = [
     extra("ssthresh", "SSTHRESH", Count, "slow-start threshold, segments", |r| {
         int(tcp!(r, ssthresh).flatten())
     }),
-    shown("retransmits", "RETR", Count, "retransmitted segments since nettrace's start", |r| {
+    shown("retransmits", "RETR", Count, "retransmitted segments since its birth", |r| {
         int(tcp!(r, retransmits))
     }),
     extra("lost", "LOST", Count, "segments taken for lost since its birth", |r| int(tcp!(r, lost))),
@@ -274,9 +206,7 @@ static CONNS: [Column<ConnRow>; 36] = [
 ];
 
 static HOSTS: [Column<HostRow>; 8] = [
-    shown("remote_address", "REMOTE", Text, "the peer's address", |r| {
-        Value::Text(r.remote.to_string().into())
-    }),
+    shown("remote_address", "REMOTE", Text, "the peer's address", |r| Value::Address(r.remote)),
     shown("name", "NAME", Text, "its name by reverse DNS", |r| {
         r.name.as_deref().map_or(Value::None, text)
     }),
@@ -380,9 +310,13 @@ static LISTENERS: [Column<ListenerRow>; 12] = [
         int(r.backlog)
     }),
     shown("queued", "QUEUED", Count, "connections that wait for accept (TCP)", |r| int(r.queued)),
-    shown("overflows", "OVERFLOWS", Count, "refused for want of room since the start", |r| {
-        Value::Int(r.overflows)
-    }),
+    shown(
+        "overflows",
+        "OVERFLOWS",
+        Count,
+        "refused for want of room since its birth, sk_drops",
+        |r| Value::Int(r.overflows),
+    ),
     extra("uid", "UID", Number, "its user's number", |r| Value::Int(r.process.uid.into())),
     extra("ended", "ENDED", Flag, "it closed; this is its last row", |r| Value::Bool(r.ended)),
 ];
@@ -483,182 +417,5 @@ impl Row for ListenerRow {
             .then_with(|| a.proto.cmp(b.proto))
             .then_with(|| port(a).cmp(&port(b)))
             .then_with(|| a.process.pid.cmp(&b.process.pid))
-    }
-}
-
-/// Calls a generic function with the rows of whatever view it is.
-#[macro_export]
-macro_rules! with_rows {
-    ($rows:expr, $name:ident => $body:expr) => {
-        match $rows {
-            $crate::model::Rows::Procs($name) => $body,
-            $crate::model::Rows::Conns($name) => $body,
-            $crate::model::Rows::Hosts($name) => $body,
-            $crate::model::Rows::Containers($name) => $body,
-            $crate::model::Rows::Ifaces($name) => $body,
-            $crate::model::Rows::Listeners($name) => $body,
-        }
-    };
-}
-
-/// What is known of a column without its rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ColumnInfo {
-    /// See [`Column::key`].
-    pub key: &'static str,
-    /// See [`Column::title`].
-    pub title: &'static str,
-    /// See [`Column::unit`].
-    pub unit: Unit,
-    /// See [`Column::shown`].
-    pub shown: bool,
-    /// See [`Column::about`].
-    pub about: &'static str,
-}
-
-/// The columns of a view.
-pub fn of_view(view: View) -> Vec<ColumnInfo> {
-    fn infos<R: Row>() -> Vec<ColumnInfo> {
-        let info = |c: &Column<R>| ColumnInfo {
-            key: c.key,
-            title: c.title,
-            unit: c.unit,
-            shown: c.shown,
-            about: c.about,
-        };
-        R::columns().iter().map(info).collect()
-    }
-    match view {
-        View::Procs => infos::<ProcRow>(),
-        View::Conns => infos::<ConnRow>(),
-        View::Hosts => infos::<HostRow>(),
-        View::Containers => infos::<ContainerRow>(),
-        View::Ifaces => infos::<IfaceRow>(),
-        View::Listeners => infos::<ListenerRow>(),
-    }
-}
-
-/// Finds a column of a view by key or title.
-///
-/// # Errors
-/// The message for the user, with the nearest name or all of them.
-pub fn find(view: View, word: &str) -> Result<usize, String> {
-    let columns = of_view(view);
-    let is_it = |c: &ColumnInfo| c.key == word || c.title.eq_ignore_ascii_case(word);
-    columns.iter().position(is_it).ok_or_else(|| {
-        match nearest(word, columns.iter().flat_map(|c| [c.title, c.key])) {
-            Some(near) => format!("no column {word} in {view}; did you mean {near}?"),
-            None => {
-                let keys: Vec<&str> = columns.iter().map(|c| c.key).collect();
-                format!("no column {word} in {view}; there are {}", keys.join(" "))
-            }
-        }
-    })
-}
-
-/// How the rows of a frame are ordered and cut.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Order {
-    /// Index of the column to sort by; by weight where none.
-    pub column: Option<usize>,
-    /// The other way round.
-    pub reverse: bool,
-    /// At most so many rows; 0 is all.
-    pub rows: usize,
-}
-
-/// Sorts the rows, numbers from large to small and text from A to Z, and cuts them. Returns how many
-/// were cut off.
-pub fn arrange(rows: &mut Rows, order: Order) -> usize {
-    with_rows!(rows, rows => arrange_rows(rows, order))
-}
-
-fn arrange_rows<R: Row>(rows: &mut Vec<R>, order: Order) -> usize {
-    let column = order.column.and_then(|index| R::columns().get(index));
-    rows.sort_by(|a, b| {
-        let by_column = column.map_or(Ordering::Equal, |c| compare(&(c.get)(a), &(c.get)(b)));
-        by_column.then_with(|| R::by_weight(a, b))
-    });
-    if order.reverse {
-        rows.reverse();
-    }
-    let all = rows.len();
-    if order.rows > 0 {
-        rows.truncate(order.rows);
-    }
-    all - rows.len()
-}
-
-/// Unknown values come last.
-fn compare(a: &Value<'_>, b: &Value<'_>) -> Ordering {
-    fn number(value: &Value<'_>) -> Option<f64> {
-        match value {
-            Value::Int(value) => Some(*value as f64),
-            Value::Real(value) => Some(*value),
-            Value::Bool(value) => Some(f64::from(u8::from(*value))),
-            Value::Text(_) | Value::None => None,
-        }
-    }
-    match (a, b) {
-        (Value::Int(a), Value::Int(b)) => b.cmp(a),
-        (Value::Text(a), Value::Text(b)) => a.cmp(b),
-        (Value::None, Value::None) => Ordering::Equal,
-        (Value::None, _) => Ordering::Greater,
-        (_, Value::None) => Ordering::Less,
-        _ => number(b).unwrap_or(0.0).total_cmp(&number(a).unwrap_or(0.0)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    #[test]
-    fn keys_and_titles_are_unique_in_a_view() {
-        for view in View::ALL {
-            let columns = of_view(view);
-            let keys: HashSet<_> = columns.iter().map(|c| c.key).collect();
-            let titles: HashSet<_> = columns.iter().map(|c| c.title).collect();
-            assert_eq!(keys.len(), columns.len(), "{view}");
-            assert_eq!(titles.len(), columns.len(), "{view}");
-        }
-    }
-
-    #[test]
-    fn keys_say_their_unit() {
-        for (view, column) in
-            View::ALL.into_iter().flat_map(|v| of_view(v).into_iter().map(move |c| (v, c)))
-        {
-            let suffix = match column.unit {
-                Unit::ByteRate => "_bytes_per_second",
-                Unit::Rate => "_per_second",
-                Unit::Micros => "_us",
-                Unit::Seconds => "_s",
-                Unit::Bytes if column.key.ends_with("_total") => "_bytes_total",
-                Unit::Bytes => "_bytes",
-                _ => "",
-            };
-            assert!(column.key.ends_with(suffix), "{view} {}", column.key);
-        }
-    }
-
-    #[test]
-    fn columns_are_found_by_key_and_title() {
-        assert_eq!(find(View::Procs, "pid"), Ok(0));
-        assert_eq!(find(View::Procs, "rx/s"), find(View::Procs, "rx_bytes_per_second"));
-        assert_eq!(
-            find(View::Procs, "connection").unwrap_err(),
-            "no column connection in procs; did you mean connections?"
-        );
-        assert!(find(View::Ifaces, "qqq").unwrap_err().contains("there are interface"));
-    }
-
-    #[test]
-    fn unknown_values_sort_last_either_type() {
-        assert_eq!(compare(&Value::None, &Value::Int(0)), Ordering::Greater);
-        assert_eq!(compare(&Value::Int(2), &Value::Int(1)), Ordering::Less);
-        assert_eq!(compare(&text("a"), &text("b")), Ordering::Less);
-        assert_eq!(compare(&Value::Real(1.0), &Value::Real(2.0)), Ordering::Greater);
     }
 }
