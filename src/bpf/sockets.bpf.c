@@ -155,6 +155,22 @@ struct {
 __u32 records_read = 0; /* sockets seen by this read, also those that had no room */
 bool outgrown = false;	/* the array is in `records`; putting one there waits for RCU */
 
+/*
+ * The last TCP socket that each CPU found to be its caller's own, so that the next call on it needs
+ * no look-up. Whatever could make that untrue moves the generation on. One for each direction: a
+ * program never interrupts itself, so nobody sees a half-written one.
+ */
+struct own_socket {
+	__u64 sk;
+	__u32 tgid;
+	__u32 generation;
+	__u64 pad[6]; /* a cache line */
+};
+
+#define OWN_SOCKET_CPUS 256
+struct own_socket own_sockets[2][OWN_SOCKET_CPUS] = {};
+__u32 generation = 1;
+
 /* For the skeleton: types that no map names, or that clang 14 only declares in the inner map. */
 struct socket_record _socket_record = {};
 enum tag_flags _tag_flags = 0;
@@ -200,10 +216,16 @@ static __always_inline void describe(struct process *p, struct task_struct *task
 	BPF_CORE_READ_STR_INTO(&p->comm, leader, comm);
 }
 
+static __always_inline void next_generation(void)
+{
+	__sync_fetch_and_add(&generation, 1);
+}
+
 static __always_inline void set_owner(struct tag *tag, struct task_struct *task)
 {
 	describe(&tag->owner, task);
 	tag->last_tgid = tag->owner.tgid;
+	next_generation();
 }
 
 static __always_inline struct tag *new_tag(struct sock *sk, struct task_struct *task, __u32 flags)
@@ -437,6 +459,7 @@ static __always_inline void end_socket(struct sock *sk, __u32 state)
 		bpf_ringbuf_submit(r, wake);
 	}
 	bpf_sk_storage_delete(&tags, sk);
+	next_generation();
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -464,6 +487,7 @@ int BPF_PROG(set_state, struct sock *sk, int oldstate, int newstate)
 			tag->id = new_id();
 			tag->last_tgid = tag->owner.tgid;
 			tag->flags = TAG_PROVISIONAL;
+			next_generation();
 		}
 		break;
 	}
@@ -496,10 +520,21 @@ static __always_inline int account(struct sock *sk, int bytes, bool sent)
 	__u16 family = sk->__sk_common.skc_family;
 	bool tcp = sk->sk_protocol == IPPROTO_TCP && family != AF_UNIX;
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32, flags;
+	struct own_socket *own = NULL;
+	__u32 now = 0, cpu;
 	struct tag *tag;
 
 	if (bytes < 0 || (tcp && !bytes))
 		return 0;
+	if (tcp) {
+		cpu = bpf_get_smp_processor_id();
+		now = generation;
+		if (cpu < OWN_SOCKET_CPUS) {
+			own = &own_sockets[sent][cpu];
+			if (own->sk == (__u64)sk && own->tgid == tgid && own->generation == now)
+				return 0;
+		}
+	}
 	if (!is_inet(family) && !(with_unix && family == AF_UNIX))
 		return 0;
 	/* Its subflows are TCP sockets that count the same bytes. */
@@ -523,10 +558,18 @@ static __always_inline int account(struct sock *sk, int bytes, bool sent)
 		    flags)
 			set_owner(tag, bpf_get_current_task_btf());
 	}
-	if (tag->last_tgid != tgid)
+	if (tag->last_tgid != tgid) {
 		tag->last_tgid = tgid;
-	if (tcp && tag->owner.tgid == tgid && !(flags & TAG_PER_CALL))
+		next_generation();
+	}
+	if (tcp && tag->owner.tgid == tgid && !(flags & TAG_PER_CALL)) {
+		if (own) {
+			own->sk = (__u64)sk;
+			own->tgid = tgid;
+			own->generation = now;
+		}
 		return 0;
+	}
 	count(tag, sk, tgid, bytes, sent);
 	return 0;
 }
