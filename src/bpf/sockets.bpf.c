@@ -494,23 +494,29 @@ int BPF_PROG(set_state, struct sock *sk, int oldstate, int newstate)
 	return 0;
 }
 
+/* Not inlined into the path of every call: the new entry takes half of the stack to clear. */
+static __noinline struct usage *first_use(struct tag *tag, struct sock *sk, struct usage_key *key)
+{
+	struct usage new = {};
+
+	describe(&new.user, bpf_get_current_task_btf());
+	fill_ends(&new.ends, sk);
+	bpf_map_update_elem(&usage, key, &new, BPF_NOEXIST);
+	__sync_fetch_and_or(&tag->flags, TAG_USED);
+	return bpf_map_lookup_elem(&usage, key);
+}
+
 static __always_inline void count(struct tag *tag, struct sock *sk, __u32 tgid, int bytes,
 				  bool sent)
 {
 	struct usage_key key = {.id = tag->id, .tgid = tgid};
 	struct usage *u = bpf_map_lookup_elem(&usage, &key);
-	struct usage new = {};
 
+	if (!u)
+		u = first_use(tag, sk, &key);
 	if (!u) {
-		describe(&new.user, bpf_get_current_task_btf());
-		fill_ends(&new.ends, sk);
-		bpf_map_update_elem(&usage, &key, &new, BPF_NOEXIST);
-		u = bpf_map_lookup_elem(&usage, &key);
-		if (!u) {
-			lost(LOSS_USAGE_TABLE);
-			return;
-		}
-		__sync_fetch_and_or(&tag->flags, TAG_USED);
+		lost(LOSS_USAGE_TABLE);
+		return;
 	}
 	__sync_fetch_and_add(sent ? &u->tx_bytes : &u->rx_bytes, bytes);
 }
