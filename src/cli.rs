@@ -85,7 +85,7 @@ pub struct TopArgs {
 #[command(next_help_heading = "Scope")]
 pub struct ScopeArgs {
     /// Only these processes
-    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',',
+    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',', conflicts_with = "command",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub pids: Vec<u32>,
     /// Only processes of exactly this name
