@@ -60,6 +60,8 @@ pub fn run(args: &TopArgs) -> Result<i32> {
     let mut run =
         Run { plan, rows: rows_that_fit(args), reverse: args.order.reverse, session, model };
     let result = run.frames(&mut watch, &mut writer);
+    // Detaches: the command may go on for long after the last frame.
+    drop(run);
     let result = result.and_then(|last| {
         writer.finish().context("write the output")?;
         Ok(last)
@@ -96,7 +98,9 @@ impl Run {
         let end = self.plan.duration.map(|duration| start + duration);
         let interval = self.plan.interval.unwrap_or(FOREVER);
         let mut tick = start;
-        for number in 1u64.. {
+        let mut number = 0;
+        loop {
+            number += 1;
             tick += interval;
             let deadline = end.map_or(tick, |end| end.min(tick));
             let stopped = self.wait(watch, deadline)?;
@@ -110,7 +114,6 @@ impl Run {
             // A frame that took longer than the interval doesn't make the next ones hurry.
             tick = tick.max(Instant::now().checked_sub(interval).unwrap_or(tick));
         }
-        unreachable!("2⁶⁴ frames")
     }
 
     /// Waits for `deadline`; true if the run is to end now.
