@@ -4,6 +4,8 @@
 //!     traffic tcp|udp [KEY=VALUE]…     a server and a client; prints who moved how much
 //!     traffic fork|pass|both [KEY=VALUE]…  one connection that two processes send on
 //!     traffic read [KEY=VALUE]…    one connection that two processes read, one after the other
+//!     traffic prefork [KEY=VALUE]… a worker accepts, and reads only when all has arrived
+//!     traffic mptcp [KEY=VALUE]…   as tcp, with one connection of MPTCP
 //!     traffic hold [KEY=VALUE]…    connections that carry `up` times their number, and stay
 //!     traffic idle conns=N seconds=S   that many connections, doing nothing
 //!     traffic bind [KEY=VALUE]…        a bound UDP socket and a listener, never used
@@ -24,8 +26,8 @@ use std::time::Duration;
 
 use nettrace::netns::Netns;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
+    self, AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag,
+    SockType, SockaddrIn, recvmsg, sendmsg, socketpair,
 };
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
@@ -84,6 +86,8 @@ fn main() {
         "pass" => shared(&args, Sharing::Passed),
         "both" => shared(&args, Sharing::Both),
         "read" => shared_read(&args),
+        "prefork" => prefork(&args),
+        "mptcp" => mptcp(&args),
         "hold" => hold(&args),
         "idle" => idle(&args),
         "bind" => bind(&args),
@@ -186,6 +190,55 @@ fn udp(args: &Args) {
     join(client);
     truth(std::process::id(), conns * up, conns * down);
     truth(client.as_raw().cast_unsigned(), conns * down, conns * up);
+}
+
+fn prefork(args: &Args) {
+    let up = args.number("up", 1000);
+    let listener = TcpListener::bind(SocketAddr::new(args.server_ip(), 0)).expect("bind");
+    let to = listener.local_addr().expect("address");
+    let worker = in_child(|| {
+        let (mut stream, _) = listener.accept().expect("accept");
+        thread::sleep(Duration::from_millis(400));
+        assert_eq!(drain(&mut stream), up);
+    });
+    let client = in_child(|| send(&mut TcpStream::connect(to).expect("connect"), up));
+    join(client);
+    join(worker);
+    truth(worker.as_raw().cast_unsigned(), up, 0);
+    truth(client.as_raw().cast_unsigned(), 0, up);
+}
+
+fn mptcp(args: &Args) {
+    let (up, down) = (args.number("up", 1000), args.number("down", 10));
+    let server = mptcp_socket();
+    socket::bind(server.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).expect("bind");
+    socket::listen(&server, Backlog::new(1).expect("a backlog")).expect("listen");
+    let listener = TcpListener::from(server);
+    let port = listener.local_addr().expect("address").port();
+    let client = in_child(|| {
+        let socket = mptcp_socket();
+        let to = SockaddrIn::new(127, 0, 0, 1, port);
+        socket::connect(socket.as_raw_fd(), &to).expect("connect");
+        let mut stream = TcpStream::from(socket);
+        send(&mut stream, up);
+        stream.shutdown(Shutdown::Write).expect("shutdown");
+        assert_eq!(drain(&mut stream), down);
+    });
+    let (mut stream, _) = listener.accept().expect("accept");
+    assert_eq!(drain(&mut stream), up);
+    send(&mut stream, down);
+    drop(stream);
+    join(client);
+    truth(std::process::id(), up, down);
+    truth(client.as_raw().cast_unsigned(), down, up);
+}
+
+fn mptcp_socket() -> OwnedFd {
+    // SAFETY: makes a descriptor or returns -1.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP) };
+    assert!(fd >= 0, "no MPTCP: {}", std::io::Error::last_os_error());
+    // SAFETY: nobody else has it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// Says `ready` when all bytes are read, so that what looks from outside sees them at rest.

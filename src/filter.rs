@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use regex::{Regex, RegexBuilder};
 
+use crate::sample::TCP_STATES;
+
 /// What a filter looks at: one socket and the process that its bytes belong to.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
@@ -59,6 +61,8 @@ enum Test {
     Uid(Vec<u32>),
     /// Exactly one of these names.
     Comm(Vec<String>),
+    /// Is one of these.
+    Is(Text, Vec<String>),
     /// Contains one of these, in any case.
     Contains(Text, Vec<String>),
     Family {
@@ -91,6 +95,10 @@ struct Network {
     address: IpAddr,
     prefix: u8,
 }
+
+/// Protocols by the names that rows have.
+pub const PROTOCOLS: [&str; 10] =
+    ["tcp", "udp", "udplite", "mptcp", "sctp", "dccp", "icmp", "icmp6", "raw", "unix"];
 
 /// The keys of the grammar, for messages and completion.
 pub const KEYS: [&str; 13] = [
@@ -192,6 +200,10 @@ impl Test {
             Test::Pid(pids) => pids.contains(&facts.pid),
             Test::Uid(uids) => uids.contains(&facts.uid),
             Test::Comm(names) => names.iter().any(|name| name == facts.comm),
+            Test::Is(text, names) => {
+                let value = text.of(facts);
+                names.iter().any(|name| name == value)
+            }
             Test::Contains(text, parts) => {
                 let value = text.of(facts).to_lowercase();
                 parts.iter().any(|part| value.contains(part))
@@ -334,8 +346,8 @@ fn parse_test(key: &str, value: &str) -> Result<Test, FilterError> {
         "dst" => Ok(Test::Address(Side::Remote, list(key, value, parse_network)?)),
         "pid" => Ok(Test::Pid(list(key, value, |v| v.parse().ok())?)),
         "comm" => contains(Text::Comm),
-        "state" => contains(Text::State),
-        "proto" => contains(Text::Proto),
+        "state" => Ok(Test::Is(Text::State, one_of(value, &TCP_STATES[1..12])?)),
+        "proto" => Ok(Test::Is(Text::Proto, one_of(value, &PROTOCOLS)?)),
         "container" => contains(Text::Container),
         "pod" => contains(Text::Pod),
         "netns" => contains(Text::Netns),
@@ -344,6 +356,19 @@ fn parse_test(key: &str, value: &str) -> Result<Test, FilterError> {
             None => format!("no filter key {key}:; there are {}", KEYS.join(" ")),
         })),
     }
+}
+
+/// Names in any case, as they are shown.
+fn one_of(value: &str, names: &[&str]) -> Result<Vec<String>, FilterError> {
+    let find = |word: &str| names.iter().find(|name| name.eq_ignore_ascii_case(word));
+    let wrong = |word: &str| match nearest(word, names.iter().copied()) {
+        Some(near) => FilterError(format!("there is no “{word}”; did you mean {near}?")),
+        None => FilterError(format!("there is no “{word}”; there are {}", names.join(" "))),
+    };
+    value
+        .split(',')
+        .map(|word| find(word).map(|name| (*name).to_owned()).ok_or_else(|| wrong(word)))
+        .collect()
 }
 
 fn list<T>(
@@ -381,6 +406,11 @@ fn parse_network(text: &str) -> Option<Network> {
         None => (text, None),
     };
     let address: IpAddr = address.trim_matches(['[', ']']).parse().ok()?;
+    // A v4-mapped address is shown, and so compared, as the v4 one.
+    let (address, prefix) = match (address.to_canonical(), prefix) {
+        (v4 @ IpAddr::V4(_), Some(bits)) if address.is_ipv6() => (v4, Some(bits.checked_sub(96)?)),
+        (canonical, bits) => (canonical, bits),
+    };
     let width = if address.is_ipv4() { 32 } else { 128 };
     let prefix = prefix.unwrap_or(width);
     (prefix <= width).then_some(Network { address, prefix })

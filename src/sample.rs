@@ -18,6 +18,8 @@ pub mod tag {
 
     /// The socket was open before the first read.
     pub const SEEDED: u32 = tag_flags::TAG_SEEDED.0;
+    /// The owner opened or inherited it, but hasn't used it yet.
+    pub const PROVISIONAL: u32 = tag_flags::TAG_PROVISIONAL.0;
     /// A TCP socket whose birth wasn't seen: only calls on it count.
     pub const PER_CALL: u32 = tag_flags::TAG_PER_CALL.0;
     /// Some of its bytes were counted per call.

@@ -14,9 +14,10 @@ use crate::probes::ifaces;
 use crate::probes::sockets::{self, SocketProbe, monotonic_ns};
 use crate::sample::{IfaceRecord, Losses, OwnCost, Sample, SocketRecord};
 
-/// Sockets that nobody used or connected are found by walking all open files again: at most every
-/// ten seconds, and so seldom that it takes no more than one percent of a CPU.
-const RESEED_AFTER: Duration = Duration::from_secs(10);
+/// Sockets that nobody used or connected, and who holds those that were accepted and not used yet,
+/// are found by walking all open files again: at most every two seconds, and so seldom that it takes
+/// no more than one percent of a CPU.
+const RESEED_AFTER: Duration = Duration::from_secs(2);
 const RESEED_SHARE: u32 = 100;
 
 /// What a run reads.

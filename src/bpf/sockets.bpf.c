@@ -181,6 +181,14 @@ static __always_inline bool is_inet(__u16 family)
 	return family == AF_INET || family == AF_INET6;
 }
 
+/* The TCP under an MPTCP socket, whose bytes are counted there, by calls. */
+static __always_inline bool is_subflow(struct sock *sk)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	return tp && bpf_core_field_exists(tp->is_mptcp) && tp->is_mptcp;
+}
+
 static __always_inline bool is_dead(const struct sock *sk)
 {
 	return sk->__sk_common.skc_flags >> bpf_core_enum_value(enum sock_flags, SOCK_DEAD) & 1;
@@ -410,6 +418,9 @@ int seed_sockets(struct bpf_iter__task_file *ctx)
 	} else if (tag->owner.tgid == task->tgid) {
 		/* A later walk: it may have another name or cgroup by now. */
 		describe(&tag->owner, task);
+	} else if (tag->flags & TAG_PROVISIONAL && sk->__sk_common.skc_state != TCP_LISTEN) {
+		/* Accepted by another process than the one that listens, and not used yet. */
+		set_owner(tag, task);
 	}
 	return 0;
 }
@@ -427,7 +438,7 @@ int read_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return 0;
 	state = sk->__sk_common.skc_state;
 	/* TCP goes on after close(); what else is closed only waits for RCU to free it. */
-	if (sk->sk_protocol == IPPROTO_TCP ? state == TCP_CLOSE : is_dead(sk))
+	if (sk->sk_protocol == IPPROTO_TCP ? state == TCP_CLOSE || is_subflow(sk) : is_dead(sk))
 		return 0;
 	i = records_read++;
 	if (outgrown) {
@@ -449,6 +460,10 @@ static __always_inline void end_socket(struct sock *sk, __u32 state)
 
 	if (!tag)
 		return;
+	if (is_subflow(sk)) {
+		bpf_sk_storage_delete(&tags, sk);
+		return;
+	}
 	r = bpf_ringbuf_reserve(&closed, sizeof(*r), 0);
 	if (!r) {
 		lost(LOSS_CLOSE_RING);
@@ -542,9 +557,6 @@ static __always_inline int account(struct sock *sk, int bytes, bool sent)
 		}
 	}
 	if (!is_inet(family) && !(with_unix && family == AF_UNIX))
-		return 0;
-	/* Its subflows are TCP sockets that count the same bytes. */
-	if (sk->sk_protocol == IPPROTO_MPTCP)
 		return 0;
 	tag = bpf_sk_storage_get(&tags, sk, 0, 0);
 	if (!tag) {

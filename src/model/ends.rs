@@ -48,7 +48,8 @@ pub(super) fn state(record: &SocketRecord) -> &'static str {
 /// socket stays `::`.
 fn end(ends: &Endpoints, address: [u8; 16], port: u16) -> Option<(IpAddr, u16)> {
     // A raw socket's “port” is its protocol.
-    let has_ports = is_tcp(ends) || is_udp(ends) || matches!(proto(ends), "sctp" | "dccp");
+    let has_ports =
+        is_tcp(ends) || is_udp(ends) || matches!(proto(ends), "sctp" | "dccp" | "mptcp");
     let address = Ipv6Addr::from(address).to_canonical();
     (!is_unix(ends)).then_some((address, if has_ports { port } else { 0 }))
 }

@@ -218,6 +218,8 @@ struct Use<'a> {
 pub(super) struct SocketTable {
     sockets: FxHashMap<u64, SocketEntry>,
     used: FxHashMap<(u64, u32), Bytes>,
+    /// What was given to owners that have yet to use their socket.
+    lent: FxHashMap<u64, (ProcessRecord, Change)>,
     pub(super) processes: ProcessTable,
     jiffies: u32,
     tick: u32,
@@ -253,6 +255,8 @@ impl SocketTable {
         }
         let tick = self.tick;
         self.sockets.retain(|_, entry| entry.tick == tick);
+        let sockets = &self.sockets;
+        self.lent.retain(|id, _| sockets.contains_key(id));
         self.processes.end();
         let last = sample.sockets.iter().map(|record| record.jiffies).find(|jiffies| *jiffies != 0);
         self.jiffies = last.unwrap_or(self.jiffies);
@@ -324,8 +328,10 @@ impl SocketTable {
             self.sockets.insert(record.id, entry);
         }
 
+        let handed_over = self.lend(record, delta, ended, lens);
         let owner = self.processes.get(&record.owner, record.id, lens.names);
         if lens.shows(record, &owner.process) {
+            owner.bytes += handed_over;
             owner.add(delta, &record.ends, !ended);
             owner.retransmits += u64::from(retransmits);
             owner.drops += u64::from(drops);
@@ -424,6 +430,39 @@ impl SocketTable {
             user.add(one.delta, &record.ends, is_open);
         }
         Arc::clone(&user.process)
+    }
+
+    /// An owner that hasn't used its socket may not be who will: a listener's process has it until
+    /// the one that accepted it reads or writes. Takes back what such an owner was given, and
+    /// returns it for the present one.
+    fn lend(
+        &mut self,
+        record: &SocketRecord,
+        delta: Change,
+        ended: bool,
+        lens: &mut Lens<'_>,
+    ) -> Change {
+        let is_provisional = record.flags & tag::PROVISIONAL != 0;
+        if !is_provisional && self.lent.is_empty() {
+            return Change::default();
+        }
+        let mut handed_over = Change::default();
+        let mut given = Change::default();
+        if let Some((to, change)) = self.lent.remove(&record.id) {
+            given = change;
+            if (to.tgid, to.start) != (record.owner.tgid, record.owner.start) {
+                let entry = self.processes.get(&to, 0, lens.names);
+                if lens.shows(record, &entry.process) {
+                    entry.bytes += Change { rx: -change.rx, tx: -change.tx };
+                }
+                handed_over = change;
+            }
+        }
+        given += delta;
+        if is_provisional && !ended && given != Change::default() {
+            self.lent.insert(record.id, (record.owner, given));
+        }
+        handed_over
     }
 
     /// Gives a process what is left of a socket that ended.

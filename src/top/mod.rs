@@ -43,6 +43,7 @@ const FOREVER: Duration = Duration::from_secs(1_000_000_000);
 pub fn run(args: &TopArgs) -> Result<i32> {
     let mut plan = Plan::new(args)?;
     let sink = match &args.output.out {
+        Some(path) if path.as_os_str() == "-" => Sink::stdout(),
         Some(path) => Sink::file(path, args.output.force, plan.format == Format::Json)?,
         None => Sink::stdout(),
     };
@@ -109,10 +110,20 @@ impl Run {
                 || end.is_some_and(|end| Instant::now() >= end);
             let frame = self.frame(writer)?;
             if is_last {
+                if !stopped && watch.child.is_some() {
+                    eprintln!("nettrace: the last table; waiting for the command to end");
+                }
+                return Ok(frame);
+            }
+            if self.plan.is_over() {
+                eprintln!("nettrace: there is no process left to watch");
                 return Ok(frame);
             }
             // A frame that took longer than the interval doesn't make the next ones hurry.
-            tick = tick.max(Instant::now().checked_sub(interval).unwrap_or(tick));
+            let now = Instant::now();
+            if now > tick + interval {
+                tick = now;
+            }
         }
     }
 
@@ -210,7 +221,7 @@ impl Watch {
     }
 
     /// Takes a signal; true if the run is to end now. The command gets a chance to end first: the
-    /// terminal sends it Ctrl-C as well, other signals are passed on.
+    /// terminal sends it Ctrl-C as well, what else comes is passed on.
     fn signal(&mut self) -> bool {
         let _ = self.signals.read(&mut [0; 16]);
         let is_second = std::mem::replace(&mut self.signalled, true);
@@ -218,7 +229,8 @@ impl Watch {
             return true;
         };
         for (signal, flag) in &self.which {
-            if flag.swap(false, std::sync::atomic::Ordering::Relaxed) && *signal != Signal::SIGINT {
+            let came = flag.swap(false, std::sync::atomic::Ordering::Relaxed);
+            if came && (*signal != Signal::SIGINT || !has_terminal()) {
                 child.signal(*signal);
             }
         }
@@ -233,6 +245,14 @@ impl Watch {
             None => Ok(0),
         }
     }
+}
+
+/// Whether a terminal's Ctrl-C comes to us, and so to the command too.
+fn has_terminal() -> bool {
+    let Ok(terminal) = std::fs::File::open("/dev/tty") else {
+        return false;
+    };
+    nix::unistd::tcgetpgrp(&terminal).is_ok_and(|group| group == nix::unistd::getpgrp())
 }
 
 fn stdout_pipe() -> Option<OwnedFd> {

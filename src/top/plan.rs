@@ -38,6 +38,8 @@ pub(super) struct Plan {
     pub filter: Filter,
     /// The namespace to look into.
     pub netns: Option<Netns>,
+    /// The only processes to watch; all if none are named.
+    pub pids: Vec<u32>,
     /// The one interface to show.
     pub interface: Option<String>,
     /// The column to sort by.
@@ -89,6 +91,7 @@ impl Plan {
             duration: args.duration.map(Duration::from_secs_f64),
             filter,
             netns,
+            pids: args.scope.pids.clone(),
             interface: args.scope.interface.clone(),
             sort: sort.transpose().map_err(Usage)?,
             columns: columns.transpose().map_err(Usage)?,
@@ -106,6 +109,17 @@ impl Plan {
             },
         })
     }
+}
+
+impl Plan {
+    /// Whether all processes that were to be watched are gone.
+    pub(super) fn is_over(&self) -> bool {
+        !self.pids.is_empty() && !self.pids.iter().any(|pid| exists(*pid))
+    }
+}
+
+fn exists(pid: u32) -> bool {
+    std::fs::exists(format!("/proc/{pid}")).unwrap_or(true)
 }
 
 impl Words {
@@ -199,8 +213,7 @@ fn add_scope(filter: &mut Filter, args: &TopArgs, netns: Option<&Netns>) -> Resu
         filter.and_family(scope.v6);
     }
     for pid in &scope.pids {
-        let alive = std::fs::exists(format!("/proc/{pid}")).unwrap_or(true);
-        if !alive {
+        if !exists(*pid) {
             return Err(Usage(format!("there is no process {pid}")).into());
         }
     }

@@ -91,6 +91,17 @@ fn what_waits_to_be_read_is_of_who_reads_it() {
 }
 
 #[test]
+fn what_arrived_before_the_worker_read_is_the_worker_s() {
+    assert_exact(&traced(&["procs", "0.05"], &["prefork", "up=30000"]));
+    assert_exact(&traced(&[], &["prefork", "up=30000"]));
+}
+
+#[test]
+fn mptcp_counts_once_and_for_who_uses_it() {
+    assert_exact(&traced(&["procs", "0.05"], &["mptcp", "up=3000000", "down=77"]));
+}
+
+#[test]
 fn a_shared_connection_is_listed_under_who_used_it_last() {
     let run = traced(&["conns"], &["fork", "up=1000", "down=2000"]);
     let child = run.truth.iter().find(|t| t.tx == 2000).unwrap();

@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -132,20 +133,19 @@ impl Traced {
         rows(&self.document)
     }
 
-    /// Sums by process over the last frame of a `procs` run.
+    /// Sums by process: of each its last row, since one that ended has no more.
     pub(crate) fn by_process(&self) -> Vec<Truth> {
-        let mut sums: Vec<Truth> = self
-            .rows()
-            .iter()
+        let frames = self.document["frames"].as_array().expect("frames");
+        let rows = frames.iter().flat_map(|frame| frame["rows"].as_array().expect("rows"));
+        let last: BTreeMap<u64, Truth> = rows
             .map(|row| Truth {
                 pid: number(row, "pid"),
                 rx: number(row, "rx_bytes"),
                 tx: number(row, "tx_bytes"),
             })
-            .filter(|sum| sum.rx + sum.tx > 0)
+            .map(|sum| (sum.pid, sum))
             .collect();
-        sums.sort();
-        sums
+        last.into_values().filter(|sum| sum.rx + sum.tx > 0).collect()
     }
 
     pub(crate) fn assert_no_loss(&self) {

@@ -890,3 +890,27 @@ fn a_socket_found_in_mid_life_has_no_total() {
     let rows = Run::new().conns(&Tick::open(&[socket]).calls(&[calls(&socket, A, 300, 0)]));
     assert_eq!((rows[&1].rx_bytes, rows[&1].rx_bytes_total), (300, None));
 }
+
+#[test]
+fn what_arrived_before_the_first_use_goes_over_to_the_user() {
+    let of = |owner: u32, flags: u32, rx: u64| {
+        let mut record = moved(tcp(1, owner), rx, 0);
+        record.flags = flags;
+        record
+    };
+    let mut run = Run::new();
+    run.procs(&Tick::default());
+    let rows = run.procs(&Tick::open(&[of(A, tag::PROVISIONAL, 4000)]));
+    assert_eq!(bytes_of(&rows[&A]), (4000, 0));
+    let rows = run.procs(&Tick::open(&[of(B, 0, 4100)]));
+    assert_eq!((bytes_of(&rows[&A]), bytes_of(&rows[&B])), ((0, 0), (4100, 0)));
+    assert_eq!(rows[&B].rx_rate, 50.0);
+    let rows = run.procs(&Tick::closed(&[of(B, 0, 4200)]));
+    assert_eq!(bytes_of(&rows[&B]), (4200, 0));
+
+    let mut run = Run::new();
+    run.procs(&Tick::default());
+    run.procs(&Tick::open(&[of(A, tag::PROVISIONAL, 4000)]));
+    let rows = run.procs(&Tick::closed(&[of(B, 0, 4000)]));
+    assert_eq!((bytes_of(&rows[&A]), bytes_of(&rows[&B])), ((0, 0), (4000, 0)));
+}
