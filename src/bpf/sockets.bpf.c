@@ -91,12 +91,13 @@ struct socket_record {
 };
 
 struct usage_key {
-	__u64 id;
+	__u64 cookie; /* the socket's own, since looking a tag up costs more than this entry */
 	__u32 tgid;
 	__u32 pad;
 };
 
 struct usage {
+	__u64 id; /* the tag's */
 	__u64 rx_bytes;
 	__u64 tx_bytes;
 	struct process user;
@@ -512,7 +513,7 @@ int BPF_PROG(set_state, struct sock *sk, int oldstate, int newstate)
 /* Not inlined into the path of every call: the new entry takes half of the stack to clear. */
 static __noinline struct usage *first_use(struct tag *tag, struct sock *sk, struct usage_key *key)
 {
-	struct usage new = {};
+	struct usage new = {.id = tag->id};
 
 	describe(&new.user, bpf_get_current_task_btf());
 	fill_ends(&new.ends, sk);
@@ -524,7 +525,7 @@ static __noinline struct usage *first_use(struct tag *tag, struct sock *sk, stru
 static __always_inline void count(struct tag *tag, struct sock *sk, __u32 tgid, int bytes,
 				  bool sent)
 {
-	struct usage_key key = {.id = tag->id, .tgid = tgid};
+	struct usage_key key = {.cookie = bpf_get_socket_cookie(sk), .tgid = tgid};
 	struct usage *u = bpf_map_lookup_elem(&usage, &key);
 
 	if (!u)
@@ -534,6 +535,17 @@ static __always_inline void count(struct tag *tag, struct sock *sk, __u32 tgid, 
 		return;
 	}
 	__sync_fetch_and_add(sent ? &u->tx_bytes : &u->rx_bytes, bytes);
+}
+
+/* A process that has used the socket before; TCP needs its tag all the same. */
+static __always_inline bool count_again(struct sock *sk, __u32 tgid, int bytes, bool sent)
+{
+	struct usage_key key = {.cookie = sk->__sk_common.skc_cookie.counter, .tgid = tgid};
+	struct usage *u = key.cookie ? bpf_map_lookup_elem(&usage, &key) : NULL;
+
+	if (u)
+		__sync_fetch_and_add(sent ? &u->tx_bytes : &u->rx_bytes, bytes);
+	return u;
 }
 
 static __always_inline int account(struct sock *sk, int bytes, bool sent)
@@ -555,6 +567,8 @@ static __always_inline int account(struct sock *sk, int bytes, bool sent)
 			if (own->sk == (__u64)sk && own->tgid == tgid && own->generation == now)
 				return 0;
 		}
+	} else if (count_again(sk, tgid, bytes, sent)) {
+		return 0;
 	}
 	if (!is_inet(family) && !(with_unix && family == AF_UNIX))
 		return 0;

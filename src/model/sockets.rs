@@ -338,10 +338,15 @@ impl SocketTable {
         }
         let mut process = Arc::clone(&owner.process);
         let mut last = &record.owner;
+        let mut found = false;
         for one in uses {
             delta += one.delta;
             let user = self.used_by(one, record, !ended, lens);
-            if one.record.user.tgid == record.last_tgid {
+            // The tag tells who used a TCP socket last; of others, who moved something just now.
+            let is_last = one.record.user.tgid == record.last_tgid;
+            let is_at_it = !is_tcp(&record.ends) && one.delta != Change::default();
+            if is_last && !found || is_at_it {
+                found = true;
                 process = user;
                 last = &one.record.user;
             }

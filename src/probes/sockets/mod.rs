@@ -346,7 +346,8 @@ impl SocketProbe {
         for record in &mut self.usage {
             record.ended = gone.contains(&record.id);
             if record.ended {
-                let key = types::usage_key { id: record.id, tgid: record.user.tgid, pad: 0 };
+                let key =
+                    types::usage_key { cookie: record.cookie, tgid: record.user.tgid, pad: 0 };
                 // Another user's clean-up can't have come first: the map is ours alone.
                 let _ = self.skel.maps.usage.delete(bytes_of(&key));
             }
@@ -382,7 +383,8 @@ impl SocketProbe {
             }
             let keys = self.usage_keys.iter().zip(&self.usage_values).take(count as usize);
             self.usage.extend(keys.map(|(key, value)| UsageRecord {
-                id: key.id,
+                id: value.id,
+                cookie: key.cookie,
                 user: value.user,
                 ends: value.ends,
                 rx_bytes: value.rx_bytes,
