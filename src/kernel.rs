@@ -178,14 +178,20 @@ pub fn why(error: &libbpf_rs::Error) -> Reason {
     Reason::Refused(format!("{error:#}{}", quoted_libbpf()))
 }
 
+impl Unsupported {
+    /// That `what` isn't possible, and what to do about such a reason.
+    pub fn new(what: &str, why: Reason) -> Self {
+        let todo = match why {
+            Reason::Capabilities(_) => format!("run it as root, or once: {}", setcap_line()),
+            _ => "`nettrace doctor` shows what works here and what doesn't".to_owned(),
+        };
+        Unsupported { what: what.to_owned(), why, todo }
+    }
+}
+
 /// An [`Unsupported`] for a probe that failed with `error`.
 pub fn unsupported(what: &str, error: &libbpf_rs::Error) -> Unsupported {
-    let why = why(error);
-    let todo = match why {
-        Reason::Capabilities(_) => format!("run it as root, or once: {}", setcap_line()),
-        _ => "`nettrace doctor` shows what works here and what doesn't".to_owned(),
-    };
-    Unsupported { what: what.to_owned(), why, todo }
+    Unsupported::new(what, why(error))
 }
 
 static VERBOSE: AtomicBool = AtomicBool::new(false);

@@ -453,27 +453,29 @@ int read_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 	return 0;
 }
 
+static __always_inline void report_end(struct sock *sk, struct tag *tag, __u32 state)
+{
+	struct socket_record *r = bpf_ringbuf_reserve(&closed, sizeof(*r), 0);
+	__u64 wake = BPF_RB_NO_WAKEUP;
+
+	if (!r) {
+		lost(LOSS_CLOSE_RING);
+		return;
+	}
+	fill(r, sk, tag, state);
+	if (bpf_ringbuf_query(&closed, BPF_RB_AVAIL_DATA) > ring_wakeup)
+		wake = BPF_RB_FORCE_WAKEUP;
+	bpf_ringbuf_submit(r, wake);
+}
+
 static __always_inline void end_socket(struct sock *sk, __u32 state)
 {
 	struct tag *tag = bpf_sk_storage_get(&tags, sk, 0, 0);
-	struct socket_record *r;
-	__u64 wake = BPF_RB_NO_WAKEUP;
 
 	if (!tag)
 		return;
-	if (is_subflow(sk)) {
-		bpf_sk_storage_delete(&tags, sk);
-		return;
-	}
-	r = bpf_ringbuf_reserve(&closed, sizeof(*r), 0);
-	if (!r) {
-		lost(LOSS_CLOSE_RING);
-	} else {
-		fill(r, sk, tag, state);
-		if (bpf_ringbuf_query(&closed, BPF_RB_AVAIL_DATA) > ring_wakeup)
-			wake = BPF_RB_FORCE_WAKEUP;
-		bpf_ringbuf_submit(r, wake);
-	}
+	if (!is_subflow(sk))
+		report_end(sk, tag, state);
 	bpf_sk_storage_delete(&tags, sk);
 	next_generation();
 }
@@ -522,6 +524,11 @@ static __noinline struct usage *first_use(struct tag *tag, struct sock *sk, stru
 	return bpf_map_lookup_elem(&usage, key);
 }
 
+static __always_inline void add(struct usage *u, int bytes, bool sent)
+{
+	__sync_fetch_and_add(sent ? &u->tx_bytes : &u->rx_bytes, bytes);
+}
+
 static __always_inline void count(struct tag *tag, struct sock *sk, __u32 tgid, int bytes,
 				  bool sent)
 {
@@ -534,7 +541,7 @@ static __always_inline void count(struct tag *tag, struct sock *sk, __u32 tgid, 
 		lost(LOSS_USAGE_TABLE);
 		return;
 	}
-	__sync_fetch_and_add(sent ? &u->tx_bytes : &u->rx_bytes, bytes);
+	add(u, bytes, sent);
 }
 
 /* A process that has used the socket before; TCP needs its tag all the same. */
@@ -544,7 +551,7 @@ static __always_inline bool count_again(struct sock *sk, __u32 tgid, int bytes, 
 	struct usage *u = key.cookie ? bpf_map_lookup_elem(&usage, &key) : NULL;
 
 	if (u)
-		__sync_fetch_and_add(sent ? &u->tx_bytes : &u->rx_bytes, bytes);
+		add(u, bytes, sent);
 	return u;
 }
 

@@ -321,8 +321,9 @@ static LISTENERS: [Column<ListenerRow>; 12] = [
     extra("ended", "ENDED", Flag, "it closed; this is its last row", |r| Value::Bool(r.ended)),
 ];
 
-fn rates(rx: f64, tx: f64) -> f64 {
-    rx + tx
+/// The busiest first.
+fn by_rates((a_rx, a_tx): (f64, f64), (b_rx, b_tx): (f64, f64)) -> Ordering {
+    (b_rx + b_tx).total_cmp(&(a_rx + a_tx))
 }
 
 impl Row for ProcRow {
@@ -334,8 +335,7 @@ impl Row for ProcRow {
 
     fn by_weight(a: &Self, b: &Self) -> Ordering {
         let weight = |r: &Self| (r.rx_bytes + r.tx_bytes, r.connections);
-        rates(b.rx_rate, b.tx_rate)
-            .total_cmp(&rates(a.rx_rate, a.tx_rate))
+        by_rates((a.rx_rate, a.tx_rate), (b.rx_rate, b.tx_rate))
             .then_with(|| weight(b).cmp(&weight(a)))
             .then_with(|| a.process.pid.cmp(&b.process.pid))
     }
@@ -350,8 +350,7 @@ impl Row for ConnRow {
 
     fn by_weight(a: &Self, b: &Self) -> Ordering {
         let bytes = |r: &Self| (r.rx_bytes + r.tx_bytes, r.rx_bytes_total, r.tx_bytes_total);
-        rates(b.rx_rate, b.tx_rate)
-            .total_cmp(&rates(a.rx_rate, a.tx_rate))
+        by_rates((a.rx_rate, a.tx_rate), (b.rx_rate, b.tx_rate))
             .then_with(|| bytes(b).cmp(&bytes(a)))
             .then_with(|| a.id.cmp(&b.id))
     }
@@ -365,8 +364,7 @@ impl Row for HostRow {
     }
 
     fn by_weight(a: &Self, b: &Self) -> Ordering {
-        rates(b.rx_rate, b.tx_rate)
-            .total_cmp(&rates(a.rx_rate, a.tx_rate))
+        by_rates((a.rx_rate, a.tx_rate), (b.rx_rate, b.tx_rate))
             .then_with(|| b.connections.cmp(&a.connections))
             .then_with(|| a.remote.cmp(&b.remote))
     }
@@ -381,8 +379,7 @@ impl Row for ContainerRow {
 
     fn by_weight(a: &Self, b: &Self) -> Ordering {
         let name = |r: &Self| r.container.as_ref().map(|c| c.name.clone());
-        rates(b.rx_rate, b.tx_rate)
-            .total_cmp(&rates(a.rx_rate, a.tx_rate))
+        by_rates((a.rx_rate, a.tx_rate), (b.rx_rate, b.tx_rate))
             .then_with(|| (b.rx_bytes + b.tx_bytes).cmp(&(a.rx_bytes + a.tx_bytes)))
             .then_with(|| name(a).cmp(&name(b)))
     }
@@ -396,8 +393,7 @@ impl Row for IfaceRow {
     }
 
     fn by_weight(a: &Self, b: &Self) -> Ordering {
-        rates(b.rx_rate, b.tx_rate)
-            .total_cmp(&rates(a.rx_rate, a.tx_rate))
+        by_rates((a.rx_rate, a.tx_rate), (b.rx_rate, b.tx_rate))
             .then_with(|| a.interface.cmp(&b.interface))
     }
 }

@@ -97,11 +97,7 @@ pub(super) fn missing_hooks(
     options: &Options,
     error: &libbpf_rs::Error,
 ) -> Result<Vec<&'static Hook>> {
-    let failed = |why| kernel::Unsupported {
-        what: "load the socket probe".to_owned(),
-        why,
-        todo: "`nettrace doctor` shows what works here and what doesn't".to_owned(),
-    };
+    let failed = |why| kernel::Unsupported::new("load the socket probe", why);
     let refused = || kernel::unsupported("load the socket probe", error);
     if !kernel::has_btf() || !kernel::missing_capabilities(&kernel::NEEDED).is_empty() {
         return Err(refused().into());
