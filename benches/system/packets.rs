@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::arms::Arm;
 use crate::machine::{LOAD_CPU, pin};
-use crate::stats::{Dice, median, quartiles};
+use crate::stats::{Dice, median, quartiles, verdict};
 use crate::support::{B4, Pair};
 
 const ROUNDS: usize = 9;
@@ -130,9 +130,7 @@ fn report(figure: &str, times: &[Vec<f64>], goal: Option<f64>) -> Vec<Value> {
         // Within noise: not above what doing nothing twice may differ by.
         let most = goal.unwrap_or(1.0 + (noise[2] - 1.0).max(1.0 - noise[0]).max(0.01));
         let met = (arm == Arm::Nettrace && is_valid).then_some(middle <= most);
-        let verdict = met.map_or(String::new(), |met| {
-            format!("  goal ≤ {most:.3}: {}", if met { "met" } else { "MISSED" })
-        });
+        let verdict = met.map_or(String::new(), |met| verdict(&format!("{most:.3}"), met));
         println!("  {:<20} {middle:.3}× ({low:.3} to {high:.3}){verdict}", arm.name());
         results.push(json!({
             "figure": figure, "arm": arm.name(), "ratio": middle, "quartiles": [low, high],

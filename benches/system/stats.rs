@@ -11,6 +11,11 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     quartiles(values)[1]
 }
 
+/// What is printed after a figure that has a goal.
+pub(crate) fn verdict(goal: &str, met: bool) -> String {
+    format!("  goal ≤ {goal}: {}", if met { "met" } else { "MISSED" })
+}
+
 /// Numbers for shuffling only: xorshift.
 pub(crate) struct Dice(u64);
 

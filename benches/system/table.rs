@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::arms::find;
 use crate::machine::{OBSERVER_CPU, pin};
-use crate::stats::{Dice, median, quartiles};
+use crate::stats::{Dice, median, quartiles, verdict};
 use crate::support::{Pair, nettrace, traffic};
 
 const TICKS: usize = 11;
@@ -80,9 +80,8 @@ pub(crate) fn tick() -> Vec<Value> {
             let read = median(&reads);
             let [low, middle, high] = quartiles(&times);
             let met = (sockets == MANY && view == View::Procs).then_some(middle <= TICK_GOAL_MS);
-            let verdict = met.map_or(String::new(), |met| {
-                format!("  goal ≤ {TICK_GOAL_MS} ms: {}", if met { "met" } else { "MISSED" })
-            });
+            let verdict =
+                met.map_or(String::new(), |met| verdict(&format!("{TICK_GOAL_MS} ms"), met));
             println!(
                 "  {sockets:>7} sockets, {view:<6} {middle:>7.2} ms ({low:.2} to {high:.2}), {read:.2} of it to read, {:.3} µs a socket{verdict}",
                 middle * 1e3 / sockets as f64
@@ -158,7 +157,7 @@ pub(crate) fn start() -> Vec<Value> {
         let [low, middle, high] = quartiles(times);
         let met = (*name == "nettrace top").then_some(middle <= START_GOAL_MS);
         let verdict = met.map_or(format!("  {:.1}× of ours", middle / ours), |met| {
-            format!("  goal ≤ {START_GOAL_MS} ms: {}", if met { "met" } else { "MISSED" })
+            verdict(&format!("{START_GOAL_MS} ms"), met)
         });
         println!("  {name:<20} {middle:>6.1} ms ({low:.1} to {high:.1}){verdict}");
         results.push(json!({
@@ -212,10 +211,7 @@ pub(crate) fn memory() -> Vec<Value> {
         maps / MB,
         records / MB
     );
-    println!(
-        "  sum {sum:.1} MB  goal ≤ {MEMORY_GOAL_MB} MB: {}",
-        if met { "met" } else { "MISSED" }
-    );
+    println!("  sum {sum:.1} MB{}", verdict(&format!("{MEMORY_GOAL_MB} MB"), met));
     println!("  slab of the tags, which no map's figure has: {:.1} MB", slab / MB);
     vec![json!({
         "figure": figure, "sockets": MANY, "rss_bytes": rss, "map_bytes": maps,
