@@ -28,12 +28,12 @@ lint:
 	@scripts/deps.sh build lint
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	clang-format --dry-run -Werror src/bpf/*.c src/bpf/*.h
+	clang-format --dry-run -Werror src/bpf/*.c src/bpf/*.h src/bpf/*/*.h
 
 fmt:
 	@scripts/deps.sh lint
 	cargo fmt
-	clang-format -i src/bpf/*.c src/bpf/*.h
+	clang-format -i src/bpf/*.c src/bpf/*.h src/bpf/*/*.h
 
 bench:
 	@scripts/deps.sh build bench

@@ -7,7 +7,8 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::cli::DoctorFormat;
-use crate::kernel::{self, HookStatus, Reason, Unsupported};
+use crate::kernel::{self, Reason, Unsupported};
+use crate::probes::ladder::{Hook, Refused, Rung, Standing, Way};
 use crate::probes::{ifaces, sockets};
 use crate::session::{Options, Session};
 
@@ -21,7 +22,7 @@ struct Fact {
 
 struct Report {
     facts: Vec<Fact>,
-    hooks: Vec<HookStatus>,
+    hooks: Vec<(&'static str, Standing)>,
     failure: Option<String>,
 }
 
@@ -48,7 +49,9 @@ fn examine() -> Report {
         ..sockets::Options::default()
     };
     match Session::open(Options { sockets: Some(options), ..Options::default() }) {
-        Ok(session) => hooks.extend_from_slice(session.statuses()),
+        Ok(session) => {
+            hooks.extend(session.standings().iter().map(|standing| ("sockets", standing.clone())));
+        }
         Err(error) => {
             failure = Some(match error.downcast_ref::<Unsupported>() {
                 Some(unsupported) => unsupported.why.to_string(),
@@ -56,16 +59,26 @@ fn examine() -> Report {
             });
         }
     }
-    hooks.push(HookStatus {
-        probe: "ifaces",
-        datum: "counters of interfaces, and what is attached to them",
-        target: "rtnetlink",
-        outcome: match ifaces::read(None) {
-            Ok(_) => Ok(kernel::Rung::Netlink),
-            Err(error) => Err(Reason::Refused(format!("{error:#}"))),
-        },
-    });
+    hooks.push(("ifaces", interfaces()));
     Report { facts: facts(), hooks, failure }
+}
+
+fn interfaces() -> Standing {
+    const TARGET: &str = "rtnetlink";
+    let hook = Hook::new(Rung::Netlink, TARGET, "");
+    let outcome = ifaces::read(None);
+    let refused = |error| Refused {
+        rung: Rung::Netlink,
+        target: TARGET,
+        reason: Reason::Refused(format!("{error:#}")),
+    };
+    Standing {
+        datum: "counters",
+        words: "counters of interfaces, and what is attached to them",
+        required: false,
+        way: outcome.is_ok().then(|| Way::new(Rung::Netlink, [hook])),
+        above: outcome.err().into_iter().map(refused).collect(),
+    }
 }
 
 fn facts() -> Vec<Fact> {
@@ -83,14 +96,7 @@ fn facts() -> Vec<Fact> {
     } else {
         bad("BTF", "no", "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y".to_owned())
     });
-    facts.push(match kernel::lockdown().as_deref() {
-        Some("confidentiality") => bad(
-            "lockdown",
-            "confidentiality",
-            "BPF may not read kernel memory; boot with lockdown=integrity or none".to_owned(),
-        ),
-        mode => good("lockdown", mode.unwrap_or("none").to_owned()),
-    });
+    facts.push(good("lockdown", kernel::lockdown().unwrap_or_else(|| "none".to_owned())));
     let mut wanted = kernel::NEEDED.to_vec();
     wanted.extend(kernel::USEFUL);
     let missing = kernel::missing_capabilities(&wanted);
@@ -131,22 +137,28 @@ fn table(report: &Report) -> String {
     if let Some(failure) = &report.failure {
         text.push_str(&format!("!!  sockets       can't be had: {failure}\n"));
     }
-    for hook in &report.hooks {
-        match &hook.outcome {
-            Ok(rung) => text.push_str(&format!(
-                "ok  {:<13} {:<8} {:<22} {}\n",
-                hook.probe,
-                rung.to_string(),
-                hook.target,
-                hook.datum
-            )),
-            Err(reason) => text.push_str(&format!(
-                "!!  {:<13} {:<8} {:<22} {}\n    {:<13} → {reason}\n",
-                hook.probe, "-", hook.target, hook.datum, ""
-            )),
+    for (probe, standing) in &report.hooks {
+        let mark = if standing.way.is_some() { "ok" } else { "!!" };
+        let rung = standing.way.as_ref().map_or("-", |way| way.rung.name());
+        let targets = targets(standing);
+        text.push_str(&format!("{mark}  {probe:<13} {rung:<8} {}\n", standing.words));
+        if !targets.is_empty() {
+            text.push_str(&format!("    {:<13} {:<8} by {}\n", "", "", targets.join(", ")));
+        }
+        for refused in &standing.above {
+            text.push_str(&format!("    {:<13} {:<8} not {refused}\n", "", ""));
         }
     }
     text
+}
+
+/// What a datum is attached to, each once.
+fn targets(standing: &Standing) -> Vec<&'static str> {
+    let hooks = standing.way.iter().flat_map(|way| &way.hooks);
+    let hooks = hooks.filter(|hook| hook.rung != Rung::Helper);
+    let mut targets: Vec<&str> = hooks.map(|hook| hook.target).collect();
+    targets.dedup();
+    targets
 }
 
 fn document(report: &Report) -> serde_json::Value {
@@ -155,24 +167,32 @@ fn document(report: &Report) -> serde_json::Value {
         .iter()
         .map(|fact| json!({"name": fact.name, "value": fact.value, "ok": fact.good, "todo": fact.todo}))
         .collect();
-    let hooks: Vec<_> = report
-        .hooks
-        .iter()
-        .map(|hook| {
-            json!({
-                "probe": hook.probe,
-                "datum": hook.datum,
-                "hook": hook.target,
-                "rung": hook.outcome.as_ref().ok().map(ToString::to_string),
-                "reason": hook.outcome.as_ref().err().map(ToString::to_string),
-            })
-        })
-        .collect();
+    let hooks: Vec<_> =
+        report.hooks.iter().map(|(probe, standing)| hook(probe, standing)).collect();
     json!({
         "nettrace": env!("CARGO_PKG_VERSION"),
         "kernel": kernel::release(),
         "facts": facts,
         "hooks": hooks,
         "failure": report.failure,
+    })
+}
+
+fn hook(probe: &str, standing: &Standing) -> serde_json::Value {
+    let above = standing.above.iter().map(|refused| {
+        json!({
+            "rung": refused.rung.name(),
+            "hook": refused.target,
+            "reason": refused.reason.to_string(),
+        })
+    });
+    json!({
+        "probe": probe,
+        "datum": standing.datum,
+        "words": standing.words,
+        "rung": standing.way.as_ref().map(|way| way.rung.name()),
+        "hooks": targets(standing),
+        "reason": standing.reason().map(ToString::to_string),
+        "above": above.collect::<Vec<_>>(),
     })
 }

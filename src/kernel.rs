@@ -2,7 +2,6 @@
 //! the errors that need them. Which hook a probe then chooses is the probe's affair.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -40,7 +39,7 @@ pub struct Unsupported {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// The tracepoint, iterator or function isn't in this kernel's BTF.
-    #[error("this kernel has no {target} ({since})")]
+    #[error("this kernel has no {target}{}", in_brackets(.since))]
     Missing {
         /// The tracepoint or iterator.
         target: String,
@@ -50,18 +49,43 @@ pub enum Reason {
     /// Capabilities that the process lacks.
     #[error("no permission: {} missing", join(.0))]
     Capabilities(Vec<Capability>),
-    /// Kernel lockdown refuses to read kernel memory.
-    #[error("kernel lockdown is in confidentiality mode, which forbids BPF to read kernel memory")]
-    Lockdown,
+    /// Kernel lockdown refuses to read kernel memory by its address.
+    #[error("kernel lockdown is in confidentiality mode, which forbids {what}")]
+    Lockdown {
+        /// What it forbids, as “kprobes”.
+        what: &'static str,
+    },
+    /// A part of the kernel that was left out when it was built.
+    #[error("this kernel was built without {option}")]
+    NotBuilt {
+        /// The option's name, as “CONFIG_KPROBE_EVENTS”.
+        option: &'static str,
+    },
+    /// It would work, but not beside what else is needed here.
+    #[error("{0}")]
+    Unfit(&'static str),
+    /// A person wanted it so.
+    #[error("switched off by {by}")]
+    SwitchedOff {
+        /// The switch.
+        by: &'static str,
+    },
     /// No type information to relocate against.
     #[error("this kernel has no BTF ({VMLINUX_BTF}; built without CONFIG_DEBUG_INFO_BTF)")]
     NoBtf,
     /// No bpf(2) at all.
     #[error("this kernel has no bpf system call (built without CONFIG_BPF_SYSCALL)")]
     NoBpf,
-    /// The kernel refused for another reason; libbpf's last words.
+    /// There are several ways, and something against each.
+    #[error("there is no way to have it here:\n  {}", .0.join("\n  "))]
+    NoWay(Vec<String>),
+    /// The kernel refused for another reason.
     #[error("the kernel refused it: {0}")]
     Refused(String),
+}
+
+fn in_brackets(since: &str) -> String {
+    if since.is_empty() { String::new() } else { format!(" ({since})") }
 }
 
 fn join(caps: &[Capability]) -> String {
@@ -157,25 +181,39 @@ pub fn cgroup2() -> Option<PathBuf> {
         .find(|path| is_cgroup2(path))
 }
 
-/// Turns a failure to load or attach into the most specific reason there is.
-pub fn why(error: &libbpf_rs::Error) -> Reason {
-    use libbpf_rs::ErrorKind;
-
+/// What keeps every BPF program from being loaded here, if `error` came of something like that.
+pub fn obstacle(error: &libbpf_rs::Error) -> Option<Reason> {
     let missing = missing_capabilities(&NEEDED);
     if !missing.is_empty() {
-        return Reason::Capabilities(missing);
+        return Some(Reason::Capabilities(missing));
     }
     if !has_btf() {
-        return Reason::NoBtf;
-    }
-    if lockdown().as_deref() == Some("confidentiality") {
-        return Reason::Lockdown;
+        return Some(Reason::NoBtf);
     }
     // libbpf reports ENOSYS, which std maps to Unsupported, when bpf(2) isn't there.
-    if error.kind() == ErrorKind::Other && error.to_string().contains("os error 38") {
-        return Reason::NoBpf;
-    }
+    let is_enosys =
+        error.kind() == libbpf_rs::ErrorKind::Other && error.to_string().contains("os error 38");
+    is_enosys.then_some(Reason::NoBpf)
+}
+
+/// That the kernel refused one of several ways.
+pub fn refused(error: &libbpf_rs::Error) -> Reason {
+    Reason::Refused(format!("{error:#}"))
+}
+
+/// That the kernel refused everything, with libbpf's last words.
+pub fn refused_all(error: &libbpf_rs::Error) -> Reason {
     Reason::Refused(format!("{error:#}{}", quoted_libbpf()))
+}
+
+/// Whether lockdown forbids programs to read from an address; typed accesses go on to work.
+pub fn is_confidential() -> bool {
+    lockdown().as_deref() == Some("confidentiality")
+}
+
+/// Whether perf events can be kprobes.
+pub fn has_kprobes() -> bool {
+    Path::new("/sys/bus/event_source/devices/kprobe").exists()
 }
 
 impl Unsupported {
@@ -187,11 +225,6 @@ impl Unsupported {
         };
         Unsupported { what: what.to_owned(), why, todo }
     }
-}
-
-/// An [`Unsupported`] for a probe that failed with `error`.
-pub fn unsupported(what: &str, error: &libbpf_rs::Error) -> Unsupported {
-    Unsupported::new(what, why(error))
 }
 
 static VERBOSE: AtomicBool = AtomicBool::new(false);
@@ -217,45 +250,29 @@ fn keep_line(_: PrintLevel, line: String) {
     }
 }
 
+/// Forgets what libbpf said, before something new is tried.
+pub fn forget_libbpf() {
+    if let Ok(mut lines) = LAST_LINES.lock() {
+        lines.clear();
+    }
+}
+
+/// The program that libbpf last complained about.
+pub fn failed_program() -> Option<String> {
+    let lines = LAST_LINES.lock().ok()?;
+    lines.iter().rev().find_map(|line| program_in(line)).map(str::to_owned)
+}
+
+fn program_in(line: &str) -> Option<&str> {
+    let (name, _) = line.split_once("prog '")?.1.split_once('\'')?;
+    Some(name)
+}
+
 fn quoted_libbpf() -> String {
     let Ok(mut lines) = LAST_LINES.lock() else {
         return String::new();
     };
     lines.drain(..).fold(String::new(), |all, line| all + "\n  " + &line)
-}
-
-/// A rung of the ladder of hooks, cheapest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rung {
-    /// A tracepoint with typed arguments.
-    TpBtf,
-    /// A BPF iterator over kernel objects.
-    Iter,
-    /// No BPF: the kernel answers on a netlink socket.
-    Netlink,
-}
-
-impl fmt::Display for Rung {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Rung::TpBtf => "tp_btf",
-            Rung::Iter => "iter",
-            Rung::Netlink => "netlink",
-        })
-    }
-}
-
-/// What became of one hook of a probe.
-#[derive(Clone, Debug)]
-pub struct HookStatus {
-    /// The probe it belongs to.
-    pub probe: &'static str,
-    /// What is lost without it.
-    pub datum: &'static str,
-    /// The kernel's name of it.
-    pub target: &'static str,
-    /// The rung that was had, or why none was.
-    pub outcome: Result<Rung, Reason>,
 }
 
 #[cfg(test)]
@@ -269,6 +286,13 @@ mod tests {
         assert_eq!(reason.to_string(), "this kernel has no sock_send_length (since Linux 6.3)");
         let reason = Reason::Capabilities(vec![Capability::CAP_BPF, Capability::CAP_PERFMON]);
         assert_eq!(reason.to_string(), "no permission: CAP_BPF, CAP_PERFMON missing");
+    }
+
+    #[test]
+    fn libbpf_names_the_program_that_failed() {
+        let line = "libbpf: prog 'fexit_inet_sendmsg': BPF program load failed: -EPERM";
+        assert_eq!(program_in(line), Some("fexit_inet_sendmsg"));
+        assert_eq!(program_in("libbpf: failed to load object 'sockets_bpf'"), None);
     }
 
     #[test]

@@ -52,8 +52,8 @@ pub const LISTEN: u32 = 10;
 pub struct UsageRecord {
     /// The socket's [`SocketRecord::id`].
     pub id: u64,
-    /// The kernel's own number for it.
-    pub cookie: u64,
+    /// What the table of calls knows it by: the kernel's cookie, or again its id.
+    pub socket: u64,
     /// Who made the calls.
     pub user: ProcessRecord,
     /// The socket's addresses at its first call.

@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
 
-use crate::kernel::HookStatus;
 use crate::netns::Netns;
 use crate::probes::ifaces;
+use crate::probes::ladder::Standing;
 use crate::probes::sockets::{self, SocketProbe, monotonic_ns};
 use crate::sample::{IfaceRecord, Losses, OwnCost, Sample, SocketRecord};
 
@@ -149,9 +149,9 @@ impl Session {
         Ok(sample)
     }
 
-    /// What became of each hook.
-    pub fn statuses(&self) -> &[HookStatus] {
-        self.sockets.as_ref().map_or(&[], SocketProbe::statuses)
+    /// How each datum is had, or why not.
+    pub fn standings(&self) -> &[Standing] {
+        self.sockets.as_ref().map_or(&[], SocketProbe::standings)
     }
 
     fn reseed(&mut self) -> Result<()> {

@@ -116,7 +116,7 @@ fn listener(number: u32, protocol: u16, local: &str) -> SocketRecord {
 
 fn calls(record: &SocketRecord, rx_bytes: u64, tx_bytes: u64) -> UsageRecord {
     let SocketRecord { id, owner, ends, .. } = *record;
-    UsageRecord { id, cookie: 0, user: owner, ends, rx_bytes, tx_bytes, ended: false }
+    UsageRecord { id, socket: 0, user: owner, ends, rx_bytes, tx_bytes, ended: false }
 }
 
 fn sample(number: u64) -> Sample<'static> {

@@ -18,18 +18,38 @@ struct sock___6_18 {
 	struct numa_drop_counters___6_18 *sk_drop_counters;
 } __attribute__((preserve_access_index));
 
-static __always_inline __u32 sock_drops(struct sock *sk)
+static __always_inline __u32 sock_drops(struct sock *sk, bool by_address)
 {
 	struct sock___6_18 *new = (void *)sk;
 	struct numa_drop_counters___6_18 *counters;
 
 	if (bpf_core_field_exists(new->sk_drop_counters)) {
-		counters = BPF_CORE_READ(new, sk_drop_counters);
-		if (counters)
+		counters =
+			by_address ? BPF_CORE_READ(new, sk_drop_counters) : new->sk_drop_counters;
+		if (counters && by_address)
 			return BPF_CORE_READ(counters, drops0.counter) +
 			       BPF_CORE_READ(counters, drops1.counter);
+		if (counters)
+			return counters->drops0.counter + counters->drops1.counter;
 	}
-	return sk->sk_drops.counter;
+	return by_address ? BPF_CORE_READ(sk, sk_drops.counter) : sk->sk_drops.counter;
+}
+
+/* Until 6.4 sendfile() and splice() went by sendpage, where the protocol had one. */
+struct proto___6_4 {
+	void *sendpage;
+} __attribute__((preserve_access_index));
+
+static __always_inline bool has_sendpage(struct sock *sk, bool by_address)
+{
+	struct proto___6_4 *proto;
+
+	if (by_address) {
+		proto = (void *)BPF_CORE_READ(sk, __sk_common.skc_prot);
+		return bpf_core_field_exists(proto->sendpage) && BPF_CORE_READ(proto, sendpage);
+	}
+	proto = (void *)sk->__sk_common.skc_prot;
+	return bpf_core_field_exists(proto->sendpage) && proto->sendpage;
 }
 
 #endif

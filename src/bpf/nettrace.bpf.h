@@ -39,6 +39,7 @@ enum loss {
 	LOSS_CLOSE_RING,     /* no room in the ring for a close record */
 	LOSS_USAGE_TABLE,    /* the table of per-call counters was full */
 	LOSS_TREE_TABLE,     /* the table of followed processes was full */
+	LOSS_CALL_RETURN,    /* kprobes: the kernel had no room to watch a call return */
 	LOSS_CAUSES,
 };
 

@@ -2,4 +2,5 @@
 //! is one `src/bpf/<probe>.bpf.c`, one file here, and one field of [`crate::session::Session`].
 
 pub mod ifaces;
+pub mod ladder;
 pub mod sockets;

@@ -317,9 +317,9 @@ fn check_interface(name: &str, ifaces: &[IfaceRecord]) -> Result<()> {
 }
 
 fn report_missing_hooks(session: &Session) {
-    for status in session.statuses() {
-        if let Err(reason) = &status.outcome {
-            eprintln!("nettrace: missing are {}: {reason}", status.datum);
+    for standing in session.standings() {
+        if let Some(reason) = standing.reason() {
+            eprintln!("nettrace: missing are {}: {reason}", standing.words);
         }
     }
 }

@@ -115,7 +115,7 @@ fn used(record: SocketRecord) -> SocketRecord {
 
 pub(in crate::model) fn calls(record: &SocketRecord, tgid: u32, rx: u64, tx: u64) -> UsageRecord {
     UsageRecord {
-        cookie: 0,
+        socket: 0,
         id: record.id,
         user: process(tgid),
         ends: record.ends,

@@ -1,126 +1,249 @@
-//! The hooks of the socket probe, and which of them this kernel has.
-
-use anyhow::Result;
+//! What the socket probe tells, and the ways to have it, the best first.
 
 use super::Options;
-use crate::kernel::{self, HookStatus, Reason, Rung};
+use crate::probes::ladder::{Arrangement, Datum, Hook, Rung, Way};
 
-pub(super) struct Hook {
-    pub(super) program: &'static str,
-    rung: Rung,
-    target: &'static str,
-    datum: &'static str,
-    since: &'static str,
-    required: bool,
-}
+/// Bytes and calls of the sockets that the kernel doesn't count itself.
+pub(super) const SENT: &str = "sent";
+pub(super) const RECEIVED: &str = "received";
 
-const fn hook(
-    program: &'static str,
-    rung: Rung,
-    target: &'static str,
-    datum: &'static str,
-    since: &'static str,
-    required: bool,
-) -> Hook {
-    Hook { program, rung, target, datum, since, required }
-}
+/// Number of the arrangement with tags by address.
+pub(super) const BY_ADDRESS: usize = 1;
 
-const HOOKS: [Hook; 7] = [
-    hook(
-        "seed_sockets",
-        Rung::Iter,
-        "task_file",
-        "owners of sockets open before the start",
-        "since Linux 5.8",
-        true,
-    ),
-    hook(
-        "read_sockets",
-        Rung::Iter,
-        "bpf_sk_storage_map",
-        "the table of sockets",
-        "since Linux 5.9",
-        true,
-    ),
-    hook(
-        "set_state",
-        Rung::TpBtf,
-        "inet_sock_set_state",
-        "TCP connections that begin and end",
-        "since Linux 4.16",
-        true,
-    ),
-    hook(
-        "sent",
-        Rung::TpBtf,
-        "sock_send_length",
-        "bytes sent on UDP and raw sockets, and by further users of a TCP socket",
-        "since Linux 6.3",
-        false,
-    ),
-    hook(
-        "received",
-        Rung::TpBtf,
-        "sock_recv_length",
-        "bytes received on UDP and raw sockets, and by further users of a TCP socket",
-        "since Linux 6.3",
-        false,
-    ),
-    hook("forked", Rung::TpBtf, "sched_process_fork", "children of the traced command", "", true),
-    hook("exited", Rung::TpBtf, "sched_process_exit", "ends of traced processes", "", true),
+/// Functions of `net/socket.c`'s callees: called across files, so never inlined.
+const SENDS: [(&str, &str); 2] =
+    [("inet_sendmsg", "fexit_inet_sendmsg"), ("inet6_sendmsg", "fexit_inet6_sendmsg")];
+const UNIX_SENDS: [(&str, &str); 2] = [
+    ("unix_stream_sendmsg", "fexit_unix_stream_sendmsg"),
+    ("unix_dgram_sendmsg", "fexit_unix_dgram_sendmsg"),
 ];
+const RECEIVES: [(&str, &str); 2] =
+    [("inet_recvmsg", "fexit_inet_recvmsg"), ("inet6_recvmsg", "fexit_inet6_recvmsg")];
+const UNIX_RECEIVES: [(&str, &str); 2] = [
+    ("unix_stream_recvmsg", "fexit_unix_stream_recvmsg"),
+    ("unix_dgram_recvmsg", "fexit_unix_dgram_recvmsg"),
+];
+/// Gone since Linux 6.5, where `sendfile()` goes by `inet_sendmsg`.
+const SENDPAGE: &str = "inet_sendpage";
 
-/// Whether a hook is wanted at all with these options.
-fn is_wanted(hook: &Hook, options: &Options) -> bool {
-    options.follow_forks || !["forked", "exited"].contains(&hook.program)
+/// Tags in socket storage; or by address, where that can't be had or kprobes are needed.
+pub(super) fn arrangements(options: &Options) -> [Arrangement; 2] {
+    let storage = datum(
+        "table",
+        "the table of sockets",
+        [Way::new(
+            Rung::Iter,
+            [
+                Hook::new(Rung::Iter, "bpf_sk_storage_map", "read_sockets")
+                    .since("since Linux 5.9"),
+                Hook::new(Rung::Helper, "bpf_sk_storage_get_tracing", "")
+                    .since("socket storage for tracing programs, since Linux 5.11"),
+            ],
+        )],
+    );
+    [
+        Arrangement {
+            data: with_common(options, [needed(storage)], calls(options, false)),
+            limit: "kprobes, which are needed here, can't use it",
+        },
+        Arrangement {
+            data: with_common(
+                options,
+                [needed(addresses(options)), accepted()],
+                calls(options, true),
+            ),
+            limit: "",
+        },
+    ]
 }
 
-pub(super) fn statuses(options: &Options, absent: &[&Hook]) -> Vec<HookStatus> {
-    HOOKS
-        .iter()
-        .filter(|hook| is_wanted(hook, options))
-        .map(|hook| HookStatus {
-            probe: "sockets",
-            datum: hook.datum,
-            target: hook.target,
-            outcome: if absent.iter().any(|a| a.program == hook.program) {
-                Err(Reason::Missing { target: hook.target.to_owned(), since: hook.since })
-            } else {
-                Ok(hook.rung)
-            },
-        })
-        .collect()
+fn datum<const N: usize>(name: &'static str, words: &'static str, ways: [Way; N]) -> Datum {
+    Datum { name, words, required: false, ways: ways.into() }
 }
 
-/// Finds the optional hooks that this kernel lacks, after a load failed with `error`.
-pub(super) fn missing_hooks(
+fn needed(datum: Datum) -> Datum {
+    Datum { required: true, ..datum }
+}
+
+fn fentry(target: &'static str, program: &'static str) -> Hook {
+    Hook::new(Rung::Fentry, target, program)
+}
+
+fn kprobe(target: &'static str, program: &'static str) -> Hook {
+    Hook::new(Rung::Kprobe, target, program)
+}
+
+fn with_common<const N: usize>(
     options: &Options,
-    error: &libbpf_rs::Error,
-) -> Result<Vec<&'static Hook>> {
-    let failed = |why| kernel::Unsupported::new("load the socket probe", why);
-    let refused = || kernel::unsupported("load the socket probe", error);
-    if !kernel::has_btf() || !kernel::missing_capabilities(&kernel::NEEDED).is_empty() {
-        return Err(refused().into());
+    table: [Datum; N],
+    calls: [Datum; 2],
+) -> Vec<Datum> {
+    let mut data: Vec<Datum> = table.into();
+    data.push(datum(
+        "owners",
+        "owners of sockets open before the start",
+        [Way::new(
+            Rung::Iter,
+            [Hook::new(Rung::Iter, "task_file", "seed_sockets").since("since Linux 5.8")],
+        )],
+    ));
+    data.push(datum(
+        "states",
+        "TCP connections that begin and end",
+        [
+            Way::new(Rung::TpBtf, [Hook::new(Rung::TpBtf, "inet_sock_set_state", "set_state")]),
+            Way::new(
+                Rung::Fentry,
+                [
+                    fentry("inet_sk_state_store", "fentry_state_store"),
+                    fentry("inet_sk_set_state", "fentry_set_state"),
+                ],
+            ),
+            Way::new(
+                Rung::Kprobe,
+                [
+                    kprobe("inet_sk_state_store", "kprobe_set_state"),
+                    kprobe("inet_sk_set_state", "kprobe_set_state"),
+                ],
+            ),
+        ],
+    ));
+    data.extend(calls);
+    if options.follow_forks {
+        data.push(task(
+            "forks",
+            "children of the traced command",
+            [
+                ("sched_process_fork", "forked"),
+                ("wake_up_new_task", "fentry_forked"),
+                ("wake_up_new_task", "kprobe_forked"),
+            ],
+        ));
+        data.push(task(
+            "exits",
+            "ends of traced processes",
+            [
+                ("sched_process_exit", "exited"),
+                ("exit_files", "fentry_exited"),
+                ("exit_files", "kprobe_exited"),
+            ],
+        ));
     }
-    let btf = kernel::btf()?;
-    if !kernel::has_function(&btf, "bpf_sk_storage_get_tracing") {
-        let target = "socket storage in tracing programs".to_owned();
-        return Err(failed(Reason::Missing { target, since: "since Linux 5.11" }).into());
-    }
-    let absent: Vec<_> = HOOKS
-        .iter()
-        .filter(|hook| is_wanted(hook, options))
-        .filter(|hook| match hook.rung {
-            Rung::Iter => !kernel::has_iterator(&btf, hook.target),
-            _ => !kernel::has_tracepoint(&btf, hook.target),
-        })
-        .collect();
-    if let Some(hook) = absent.iter().find(|hook| hook.required) {
-        let target = hook.target.to_owned();
-        return Err(failed(Reason::Missing { target, since: hook.since }).into());
-    }
-    if absent.is_empty() {
-        return Err(refused().into());
-    }
-    Ok(absent)
+    data
 }
+
+fn task(
+    name: &'static str,
+    words: &'static str,
+    [tracepoint, entry, probe]: [(&'static str, &'static str); 3],
+) -> Datum {
+    let way = |rung, (target, program)| Way::new(rung, [Hook::new(rung, target, program)]);
+    let ways = [way(Rung::TpBtf, tracepoint), way(Rung::Fentry, entry), way(Rung::Kprobe, probe)];
+    datum(name, words, ways)
+}
+
+/// The table by address needs to be told when an address is free again.
+fn addresses(options: &Options) -> Datum {
+    let way = |rung, program, unix_program| {
+        let mut hooks = vec![
+            Hook::new(rung, "inet_sock_destruct", program),
+            Hook::new(Rung::Iter, "bpf_map_elem", "read_addresses").since("since Linux 5.9"),
+        ];
+        if options.unix {
+            hooks.push(Hook::new(rung, "unix_sock_destructor", unix_program));
+        }
+        Way::new(rung, hooks)
+    };
+    datum(
+        "table",
+        "the table of sockets",
+        [
+            way(Rung::Fentry, "fentry_destruct", "fentry_unix_destruct"),
+            way(Rung::Kprobe, "kprobe_destruct", "kprobe_destruct"),
+        ],
+    )
+}
+
+fn accepted() -> Datum {
+    let target = "inet_csk_clone_lock";
+    datum(
+        "accepted",
+        "who listens for a connection that isn't accepted yet",
+        [
+            Way::new(Rung::Fentry, [fentry(target, "fentry_clone")]),
+            Way::new(Rung::Kprobe, [kprobe(target, "kprobe_clone")]),
+        ],
+    )
+}
+
+fn calls(options: &Options, with_kprobes: bool) -> [Datum; 2] {
+    let choose = |inet: &[(&'static str, &'static str)], unix: &[(&'static str, &'static str)]| {
+        let unix = if options.unix { unix } else { &[] };
+        [inet, unix].concat()
+    };
+    let sends = choose(&SENDS, &UNIX_SENDS);
+    let receives = choose(&RECEIVES, &UNIX_RECEIVES);
+
+    let tracepoint = |target, program| {
+        let hook = Hook::new(Rung::TpBtf, target, program).since("since Linux 6.3");
+        Way::new(Rung::TpBtf, [hook])
+    };
+    let page = fentry(SENDPAGE, "fexit_inet_sendpage").optional();
+    let mut sent = vec![
+        tracepoint("sock_send_length", "sent"),
+        Way::new(Rung::Fentry, exits(&sends).chain([page]).collect::<Vec<_>>()),
+    ];
+    let mut received = vec![
+        tracepoint("sock_recv_length", "received"),
+        Way::new(Rung::Fentry, exits(&receives).collect::<Vec<_>>()),
+    ];
+    if with_kprobes {
+        let pages = probes(&[(SENDPAGE, "")], "kprobe_sendpage", "kretprobe_sent");
+        let pages = pages.map(Hook::optional);
+        let hooks = probes(&sends, "kprobe_send", "kretprobe_sent").chain(pages);
+        sent.push(Way::new(Rung::Kprobe, hooks.collect::<Vec<_>>()));
+        let hooks = probes(&receives, "kprobe_receive", "kretprobe_received");
+        received.push(Way::new(Rung::Kprobe, hooks.collect::<Vec<_>>()));
+    }
+    [
+        Datum {
+            name: SENT,
+            words: "bytes sent on UDP and raw sockets, and by further users of a TCP socket",
+            required: false,
+            ways: sent,
+        },
+        Datum {
+            name: RECEIVED,
+            words: "bytes received on UDP and raw sockets, and by further users of a TCP socket",
+            required: false,
+            ways: received,
+        },
+    ]
+}
+
+/// Not every kernel has IPv6.
+fn is_optional(target: &str) -> bool {
+    target.starts_with("inet6_")
+}
+
+fn exits(functions: &[(&'static str, &'static str)]) -> impl Iterator<Item = Hook> {
+    functions
+        .iter()
+        .map(|(target, program)| Hook { optional: is_optional(target), ..fentry(target, program) })
+}
+
+/// The return is hooked first: a call that is seen to begin will be seen to end.
+fn probes(
+    functions: &[(&'static str, &'static str)],
+    at_entry: &'static str,
+    at_return: &'static str,
+) -> impl Iterator<Item = Hook> {
+    functions.iter().flat_map(move |(target, _)| {
+        let optional = is_optional(target);
+        let hook = |program| Hook { optional, ..kprobe(target, program) };
+        [hook(at_return).at_return(), hook(at_entry)]
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,39 +3,41 @@
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read};
-use std::mem::{MaybeUninit, size_of};
+use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::skel::Skel;
 use libbpf_rs::{
-    Iter, Link, MapCore, MapFlags, MapHandle, OpenObject, RingBuffer, RingBufferBuilder,
+    Iter, Link, MapCore, MapFlags, MapHandle, ProgramImpl, RingBuffer, RingBufferBuilder,
 };
 use plain::Plain;
 use rustc_hash::FxHashSet;
 
-use crate::kernel::{self, HookStatus};
+use crate::probes::ladder::{Choice, Standing};
 use crate::sample::{SocketRecord, UsageRecord, born_ns, tag};
 
 mod hooks;
+mod load;
 mod records;
 
 #[allow(clippy::all, clippy::restriction, missing_docs, unreachable_pub, unused)]
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/sockets.skel.rs"));
 }
-use hooks::{Hook, missing_hooks, statuses};
+use hooks::{RECEIVED, SENT};
+use load::{Loaded, load};
 use records::Records;
+use skel::SocketsSkel;
 pub use skel::types;
-use skel::{OpenSocketsSkel, SocketsSkel, SocketsSkelBuilder};
 
 // SAFETY: integers and arrays of them only, and no padding that isn't a field.
 unsafe impl Plain for types::socket_record {}
 
 /// Names of the loss causes, in the order of `enum loss`.
 const LOSS_NAMES: [&str; types::loss::LOSS_CAUSES.0 as usize] =
-    ["socket_storage", "close_ring", "usage_table", "tree_table"];
+    ["socket_storage", "close_ring", "usage_table", "tree_table", "call_return"];
 
 /// So many closed sockets are worth handing on before the tick ends.
 const BACKLOG: usize = 16_384;
@@ -43,6 +45,8 @@ const BACKLOG: usize = 16_384;
 const MAX_CLOSED: usize = 80_000;
 /// A table that is outgrown gets an eighth more than it needs.
 const GROWTH: usize = 8;
+/// Walks over tags by address in one reading, where sockets come and go meanwhile.
+const MAX_WALKS: u32 = 4;
 /// Entries of the usage table read by one system call.
 const USAGE_BATCH: usize = 4096;
 
@@ -72,10 +76,10 @@ pub struct SocketProbe {
     usage: Vec<UsageRecord>,
     usage_keys: Vec<types::usage_key>,
     usage_values: Vec<types::usage>,
-    statuses: Vec<HookStatus>,
+    choice: Choice,
     // Dropped in this order: what refers to the maps goes before them.
     ring: RingBuffer<'static>,
-    seed_link: Link,
+    seed_link: Option<Link>,
     read_link: Link,
     _links: Vec<Link>,
     skel: SocketsSkel<'static>,
@@ -85,6 +89,27 @@ pub struct SocketProbe {
 struct Closed {
     records: Vec<SocketRecord>,
     dropped: u64,
+}
+
+/// Where a walk over the table stands.
+#[derive(Clone, Copy, Debug, Default)]
+struct Walk {
+    /// Sockets seen, also those that had no room.
+    records: u32,
+    /// Tags by address: those seen ...
+    entries: u32,
+    /// ... made since the start ...
+    made: u64,
+    /// ... and removed.
+    removed: u64,
+}
+
+impl Walk {
+    /// Whether a walk that began as `before` saw every tag by address that was there all the time.
+    /// An entry that is removed and used again under its feet leads it into another bucket.
+    fn is_whole(&self, before: &Walk) -> bool {
+        u64::from(self.entries) >= before.made.saturating_sub(self.removed)
+    }
 }
 
 /// What the last [`SocketProbe::read`] found.
@@ -104,49 +129,9 @@ impl SocketProbe {
     /// Loads and attaches the probe, and tags the sockets that are open now.
     ///
     /// # Errors
-    /// [`kernel::Unsupported`] where the kernel or the privileges don't allow it.
+    /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
     pub fn open(options: &Options) -> Result<Self> {
-        let mut absent = Vec::new();
-        let skel = match load(options, &absent) {
-            Ok(skel) => skel,
-            // The usual kernel has everything; only another is asked, hook by hook.
-            Err(error) => {
-                absent = missing_hooks(options, &error)?;
-                load(options, &absent)
-                    .map_err(|error| kernel::unsupported("load the socket probe", &error))?
-            }
-        };
-        Self::attach(skel, options, &absent)
-    }
-
-    fn attach(skel: SocketsSkel<'static>, options: &Options, absent: &[&Hook]) -> Result<Self> {
-        for pid in &options.pids {
-            skel.maps
-                .tree
-                .update(&pid.to_ne_bytes(), &[1], MapFlags::ANY)
-                .with_context(|| format!("follow process {pid}"))?;
-        }
-        let unsupported =
-            |error: libbpf_rs::Error| kernel::unsupported("attach the socket probe", &error);
-        let progs = &skel.progs;
-        // Births are hooked before the walk over what is open, so that none falls in between.
-        let mut links = vec![progs.set_state.attach_trace().map_err(unsupported)?];
-        for (program, name) in [(&progs.sent, "sent"), (&progs.received, "received")] {
-            if !absent.iter().any(|hook| hook.program == name) {
-                links.push(program.attach_trace().map_err(unsupported)?);
-            }
-        }
-        if options.follow_forks {
-            links.push(progs.forked.attach_trace().map_err(unsupported)?);
-            links.push(progs.exited.attach_trace().map_err(unsupported)?);
-        }
-        let seed_link = progs
-            .seed_sockets
-            .attach_iter_with_opts(libbpf_rs::IterOpts::None)
-            .map_err(unsupported)?;
-        let read_link =
-            progs.read_sockets.attach_iter(skel.maps.tags.as_fd()).map_err(unsupported)?;
-
+        let Loaded { skel, seed_link, read_link, links, choice } = load(options)?;
         let closed = Rc::new(RefCell::new(Closed::default()));
         let mut ring = RingBufferBuilder::new();
         let sink = Rc::clone(&closed);
@@ -166,7 +151,7 @@ impl SocketProbe {
             usage: Vec::new(),
             usage_keys: vec![types::usage_key::default(); USAGE_BATCH],
             usage_values: vec![types::usage::default(); USAGE_BATCH],
-            statuses: statuses(options, absent),
+            choice,
             ring,
             seed_link,
             read_link,
@@ -183,7 +168,10 @@ impl SocketProbe {
     /// # Errors
     /// Where the kernel refuses the walk.
     pub fn seed(&mut self) -> Result<()> {
-        run_iterator(&self.seed_link).context("walk the open files of all processes")
+        self.seed_link
+            .as_ref()
+            .map_or(Ok(()), run_iterator)
+            .context("walk the open files of all processes")
     }
 
     /// Reads the whole table; [`SocketProbe::reading`] then has it.
@@ -264,53 +252,59 @@ impl SocketProbe {
 
     /// What the kernel says of each loaded program.
     fn program_infos(&self) -> impl Iterator<Item = libbpf_sys::bpf_prog_info> {
-        let progs = &self.skel.progs;
-        let all = [
-            &progs.seed_sockets,
-            &progs.read_sockets,
-            &progs.set_state,
-            &progs.sent,
-            &progs.received,
-            &progs.forked,
-            &progs.exited,
-        ];
-        all.into_iter().filter(|p| p.autoload()).filter_map(|p| program_info(p.as_fd()))
+        let progs = self.skel.object().progs();
+        progs.filter(ProgramImpl::autoload).filter_map(|p| program_info(p.as_fd()))
     }
 
     /// Whether this kernel has the hooks that count per call.
     pub fn counts_calls(&self) -> bool {
-        [&self.skel.progs.sent, &self.skel.progs.received].into_iter().all(|p| p.autoload())
+        self.choice.has(SENT) && self.choice.has(RECEIVED)
     }
 
-    /// What became of each hook.
-    pub fn statuses(&self) -> &[HookStatus] {
-        &self.statuses
+    /// How each datum is had, or why not.
+    pub fn standings(&self) -> &[Standing] {
+        &self.choice.standings
     }
 
     fn read_table(&mut self) -> Result<()> {
+        let mut walks = 0;
         loop {
-            self.set_records_read(0);
+            let before = self.start_walk();
             run_iterator(&self.read_link).context("read the table of sockets")?;
-            self.count = self.records_read() as usize;
-            if self.count <= self.records.capacity() {
+            let after = self.walk();
+            self.count = after.records as usize;
+            walks += 1;
+            if self.count > self.records.capacity() {
+                self.grow(self.count + self.count / GROWTH)?;
+            } else if after.is_whole(&before) || walks >= MAX_WALKS {
                 return Ok(());
             }
-            self.grow(self.count + self.count / GROWTH)?;
         }
     }
 
-    fn records_read(&self) -> u32 {
-        self.skel.maps.bss_data.as_ref().map_or(0, |bss| {
-            // SAFETY: a valid reference; volatile because the iterator writes there.
-            unsafe { (&raw const bss.records_read).read_volatile() }
+    fn walk(&self) -> Walk {
+        self.skel.maps.bss_data.as_ref().map_or_else(Walk::default, |bss| {
+            // SAFETY: valid references; volatile because BPF programs write there.
+            unsafe {
+                Walk {
+                    records: (&raw const bss.records_read).read_volatile(),
+                    entries: (&raw const bss.addresses_walked).read_volatile(),
+                    made: (&raw const bss.addresses_made).read_volatile(),
+                    removed: (&raw const bss.addresses_removed).read_volatile(),
+                }
+            }
         })
     }
 
-    fn set_records_read(&mut self, count: u32) {
+    fn start_walk(&mut self) -> Walk {
         if let Some(bss) = self.skel.maps.bss_data.as_mut() {
-            // SAFETY: a valid reference; volatile because the iterator reads there.
-            unsafe { (&raw mut bss.records_read).write_volatile(count) };
+            // SAFETY: valid references; volatile because the iterator reads there.
+            unsafe {
+                (&raw mut bss.records_read).write_volatile(0);
+                (&raw mut bss.addresses_walked).write_volatile(0);
+            }
         }
+        self.walk()
     }
 
     fn grow(&mut self, capacity: usize) -> Result<()> {
@@ -347,7 +341,7 @@ impl SocketProbe {
             record.ended = gone.contains(&record.id);
             if record.ended {
                 let key =
-                    types::usage_key { cookie: record.cookie, tgid: record.user.tgid, pad: 0 };
+                    types::usage_key { socket: record.socket, tgid: record.user.tgid, pad: 0 };
                 // Another user's clean-up can't have come first: the map is ours alone.
                 let _ = self.skel.maps.usage.delete(bytes_of(&key));
             }
@@ -384,7 +378,7 @@ impl SocketProbe {
             let keys = self.usage_keys.iter().zip(&self.usage_values).take(count as usize);
             self.usage.extend(keys.map(|(key, value)| UsageRecord {
                 id: value.id,
-                cookie: key.cookie,
+                socket: key.socket,
                 user: value.user,
                 ends: value.ends,
                 rx_bytes: value.rx_bytes,
@@ -403,39 +397,6 @@ impl SocketProbe {
 pub fn monotonic_ns() -> u64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
     now.map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
-}
-
-fn load(options: &Options, absent: &[&Hook]) -> libbpf_rs::Result<SocketsSkel<'static>> {
-    // The storage of one libbpf handle per session, a few words that live as long as the process.
-    let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
-    let mut open = SocketsSkelBuilder::default().open(storage)?;
-    configure(&mut open, options, absent)?;
-    open.load()
-}
-
-fn configure(
-    open: &mut OpenSocketsSkel<'static>,
-    options: &Options,
-    absent: &[&Hook],
-) -> libbpf_rs::Result<()> {
-    if let Some(rodata) = open.maps.rodata_data.as_mut() {
-        rodata.only_netns = options.netns;
-        rodata.only_tree = !options.pids.is_empty();
-        rodata.follow_forks = options.follow_forks;
-        rodata.with_unix = options.unix;
-        if let Some(bytes) = options.ring_bytes {
-            rodata.ring_wakeup = u64::from(bytes) / 4;
-        }
-    }
-    if let Some(bytes) = options.ring_bytes {
-        open.maps.closed.set_max_entries(bytes)?;
-    }
-    let is_absent = |name: &str| absent.iter().any(|hook| hook.program == name);
-    open.progs.sent.set_autoload(!is_absent("sent"));
-    open.progs.received.set_autoload(!is_absent("received"));
-    open.progs.forked.set_autoload(options.follow_forks);
-    open.progs.exited.set_autoload(options.follow_forks);
-    Ok(())
 }
 
 /// Runs an iterator whose output is nothing but its side effects.

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Tags on sockets, from birth to end: in socket storage, or in a hash by address. */
+#ifndef NETTRACE_SOCKETS_TAGS_BPF_H
+#define NETTRACE_SOCKETS_TAGS_BPF_H
+
+#include "read.bpf.h"
+
+static __always_inline bool in_scope_netns(struct sock *sk)
+{
+	return !only_netns || netns_of(sk) == only_netns;
+}
+
+static __always_inline bool in_scope_process(__u32 tgid)
+{
+	return !only_tree || bpf_map_lookup_elem(&tree, &tgid);
+}
+
+static __always_inline bool in_scope_family(__u16 family)
+{
+	return is_inet(family) || (with_unix && family == AF_UNIX);
+}
+
+/*
+ * Unique and a birth time at once: CLOCK_MONOTONIC in units of 64 ns, then 12 bits of the CPU. No
+ * CPU makes two tags within 64 ns.
+ */
+static __always_inline __u64 new_id(void)
+{
+	return (bpf_ktime_get_ns() >> 6) << 12 | (bpf_get_smp_processor_id() & 0xfff);
+}
+
+static __always_inline void next_generation(void)
+{
+	__sync_fetch_and_add(&generation, 1);
+}
+
+static __always_inline void set_owner(struct tag *tag, struct task_struct *task)
+{
+	describe(&tag->owner, task);
+	tag->last_tgid = tag->owner.tgid;
+	next_generation();
+}
+
+static __always_inline struct tag *find_tag(struct sock *sk)
+{
+	__u64 address = (__u64)sk;
+
+	if (by_address)
+		return bpf_map_lookup_elem(&addresses, &address);
+	return bpf_sk_storage_get(&tags, sk, 0, 0);
+}
+
+static __always_inline void drop_tag(struct sock *sk)
+{
+	__u64 address = (__u64)sk;
+
+	if (!by_address)
+		bpf_sk_storage_delete(&tags, sk);
+	else if (!bpf_map_delete_elem(&addresses, &address))
+		__sync_fetch_and_add(&addresses_removed, 1);
+	next_generation();
+}
+
+static __always_inline struct tag *room_for_tag(struct sock *sk)
+{
+	__u64 address = (__u64)sk;
+	struct tag none = {}, *tag;
+
+	if (!by_address)
+		return bpf_sk_storage_get(&tags, sk, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	tag = bpf_map_lookup_elem(&addresses, &address);
+	if (tag)
+		return tag;
+	if (bpf_map_update_elem(&addresses, &address, &none, BPF_NOEXIST))
+		return NULL;
+	__sync_fetch_and_add(&addresses_made, 1);
+	return bpf_map_lookup_elem(&addresses, &address);
+}
+
+/* Without a task it is nobody's until somebody uses it. */
+static __always_inline struct tag *new_tag(struct sock *sk, struct task_struct *task, __u32 flags)
+{
+	struct tag *tag = room_for_tag(sk);
+
+	if (!tag) {
+		lost(LOSS_SOCKET_STORAGE);
+		return NULL;
+	}
+	tag->id = new_id();
+	tag->flags = flags & ~(TAG_PROVISIONAL | TAG_USED);
+	tag->provisional = !!(flags & TAG_PROVISIONAL);
+	tag->used = 0;
+	if (task)
+		set_owner(tag, task);
+	return tag;
+}
+
+/* The first to use it owns it; of two at once, one: not torn, not both. */
+static __always_inline void claim(struct tag *tag, struct task_struct *task)
+{
+	__u64 id = tag->id;
+	__u8 yes = 1;
+
+	if (bpf_map_update_elem(&claims, &id, &yes, BPF_NOEXIST))
+		return;
+	/* Another may have come and gone since we looked. */
+	if (tag->provisional) {
+		tag->provisional = 0;
+		set_owner(tag, task);
+	}
+	bpf_map_delete_elem(&claims, &id);
+}
+
+/* A socket that somebody holds open, found by a walk over all files. */
+static __always_inline void seed(struct sock *sk, struct task_struct *task)
+{
+	__u32 tgid = READ(task, tgid);
+	struct tcp_sock *tp;
+	struct tag *tag;
+
+	if (!in_scope_family(READ(sk, __sk_common.skc_family)))
+		return;
+	if (!in_scope_netns(sk) || !in_scope_process(tgid))
+		return;
+	tag = find_tag(sk);
+	if (!tag) {
+		tag = new_tag(sk, task, TAG_SEEDED | TAG_PROVISIONAL);
+		tp = as_tcp(sk);
+		if (tag && tp && was_active(tp, READ(sk, __sk_common.skc_state)))
+			tag->flags |= TAG_ACTIVE;
+	} else if (tag->owner.tgid == tgid) {
+		/* A later walk: it may have another name or cgroup by now. */
+		describe(&tag->owner, task);
+	} else if (tag->provisional && READ(sk, __sk_common.skc_state) != TCP_LISTEN) {
+		/* Accepted by another process than the one that listens, and not used yet. */
+		set_owner(tag, task);
+	}
+}
+
+static __always_inline void report_end(struct sock *sk, struct tag *tag, __u32 state)
+{
+	struct socket_record *r = bpf_ringbuf_reserve(&closed, sizeof(*r), 0);
+	__u64 wake = BPF_RB_NO_WAKEUP;
+
+	if (!r) {
+		lost(LOSS_CLOSE_RING);
+		return;
+	}
+	fill(r, sk, tag, state);
+	if (bpf_ringbuf_query(&closed, BPF_RB_AVAIL_DATA) > ring_wakeup)
+		wake = BPF_RB_FORCE_WAKEUP;
+	bpf_ringbuf_submit(r, wake);
+}
+
+/* A connection that arrived, cloned from its listener: by the kernel, tag and all, or by us. */
+static __always_inline void clone_tag(struct sock *sk)
+{
+	struct tag *tag, *listener_s;
+	__u64 *listener;
+	__u32 zero = 0;
+
+	if (!by_address) {
+		tag = find_tag(sk);
+	} else {
+		listener = bpf_map_lookup_elem(&cloning, &zero);
+		if (!listener)
+			return;
+		listener_s = *listener ? bpf_map_lookup_elem(&addresses, listener) : NULL;
+		*listener = 0;
+		/* Whose it is isn't known without the hook on the cloning. */
+		if (!listener_s && (only_tree || !in_scope_netns(sk)))
+			return;
+		tag = room_for_tag(sk);
+		if (!tag) {
+			lost(LOSS_SOCKET_STORAGE);
+			return;
+		}
+		if (listener_s)
+			tag->owner = listener_s->owner;
+	}
+	if (!tag)
+		return;
+	tag->id = new_id();
+	tag->last_tgid = tag->owner.tgid;
+	tag->flags = 0;
+	tag->provisional = 1;
+	tag->used = 0;
+	next_generation();
+}
+
+/* What inet_sock_set_state tells, or a hook on who calls it. */
+static __always_inline int change_state(struct sock *sk, __u32 from, __u32 to)
+{
+	struct tag *tag;
+
+	if (!is_tcp(sk) || !in_scope_netns(sk))
+		return 0;
+	switch (to) {
+	case TCP_CLOSE:
+		tag = find_tag(sk);
+		if (!tag)
+			break;
+		if (!is_subflow(sk))
+			report_end(sk, tag, from);
+		drop_tag(sk);
+		break;
+	case TCP_SYN_SENT:
+	case TCP_LISTEN:
+		/* In the context of the process that called connect() or listen(). */
+		if (in_scope_process(bpf_get_current_pid_tgid() >> 32))
+			new_tag(sk, current_task(),
+				TAG_PROVISIONAL | (to == TCP_SYN_SENT ? TAG_ACTIVE : 0));
+		break;
+	case TCP_SYN_RECV:
+		/* Not where both ends connect to each other at once. */
+		if (from == TCP_LISTEN)
+			clone_tag(sk);
+		break;
+	}
+	return 0;
+}
+
+#endif

@@ -1,0 +1,188 @@
+//! Loads and attaches the socket probe, rung by rung, until what is left works.
+
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{IterOpts, Link, MapCore, MapFlags, OpenObject, ProgramMut};
+
+use super::Options;
+use super::hooks::{BY_ADDRESS, arrangements};
+use super::skel::{OpenSocketsSkel, SocketsSkel, SocketsSkelBuilder};
+use crate::kernel::{self, Reason, Unsupported};
+use crate::probes::ladder::{self, Choice, Hook, Rung, Tried};
+
+const WHAT: &str = "load the socket probe";
+
+/// The probe, loaded and attached.
+pub(super) struct Loaded {
+    pub(super) skel: SocketsSkel<'static>,
+    /// The walk over all open files, where it can be had.
+    pub(super) seed_link: Option<Link>,
+    /// The walk over all tags.
+    pub(super) read_link: Link,
+    pub(super) links: Vec<Link>,
+    pub(super) choice: Choice,
+}
+
+/// What failed in one attempt, and at which hook if that is known.
+struct Failure {
+    hook: Option<Hook>,
+    error: libbpf_rs::Error,
+}
+
+impl From<libbpf_rs::Error> for Failure {
+    fn from(error: libbpf_rs::Error) -> Self {
+        Failure { hook: None, error }
+    }
+}
+
+/// Loads and attaches the best that this kernel allows.
+///
+/// # Errors
+/// [`Unsupported`] where even the table of sockets can't be had.
+pub(super) fn load(options: &Options) -> Result<Loaded> {
+    let arrangements = arrangements(options);
+    let mut tried = Tried::from_environment(&arrangements)?;
+    let mut is_asked = false;
+    loop {
+        let choice = ladder::choose(&arrangements, &tried);
+        if let Some(lacking) = choice.lacking() {
+            let ways = ladder::against(&arrangements, &tried, lacking.datum);
+            let ways = ways.iter().map(ToString::to_string).collect();
+            return Err(Unsupported::new(WHAT, Reason::NoWay(ways)).into());
+        }
+        kernel::forget_libbpf();
+        let failure = match attempt(options, choice)? {
+            Ok(loaded) => return Ok(loaded),
+            Err(failure) => failure,
+        };
+        if let Some(reason) = kernel::obstacle(&failure.error) {
+            return Err(Unsupported::new(WHAT, reason).into());
+        }
+        // The usual kernel has everything; only another is asked, since that takes a while.
+        if !is_asked {
+            is_asked = true;
+            if tried.ask(&kernel::btf()?, &arrangements) {
+                continue;
+            }
+        }
+        let Some(hook) = failure.hook else {
+            return Err(Unsupported::new(WHAT, kernel::refused_all(&failure.error)).into());
+        };
+        tried.insert(&hook, reason(&hook, &failure.error));
+    }
+}
+
+fn reason(hook: &Hook, error: &libbpf_rs::Error) -> Reason {
+    const ENOTSUPP: &str = "524";
+    match hook.rung {
+        Rung::Kprobe if !kernel::has_kprobes() => {
+            Reason::NotBuilt { option: "CONFIG_KPROBE_EVENTS" }
+        }
+        Rung::Fentry if error.to_string().contains(ENOTSUPP) => {
+            Reason::NotBuilt { option: "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS" }
+        }
+        _ if kernel::is_confidential() => {
+            Reason::Lockdown { what: "BPF to read kernel memory by its address" }
+        }
+        _ => kernel::refused(error),
+    }
+}
+
+fn attempt(options: &Options, choice: Choice) -> Result<Result<Loaded, Failure>> {
+    let skel = match open(options, &choice) {
+        Ok(skel) => skel,
+        Err(error) => {
+            let program = kernel::failed_program();
+            let hook = choice.hooks().find(|hook| Some(hook.program) == program.as_deref());
+            return Ok(Err(Failure { hook: hook.copied(), error }));
+        }
+    };
+    for pid in &options.pids {
+        let followed = skel.maps.tree.update(&pid.to_ne_bytes(), &[1], MapFlags::ANY);
+        followed.with_context(|| format!("follow process {pid}"))?;
+    }
+    Ok(attach(skel, choice))
+}
+
+fn attach(skel: SocketsSkel<'static>, choice: Choice) -> Result<Loaded, Failure> {
+    let mut links = Vec::new();
+    let (mut seed_link, mut read_link) = (None, None);
+    for hook in choice.hooks() {
+        let mut progs = skel.object().progs_mut();
+        let Some(program) = progs.find(|program| program.name() == hook.program) else {
+            return Err(libbpf_rs::Error::from_raw_os_error(libc::ENOENT).into());
+        };
+        let link = attach_hook(&skel, &program, hook);
+        let link = link.map_err(|error| Failure { hook: Some(*hook), error })?;
+        match hook.target {
+            "task_file" => seed_link = Some(link),
+            "bpf_sk_storage_map" | "bpf_map_elem" => read_link = Some(link),
+            _ => links.push(link),
+        }
+    }
+    let read_link = read_link.ok_or_else(|| libbpf_rs::Error::from_raw_os_error(libc::ENOENT))?;
+    Ok(Loaded { skel, seed_link, read_link, links, choice })
+}
+
+fn attach_hook(
+    skel: &SocketsSkel<'static>,
+    program: &ProgramMut<'_>,
+    hook: &Hook,
+) -> libbpf_rs::Result<Link> {
+    match (hook.rung, hook.target) {
+        (Rung::Kprobe, target) => program.attach_kprobe(hook.at_return, target),
+        (Rung::Iter, "bpf_sk_storage_map") => program.attach_iter(skel.maps.tags.as_fd()),
+        (Rung::Iter, "bpf_map_elem") => program.attach_iter(skel.maps.addresses.as_fd()),
+        (Rung::Iter, _) => program.attach_iter_with_opts(IterOpts::None),
+        _ => program.attach_trace(),
+    }
+}
+
+fn open(options: &Options, choice: &Choice) -> libbpf_rs::Result<SocketsSkel<'static>> {
+    // The storage of one libbpf handle per session, a few words that live as long as the process.
+    let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
+    let mut open = SocketsSkelBuilder::default().open(storage)?;
+    configure(&mut open, options, choice)?;
+    open.load()
+}
+
+fn configure(
+    open: &mut OpenSocketsSkel<'static>,
+    options: &Options,
+    choice: &Choice,
+) -> libbpf_rs::Result<()> {
+    let by_address = choice.arrangement == BY_ADDRESS;
+    if let Some(rodata) = open.maps.rodata_data.as_mut() {
+        rodata.only_netns = options.netns;
+        rodata.only_tree = !options.pids.is_empty();
+        rodata.follow_forks = options.follow_forks;
+        rodata.with_unix = options.unix;
+        rodata.by_address = by_address;
+        if let Some(bytes) = options.ring_bytes {
+            rodata.ring_wakeup = u64::from(bytes) / 4;
+        }
+    }
+    if let Some(bytes) = options.ring_bytes {
+        open.maps.closed.set_max_entries(bytes)?;
+    }
+    let has_kprobes = choice.hooks().any(|hook| hook.rung == Rung::Kprobe);
+    if has_kprobes {
+        // Before Linux 6.1 a kprobe must not allocate.
+        open.maps.usage.set_map_flags(0)?;
+        open.maps.addresses.set_map_flags(0)?;
+        open.maps.tree.set_map_flags(0)?;
+    } else {
+        open.maps.calls.set_max_entries(1)?;
+    }
+    if !by_address {
+        open.maps.addresses.set_max_entries(1)?;
+    }
+    for mut program in open.open_object_mut().progs_mut() {
+        let name = program.name().to_string_lossy().into_owned();
+        program.set_autoload(choice.uses(&name));
+    }
+    Ok(())
+}
