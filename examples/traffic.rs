@@ -25,6 +25,7 @@ use std::thread;
 use std::time::Duration;
 
 use nettrace::netns::Netns;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::socket::{
     self, AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag,
     SockType, SockaddrIn, recvmsg, sendmsg, socketpair,
@@ -377,7 +378,10 @@ fn receive_stream(through: &OwnedFd) -> TcpStream {
 /// Pairs of connected sockets, in processes of few enough descriptors each.
 fn idle(args: &Args) {
     const PAIRS: usize = 4000;
+    const FILES: u64 = 2 * PAIRS as u64 + 100;
 
+    // Where that is more than allowed, and we aren't root, it shows soon enough.
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, FILES, FILES);
     let (mut left, seconds) = (args.number("conns", 100) / 2, args.number("seconds", 10));
     let mut children = Vec::new();
     let mut number = 1;

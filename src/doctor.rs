@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::cli::DoctorFormat;
 use crate::kernel::{self, Reason, Unsupported};
+use crate::privileges;
 use crate::probes::ladder::{Hook, Refused, Rung, Standing, Way};
 use crate::probes::{ifaces, sockets};
 use crate::session::{Options, Session};
@@ -97,15 +98,14 @@ fn facts() -> Vec<Fact> {
         bad("BTF", "no", "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y".to_owned())
     });
     facts.push(good("lockdown", kernel::lockdown().unwrap_or_else(|| "none".to_owned())));
-    let mut wanted = kernel::NEEDED.to_vec();
-    wanted.extend(kernel::USEFUL);
-    let missing = kernel::missing_capabilities(&wanted);
+    let wanted: Vec<_> = privileges::needed().into_iter().chain(privileges::USEFUL).collect();
+    let missing = privileges::missing(&wanted);
     facts.push(if missing.is_empty() {
         good("capabilities", "all that are needed".to_owned())
     } else {
         let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
         let names = format!("{} missing", names.join(", "));
-        bad("capabilities", &names, kernel::setcap_line())
+        bad("capabilities", &names, privileges::setcap_line())
     });
     facts.push(match kernel::tracefs() {
         Some(path) => good("tracefs", path.display().to_string()),

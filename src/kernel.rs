@@ -1,5 +1,5 @@
-//! What this kernel and these privileges allow, as typed reasons; and libbpf's own words, kept for
-//! the errors that need them. Which hook a probe then chooses is the probe's affair.
+//! What this kernel allows, as typed reasons; and libbpf's own words, kept for the errors that need
+//! them. Which hook a probe then chooses is the probe's affair.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -8,20 +8,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use caps::{CapSet, Capability};
+use caps::Capability;
 use libbpf_rs::PrintLevel;
 use libbpf_rs::btf::Btf;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, FsType, statfs};
+
+use crate::privileges;
 
 const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Lines of libbpf's that an error may quote: a verifier's complaint is at the end of many.
 const KEPT_LINES: usize = 40;
-
-/// What reading the socket table needs, measured by dropping one after the other.
-pub const NEEDED: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
-/// What makes more visible: programs on interfaces, and the cgroups of others' processes.
-pub const USEFUL: [Capability; 1] = [Capability::CAP_NET_ADMIN];
 
 /// This kernel or these privileges don't allow it: exit status 3.
 #[derive(Debug, thiserror::Error)]
@@ -137,31 +134,6 @@ pub fn lockdown() -> Option<String> {
     Some(mode.to_owned())
 }
 
-/// Capabilities among `wanted` that this process doesn't have in effect. CAP_SYS_ADMIN stands for
-/// the newer ones that were split off it.
-pub fn missing_capabilities(wanted: &[Capability]) -> Vec<Capability> {
-    let effective = caps::read(None, CapSet::Effective).unwrap_or_default();
-    let split_off = [Capability::CAP_BPF, Capability::CAP_PERFMON];
-    wanted
-        .iter()
-        .copied()
-        .filter(|cap| {
-            let by_admin =
-                split_off.contains(cap) && effective.contains(&Capability::CAP_SYS_ADMIN);
-            !effective.contains(cap) && !by_admin
-        })
-        .collect()
-}
-
-/// The line that lets an ordinary user run this binary.
-pub fn setcap_line() -> String {
-    let names: Vec<String> =
-        NEEDED.iter().chain(&USEFUL).map(|c| c.to_string().to_lowercase()).collect();
-    let program = std::env::current_exe()
-        .map_or_else(|_| "nettrace".to_owned(), |p| p.to_string_lossy().into_owned());
-    format!("sudo setcap {}+ep {program}", names.join(","))
-}
-
 /// Where tracefs is mounted, if it is.
 pub fn tracefs() -> Option<PathBuf> {
     ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
@@ -183,17 +155,28 @@ pub fn cgroup2() -> Option<PathBuf> {
 
 /// What keeps every BPF program from being loaded here, if `error` came of something like that.
 pub fn obstacle(error: &libbpf_rs::Error) -> Option<Reason> {
-    let missing = missing_capabilities(&NEEDED);
-    if !missing.is_empty() {
-        return Some(Reason::Capabilities(missing));
-    }
     if !has_btf() {
         return Some(Reason::NoBtf);
     }
-    // libbpf reports ENOSYS, which std maps to Unsupported, when bpf(2) isn't there.
-    let is_enosys =
-        error.kind() == libbpf_rs::ErrorKind::Other && error.to_string().contains("os error 38");
-    is_enosys.then_some(Reason::NoBpf)
+    let missing = privileges::missing(&privileges::needed());
+    if !missing.is_empty() {
+        return Some(Reason::Capabilities(missing));
+    }
+    match errno(error) {
+        Some(libc::ENOSYS) => Some(Reason::NoBpf),
+        // Nothing about the kernel: a hook that fails so isn't missing.
+        Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::EINTR) => {
+            Some(refused_all(error))
+        }
+        _ => None,
+    }
+}
+
+/// The number behind an error of libbpf's, which has it only in its words.
+pub fn errno(error: &libbpf_rs::Error) -> Option<i32> {
+    let words = format!("{error:#}");
+    let (_, rest) = words.rsplit_once("(os error ")?;
+    rest.split(')').next()?.parse().ok()
 }
 
 /// That the kernel refused one of several ways.
@@ -220,7 +203,9 @@ impl Unsupported {
     /// That `what` isn't possible, and what to do about such a reason.
     pub fn new(what: &str, why: Reason) -> Self {
         let todo = match why {
-            Reason::Capabilities(_) => format!("run it as root, or once: {}", setcap_line()),
+            Reason::Capabilities(_) => {
+                format!("run it as root, or once: {}", privileges::setcap_line())
+            }
             _ => "`nettrace doctor` shows what works here and what doesn't".to_owned(),
         };
         Unsupported { what: what.to_owned(), why, todo }
@@ -289,17 +274,17 @@ mod tests {
     }
 
     #[test]
+    fn an_error_s_number_is_in_its_words() {
+        for number in [libc::ENOSYS, libc::EPERM, 524] {
+            let error = libbpf_rs::Error::from_raw_os_error(number);
+            assert_eq!(errno(&error), Some(number), "{error}");
+        }
+    }
+
+    #[test]
     fn libbpf_names_the_program_that_failed() {
         let line = "libbpf: prog 'fexit_inet_sendmsg': BPF program load failed: -EPERM";
         assert_eq!(program_in(line), Some("fexit_inet_sendmsg"));
         assert_eq!(program_in("libbpf: failed to load object 'sockets_bpf'"), None);
-    }
-
-    #[test]
-    fn the_setcap_line_names_each_capability_once() {
-        let line = setcap_line();
-        for cap in ["cap_bpf", "cap_perfmon", "cap_net_admin"] {
-            assert_eq!(line.matches(cap).count(), 1, "{line}");
-        }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod kernel;
 pub mod netns;
+pub mod privileges;
 pub mod probes;
 pub mod sample;
 pub mod session;

@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
+use caps::Capability;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
 
@@ -147,6 +148,24 @@ impl Session {
             sample.own = own_cost(None);
         }
         Ok(sample)
+    }
+
+    /// What reading goes on to need after attaching.
+    pub fn capabilities(&self) -> Vec<Capability> {
+        let mut needed = Vec::new();
+        if self.sockets.is_some() {
+            // A larger table; and before Linux 5.19 every bpf(2) that isn't by the root of old.
+            needed.push(Capability::CAP_BPF);
+        }
+        if self.with_ifaces {
+            // To ask for the programs on an interface.
+            needed.push(Capability::CAP_NET_ADMIN);
+        }
+        if self.with_ifaces && self.netns.is_some() {
+            // To enter the namespace.
+            needed.push(Capability::CAP_SYS_ADMIN);
+        }
+        needed
     }
 
     /// How each datum is had, or why not.

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use caps::Capability;
 use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{SFlag, fstat};
@@ -22,6 +23,7 @@ use crate::columns::{self, Order};
 use crate::model::{Frame, Model, View};
 use crate::names::{Names, visible};
 use crate::output::{Format, Sink, Style, Writer};
+use crate::privileges;
 use crate::probes::sockets;
 use crate::sample::IfaceRecord;
 use crate::session::{self, Session, Wake};
@@ -53,6 +55,8 @@ pub fn run(args: &TopArgs) -> Result<i32> {
     let mut watch = Watch::new(child, args.output.out.is_none())?;
     let session = Session::open(options(args, &mut plan, &watch))?;
     report_missing_hooks(&session);
+    // Before any thread: each has its own.
+    privileges::keep_only(&capabilities(args, &session, &watch))?;
 
     let mut writer = Writer::new(sink, style(args, &plan));
     let names = Names::new(args.output.numeric);
@@ -277,6 +281,20 @@ fn options(args: &TopArgs, plan: &mut Plan, watch: &Watch) -> session::Options {
         ifaces: false,
         netns: None,
     }
+}
+
+/// What is still needed once everything is attached.
+fn capabilities(args: &TopArgs, session: &Session, watch: &Watch) -> Vec<Capability> {
+    let mut needed = session.capabilities();
+    if args.output.out.is_some() {
+        // A document gets its name at the end, maybe in another user's folder.
+        needed.push(Capability::CAP_DAC_OVERRIDE);
+    }
+    if watch.child.is_some() {
+        // The command may become another user.
+        needed.push(Capability::CAP_KILL);
+    }
+    needed
 }
 
 fn style(args: &TopArgs, plan: &Plan) -> Style {

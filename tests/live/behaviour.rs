@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -277,24 +277,79 @@ fn as_nobody(args: &[&str]) -> Output {
 }
 
 #[test]
-fn the_capabilities_that_doctor_names_are_enough() {
+fn the_setcap_line_of_doctor_is_enough() {
     let dir = public_copy();
     let program = dir.path().join("nettrace");
-    let granted = Command::new("setcap")
-        .arg("cap_bpf,cap_perfmon,cap_net_admin+ep")
-        .arg(&program)
-        .status()
-        .unwrap();
-    assert!(granted.success());
     let run = |args: &[&str]| {
         let mut command = Command::new(&program);
         command.args(args).uid(NOBODY).gid(NOBODY).current_dir("/").output().unwrap()
     };
-    let output = run(&["top", "listeners", "0.05", "-p", &own_pid()]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stderr), "");
+    let doctor = text(&run(&["doctor"]).stdout);
+    let line = doctor.lines().find_map(|line| line.split_once("sudo setcap ")).unwrap().1;
+    let words: Vec<&str> = line.split(' ').collect();
+    assert_eq!(words[1], program.to_str().unwrap());
+    assert!(Command::new("setcap").args(&words).status().unwrap().success());
+
     let doctor = run(&["doctor"]);
     assert!(doctor.status.success(), "{}", text(&doctor.stdout));
+    assert!(!text(&doctor.stdout).contains("!!"), "{}", text(&doctor.stdout));
+    // Another user's sockets too.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = format!("sport:{}", listener.local_addr().unwrap().port());
+    let output = run(&["top", "listeners", "0.05", "-O", "json", &port]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "");
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(rows(&document)[0]["pid"], std::process::id());
+}
+
+/// `CapEff` and `CapPrm` of each of its threads.
+fn capabilities(pid: u32) -> Vec<u64> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let status = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("status")).ok();
+    let statuses = threads.flatten().filter_map(status).collect::<String>();
+    let sets = statuses
+        .lines()
+        .filter_map(|line| line.strip_prefix("CapEff:").or_else(|| line.strip_prefix("CapPrm:")));
+    sets.map(|set| u64::from_str_radix(set.trim(), 16).unwrap()).collect()
+}
+
+#[test]
+fn once_attached_it_gives_up_what_it_no_longer_needs() {
+    const NET_ADMIN: u64 = 1 << 12;
+    const BPF: u64 = 1 << 39;
+    for (view, kept) in [("procs", BPF), ("ifaces", NET_ADMIN)] {
+        let mut child = nettrace()
+            .args(["top", view, "0.1", "0", "-O", "ndjson"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        lines.next().unwrap().unwrap();
+        let sets = capabilities(child.id());
+        assert!(!sets.is_empty() && sets.iter().all(|set| *set == kept), "{view}: {sets:x?}");
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+        assert_eq!(lines.map_while(Result::ok).count() > 0, child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn a_table_that_grows_has_every_socket() {
+    // More than the first table has room for, with few capabilities left.
+    let mut traffic = Command::new(traffic())
+        .args(["idle", "conns=5000", "seconds=60"])
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(traffic.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let output = run(&["top", "conns", "0.1", "-O", "json", "host:127.1.0.1"]);
+    killpg(Pid::from_raw(traffic.id().cast_signed()), Signal::SIGKILL).unwrap();
+    traffic.wait().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(rows(&document).len(), 5000);
 }
 
 #[test]

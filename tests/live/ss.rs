@@ -58,6 +58,7 @@ fn ours(ns: &str) -> BTreeMap<Key, Figures> {
     let output =
         nettrace().args(["top", "conns", "0.1", "-O", "json", "--netns", ns]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "", "losses or missing hooks");
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     let end = |row: &Value, side: &str| {
         let address = row[format!("{side}_address")].as_str().unwrap();

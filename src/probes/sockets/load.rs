@@ -76,12 +76,12 @@ pub(super) fn load(options: &Options) -> Result<Loaded> {
 }
 
 fn reason(hook: &Hook, error: &libbpf_rs::Error) -> Reason {
-    const ENOTSUPP: &str = "524";
+    const ENOTSUPP: i32 = 524;
     match hook.rung {
         Rung::Kprobe if !kernel::has_kprobes() => {
             Reason::NotBuilt { option: "CONFIG_KPROBE_EVENTS" }
         }
-        Rung::Fentry if error.to_string().contains(ENOTSUPP) => {
+        Rung::Fentry if kernel::errno(error) == Some(ENOTSUPP) => {
             Reason::NotBuilt { option: "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS" }
         }
         _ if kernel::is_confidential() => {
