@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use nettrace::netns::Netns;
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{
     self, AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag,
     SockType, SockaddrIn, recvmsg, sendmsg, socketpair,
@@ -113,6 +114,7 @@ fn in_child(work: impl FnOnce()) -> Pid {
     // SAFETY: one thread here; those of `inside` are joined.
     match unsafe { fork() }.expect("fork") {
         ForkResult::Child => {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).expect("end with the parent");
             work();
             std::process::exit(0);
         }

@@ -30,7 +30,7 @@ type Key = (String, String);
 fn conns_agrees_with_ss_on_every_connection() {
     let pair = Pair::new();
     let mut traffic = Command::new(traffic())
-        .args(["hold", "conns=40", "up=70001", "down=333"])
+        .args(["hold", "conns=40", "up=70001", "down=333", "seconds=60"])
         .args([format!("server_ns={}", pair.a), format!("client_ns={}", pair.b)])
         .arg(format!("server_ip={A4}"))
         .stdout(Stdio::piped())
