@@ -1,6 +1,7 @@
 # make run   installs what is missing, builds, and shows this machine's traffic
-# make test  installs what is missing, and runs all tests (live ones as root)
-.PHONY: run build test lint fmt bench clean
+# make test  installs what is missing, and runs all tests (live ones as root), on this kernel and others
+# make vm    the live tests under other kernels: all of them, or KERNEL=6.1, or TEST=exact::
+.PHONY: run build test vm lint fmt bench clean
 
 # Live tests, benchmarks and nettrace itself need root; building doesn't.
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo -E)
@@ -19,10 +20,18 @@ build:
 	cargo build --release --locked
 
 test:
-	@scripts/deps.sh build test
+	@scripts/deps.sh build test vm
 	@[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || \
 		{ echo "make test: the live tests need root, and there is no sudo" >&2; exit 1; }
 	cargo test --locked
+	@$(MAKE) --no-print-directory vm
+
+# Guests need no root.
+vm:
+	@scripts/deps.sh build test vm
+	cargo build --locked --example traffic
+	KERNEL="$(KERNEL)" CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=tests/vm/live \
+		cargo test --locked --test live -- $(TEST)
 
 lint:
 	@scripts/deps.sh build lint

@@ -2,7 +2,7 @@
 # Finds what building, testing or benchmarking needs, and installs what is missing: by apt on Debian
 # and Ubuntu; elsewhere it prints the command to type, and stops.
 #
-#     scripts/deps.sh build|lint|test|bench
+#     scripts/deps.sh build|lint|test|vm|bench
 set -eu
 PATH="$PATH:/usr/sbin:/sbin"
 
@@ -37,13 +37,27 @@ for goal in "$@"; do
 		need setcap has setcap
 		need bpftool has bpftool
 		;;
+	vm)
+		if [ "$(uname -m)" != x86_64 ] || ! has apt-get >/dev/null; then
+			echo "The tests under other kernels need Debian or Ubuntu on x86_64: the kernels are Debian's." >&2
+			echo "On this machine's own kernel: scripts/deps.sh build test && cargo test" >&2
+			exit 1
+		fi
+		need qemu-system-x86 has qemu-system-x86_64
+		need busybox-static dpkg -s busybox-static
+		need lz4 has lz4
+		need xz-utils has xz
+		need zstd has zstd
+		need binutils has strip
+		need debian-archive-keyring [ -e /usr/share/keyrings/debian-archive-keyring.gpg ]
+		;;
 	bench)
 		need tcpdump has tcpdump
 		need nethogs has nethogs
 		need bpftrace has bpftrace
 		;;
 	*)
-		echo "usage: scripts/deps.sh build|lint|test|bench" >&2
+		echo "usage: scripts/deps.sh build|lint|test|vm|bench" >&2
 		exit 2
 		;;
 	esac
