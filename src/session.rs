@@ -1,6 +1,7 @@
 //! One run: opens the probes that a view needs, waits for ticks without waking per event, and hands
 //! out a [`Sample`] each. Knows nothing of what is shown.
 
+use std::fs;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,6 +9,7 @@ use anyhow::{Context, Result};
 use caps::Capability;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::unistd::{SysconfVar, sysconf};
 
 use crate::netns::Netns;
 use crate::probes::ifaces;
@@ -191,8 +193,16 @@ fn own_cost(bpf_ns: Option<u64>) -> OwnCost {
         let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
         seconds(usage.user_time()) + seconds(usage.system_time())
     });
-    let rss_bytes = procfs::process::Process::myself()
-        .and_then(|me| me.statm())
-        .map_or(0, |statm| statm.resident * procfs::page_size());
+    let rss_bytes = resident_pages().unwrap_or(0) * page_size();
     OwnCost { cpu_s, rss_bytes, bpf_ns }
+}
+
+fn resident_pages() -> Option<u64> {
+    let statm = fs::read_to_string("/proc/self/statm").ok()?;
+    statm.split(' ').nth(1)?.parse().ok()
+}
+
+fn page_size() -> u64 {
+    let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)
 }
