@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use caps::Capability;
 use libbpf_rs::PrintLevel;
-use libbpf_rs::btf::Btf;
+use libbpf_rs::btf::{Btf, types};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, FsType, statfs};
 
 use crate::privileges;
@@ -124,7 +124,19 @@ pub fn has_iterator(btf: &Btf<'_>, name: &str) -> bool {
 
 /// Whether `btf` has a function, such as the one behind a helper.
 pub fn has_function(btf: &Btf<'_>, name: &str) -> bool {
-    btf.type_by_name::<libbpf_rs::btf::types::Func<'_>>(name).is_some()
+    btf.type_by_name::<types::Func<'_>>(name).is_some()
+}
+
+/// Whether a task that runs a tracepoint's program can be preempted, as since Linux 7.0. The kernel
+/// then skips the program for others on that CPU.
+pub fn has_preemptible_tracepoints() -> bool {
+    let is_preemptible = nix::sys::utsname::uname()
+        .is_ok_and(|uname| uname.version().to_string_lossy().contains("PREEMPT"));
+    is_preemptible
+        && btf().is_ok_and(|btf| {
+            btf.type_by_name::<types::Typedef<'_>>("class_srcu_fast_notrace_t").is_some()
+                && btf.type_by_name::<types::Var<'_>>("tracepoint_srcu_srcu_data").is_some()
+        })
 }
 
 /// The lockdown mode (`none`, `integrity`, `confidentiality`), if the kernel has lockdown.

@@ -19,6 +19,8 @@
 #define MSG_PEEK     0x2
 #define MSG_ERRQUEUE 0x2000
 
+#define SEND_SHUTDOWN 2
+
 #define TASK_COMM_LEN 16
 
 /* A process, as known when it touched a socket. */

@@ -80,6 +80,8 @@ int read_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 	state = READ(sk, __sk_common.skc_state);
 	if (is_over(sk, state))
 		return 0;
+	if (is_tcp(sk))
+		mend(tag, state);
 	r = next_record();
 	if (r)
 		fill(r, sk, tag, state);
@@ -176,8 +178,17 @@ int BPF_KPROBE(kprobe_clone, struct sock *sk)
 
 static __always_inline int destruct(struct sock *sk)
 {
-	if (find_tag(sk))
-		drop_tag(sk);
+	struct tag *tag = find_tag(sk);
+	struct tcp_sock *tp;
+
+	if (!tag)
+		return 0;
+	/* A connection whose end was missed: a program that interrupts another one isn't run. */
+	tp = as_tcp(sk);
+	if (tp && READ(tp, segs_in) && !is_subflow(sk))
+		report_end(sk, tag,
+			   READ(sk, sk_shutdown) & SEND_SHUTDOWN ? TCP_LAST_ACK : TCP_CLOSE);
+	drop_tag(sk);
 	return 0;
 }
 
@@ -204,13 +215,29 @@ int BPF_KPROBE(kprobe_destruct, struct sock *sk)
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(sent, struct sock *sk, int ret, int flags)
 {
-	return account(sk, ret, true, OWN_SENT);
+	return !in_pairs || has_turn(FIRST) ? account(sk, ret, true, OWN_SENT) : 0;
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(sent_second, struct sock *sk, int ret, int flags)
+{
+	return has_turn(SECOND) ? account(sk, ret, true, OWN_SENT_SECOND) : 0;
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(received, struct sock *sk, int ret, int flags)
 {
-	return is_received(flags) ? account(sk, ret, false, OWN_RECEIVED) : 0;
+	if (!is_received(flags) || (in_pairs && !has_turn(FIRST)))
+		return 0;
+	return account(sk, ret, false, OWN_RECEIVED);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(received_second, struct sock *sk, int ret, int flags)
+{
+	if (!is_received(flags) || !has_turn(SECOND))
+		return 0;
+	return account(sk, ret, false, OWN_RECEIVED_SECOND);
 }
 
 /* socket.c calls these across files, so no compiler inlines them; all of inet passes by. */
@@ -253,7 +280,7 @@ int BPF_PROG(fexit_inet_sendpage, struct socket *socket, struct page *page, int 
 SEC("kprobe")
 int BPF_KPROBE(kprobe_send, struct socket *socket)
 {
-	return enter_call(READ(socket, sk), 0);
+	return enter_call(READ(socket, sk), true, 0);
 }
 
 SEC("kprobe")
@@ -261,25 +288,31 @@ int BPF_KPROBE(kprobe_sendpage, struct socket *socket)
 {
 	struct sock *sk = READ(socket, sk);
 
-	return has_sendpage(sk, by_address) ? enter_call(sk, 0) : 0;
-}
-
-SEC("kretprobe")
-int BPF_KRETPROBE(kretprobe_sent, int ret)
-{
-	return return_call(ret, true);
+	return has_sendpage(sk, by_address) ? enter_call(sk, true, 0) : 0;
 }
 
 SEC("kprobe")
 int BPF_KPROBE(kprobe_receive, struct socket *socket, struct msghdr *msg, size_t size, int flags)
 {
-	return enter_call(READ(socket, sk), flags);
+	return enter_call(READ(socket, sk), false, flags);
 }
 
 SEC("kretprobe")
-int BPF_KRETPROBE(kretprobe_received, int ret)
+int BPF_KRETPROBE(kretprobe_call, int ret)
 {
-	return return_call(ret, false);
+	return return_call(ret);
+}
+
+/*
+ * The kernel watches only so many calls return at once, before 5.17 as few as there are CPUs. A
+ * system call that made one such call returns what it did.
+ */
+SEC("raw_tp/sys_exit")
+int raw_tp_returned(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct pt_regs *regs = (void *)ctx->args[0];
+
+	return return_system_call(syscall_of(regs), ctx->args[1]);
 }
 
 /* Children of the processes that are followed, and the ends of these. */

@@ -16,6 +16,8 @@ const WITHOUT: &str = "NETTRACE_WITHOUT";
 pub enum Rung {
     /// A tracepoint with typed arguments.
     TpBtf,
+    /// A tracepoint with untyped arguments, which helps others out.
+    RawTp,
     /// A BPF iterator over kernel objects.
     Iter,
     /// A trampoline on a function's entry or exit.
@@ -33,6 +35,7 @@ impl Rung {
     pub fn name(self) -> &'static str {
         match self {
             Rung::TpBtf => "tp_btf",
+            Rung::RawTp => "raw_tp",
             Rung::Iter => "iter",
             Rung::Fentry => "fentry",
             Rung::Kprobe => "kprobe",
@@ -88,7 +91,7 @@ impl Hook {
 
     fn is_in(&self, btf: &Btf<'_>) -> bool {
         match self.rung {
-            Rung::TpBtf => kernel::has_tracepoint(btf, self.target),
+            Rung::TpBtf | Rung::RawTp => kernel::has_tracepoint(btf, self.target),
             Rung::Iter => kernel::has_iterator(btf, self.target),
             Rung::Fentry | Rung::Kprobe | Rung::Helper => kernel::has_function(btf, self.target),
             Rung::Netlink => true,
@@ -274,10 +277,16 @@ impl fmt::Display for Refused {
 }
 
 impl Choice {
-    /// The hooks to attach, in order.
+    /// The hooks to attach, in order and each once.
     pub fn hooks(&self) -> impl Iterator<Item = &Hook> {
         let ways = self.standings.iter().filter_map(|standing| standing.way.as_ref());
-        ways.flat_map(|way| &way.hooks).filter(|hook| hook.rung != Rung::Helper)
+        let mut hooks: Vec<&Hook> = Vec::new();
+        for hook in ways.flat_map(|way| &way.hooks) {
+            if hook.rung != Rung::Helper && !hooks.contains(&hook) {
+                hooks.push(hook);
+            }
+        }
+        hooks.into_iter()
     }
 
     /// Whether a program is loaded.

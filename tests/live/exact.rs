@@ -1,30 +1,49 @@
 //! Bytes by process equal what was sent and received, to the byte.
 
-use crate::support::{A4, A6, Pair, Traced, traced};
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 
-fn assert_exact(run: &Traced) {
-    run.assert_no_loss();
-    let mut truth = run.truth.clone();
-    truth.retain(|t| t.rx + t.tx > 0);
-    assert!(!truth.is_empty());
-    assert_eq!(run.by_process(), truth);
+use crate::support::{A4, A6, Pair, Truth, traced};
+
+/// Lower rungs may miss calls, and count those: then what is told in all is no more than the truth, and
+/// the test goes on with another run.
+const RUNS: usize = 5;
+
+fn assert_exact(top: &[&str], traffic: &[&str]) {
+    let is_forced = std::env::var("NETTRACE_WITHOUT").is_ok_and(|words| !words.is_empty());
+    for number in 1..=RUNS {
+        let run = traced(top, traffic);
+        let mut truth = run.truth.clone();
+        truth.retain(|t| t.rx + t.tx > 0);
+        assert!(!truth.is_empty());
+        let ours = run.by_process();
+        if is_forced && number < RUNS && !run.stderr.is_empty() {
+            assert!(run.stderr.starts_with("nettrace: lost "), "{}", run.stderr);
+            let all = |sums: &[Truth]| sums.iter().map(|sum| sum.rx + sum.tx).sum::<u64>();
+            assert!(all(&ours) <= all(&truth), "{ours:?} {truth:?}");
+            continue;
+        }
+        run.assert_no_loss();
+        assert_eq!(ours, truth);
+        return;
+    }
 }
 
 #[test]
 fn one_connection_over_loopback() {
-    assert_exact(&traced(&[], &["tcp", "up=50000001", "down=12345"]));
-    assert_exact(&traced(&[], &["tcp", "v6=1", "up=50000001", "down=12345"]));
+    assert_exact(&[], &["tcp", "up=50000001", "down=12345"]);
+    assert_exact(&[], &["tcp", "v6=1", "up=50000001", "down=12345"]);
 }
 
 #[test]
 fn two_thousand_short_connections_over_loopback() {
-    assert_exact(&traced(&[], &["tcp", "conns=2000", "up=1001", "down=77"]));
-    assert_exact(&traced(&[], &["tcp", "conns=2000", "up=1", "down=0", "v6=1"]));
+    assert_exact(&[], &["tcp", "conns=2000", "up=1001", "down=77"]);
+    assert_exact(&[], &["tcp", "conns=2000", "up=1", "down=0", "v6=1"]);
 }
 
 #[test]
 fn two_thousand_short_connections_with_many_ticks() {
-    assert_exact(&traced(&["procs", "0.05"], &["tcp", "conns=2000", "up=1001", "down=77"]));
+    assert_exact(&["procs", "0.05"], &["tcp", "conns=2000", "up=1001", "down=77"]);
 }
 
 #[test]
@@ -34,24 +53,24 @@ fn two_namespaces_over_veth() {
     for ip in [A4, A6] {
         let ip = format!("server_ip={ip}");
         let between = [server.as_str(), client.as_str(), ip.as_str()];
-        let with = |args: &[&'static str]| traced(&[], &[args, &between[..]].concat());
-        assert_exact(&with(&["tcp", "up=20000000", "down=5"]));
-        assert_exact(&with(&["tcp", "conns=2000", "up=500", "down=1000"]));
-        assert_exact(&with(&["udp", "conns=2000", "up=18", "down=1400"]));
+        let check = |args: &[&'static str]| assert_exact(&[], &[args, &between[..]].concat());
+        check(&["tcp", "up=20000000", "down=5"]);
+        check(&["tcp", "conns=2000", "up=500", "down=1000"]);
+        check(&["udp", "conns=2000", "up=18", "down=1400"]);
     }
 }
 
 #[test]
 fn udp_over_loopback() {
-    assert_exact(&traced(&[], &["udp", "conns=1", "up=60000", "down=1"]));
-    assert_exact(&traced(&[], &["udp", "conns=2000", "up=100", "down=333"]));
-    assert_exact(&traced(&["procs", "0.05"], &["udp", "conns=2000", "up=100", "down=333", "v6=1"]));
+    assert_exact(&[], &["udp", "conns=1", "up=60000", "down=1"]);
+    assert_exact(&[], &["udp", "conns=2000", "up=100", "down=333"]);
+    assert_exact(&["procs", "0.05"], &["udp", "conns=2000", "up=100", "down=333", "v6=1"]);
 }
 
 #[test]
 fn peeked_bytes_count_once() {
-    assert_exact(&traced(&[], &["udp", "conns=50", "peek=1"]));
-    assert_exact(&traced(&[], &["tcp", "conns=50", "peek=1"]));
+    assert_exact(&[], &["udp", "conns=50", "peek=1"]);
+    assert_exact(&[], &["tcp", "conns=50", "peek=1"]);
 }
 
 #[test]
@@ -66,39 +85,44 @@ fn empty_datagrams_and_connections_carry_nothing() {
 
 #[test]
 fn a_socket_kept_over_fork_counts_for_who_uses_it() {
-    assert_exact(&traced(&[], &["fork", "up=100001", "down=200003"]));
+    assert_exact(&[], &["fork", "up=100001", "down=200003"]);
 }
 
 #[test]
 fn a_passed_socket_counts_for_who_uses_it() {
-    assert_exact(&traced(&[], &["pass", "up=100001", "down=200003"]));
+    assert_exact(&[], &["pass", "up=100001", "down=200003"]);
 }
 
 #[test]
 fn a_socket_used_by_two_at_once_is_split_exactly() {
-    assert_exact(&traced(&["procs", "0.05"], &["both", "up=1000000", "down=2000000"]));
+    assert_exact(&["procs", "0.05"], &["both", "up=1000000", "down=2000000"]);
 }
 
 #[test]
 fn a_long_call_of_another_process_is_its_own() {
-    assert_exact(&traced(&["procs", "0.05"], &["fork", "up=10", "down=50000000"]));
+    assert_exact(&["procs", "0.05"], &["fork", "up=10", "down=50000000"]);
 }
 
 #[test]
 fn what_waits_to_be_read_is_of_who_reads_it() {
-    assert_exact(&traced(&["procs", "0.05"], &["read", "up=10", "down=20000000"]));
-    assert_exact(&traced(&[], &["read", "up=10", "down=500"]));
+    assert_exact(&["procs", "0.05"], &["read", "up=10", "down=20000000"]);
+    assert_exact(&[], &["read", "up=10", "down=500"]);
 }
 
 #[test]
 fn what_arrived_before_the_worker_read_is_the_worker_s() {
-    assert_exact(&traced(&["procs", "0.05"], &["prefork", "up=30000"]));
-    assert_exact(&traced(&[], &["prefork", "up=30000"]));
+    assert_exact(&["procs", "0.05"], &["prefork", "up=30000"]);
+    assert_exact(&[], &["prefork", "up=30000"]);
 }
 
 #[test]
 fn mptcp_counts_once_and_for_who_uses_it() {
-    assert_exact(&traced(&["procs", "0.05"], &["mptcp", "up=3000000", "down=77"]));
+    if let Err(error) = mptcp_socket() {
+        // Such a kernel has nothing to count.
+        assert_eq!(error.raw_os_error(), Some(libc::EPROTONOSUPPORT));
+        return;
+    }
+    assert_exact(&["procs", "0.05"], &["mptcp", "up=3000000", "down=77"]);
 }
 
 #[test]
@@ -108,4 +132,14 @@ fn a_shared_connection_is_listed_under_who_used_it_last() {
     let rows = run.rows();
     let row = rows.iter().find(|row| row["tx_bytes"] == 3000).expect("the connection");
     assert_eq!(row["pid"], child.pid);
+}
+
+fn mptcp_socket() -> io::Result<OwnedFd> {
+    // SAFETY: makes a descriptor or returns -1.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -54,6 +54,28 @@ static __always_inline bool count_again(struct sock *sk, __u32 tgid, int bytes, 
 	return u;
 }
 
+/* Whether a program of a pair is the one to count. */
+static __always_inline bool has_turn(enum turn turn)
+{
+	__u32 tid = bpf_get_current_pid_tgid(), other;
+	__u32 *slot = &turns[tid % TURNS];
+
+	if (turn == SECOND) {
+		if (*slot == tid) {
+			*slot = 0;
+			return false;
+		}
+		__sync_fetch_and_add(&turns_made_up, 1);
+		return true;
+	}
+	other = __sync_val_compare_and_swap(slot, 0, tid);
+	/* Its own, if the second wasn't run for its last call. */
+	if (!other || other == tid)
+		return true;
+	__sync_fetch_and_add(&turns_deferred, 1);
+	return false;
+}
+
 static __always_inline int account(struct sock *sk, int bytes, bool sent, enum own_slot slot)
 {
 	__u16 family = READ(sk, __sk_common.skc_family);
@@ -89,6 +111,8 @@ static __always_inline int account(struct sock *sk, int bytes, bool sent, enum o
 		if (!tag)
 			return 0;
 	}
+	if (tcp)
+		mend(tag, READ(sk, __sk_common.skc_state));
 	if (tag->provisional)
 		claim(tag, current_task());
 	if (tag->last_tgid != tgid) {
@@ -114,10 +138,10 @@ static __always_inline bool is_received(int flags)
 }
 
 /* A kprobe's half of a call; the return probe has the rest. */
-static __always_inline int enter_call(struct sock *sk, int flags)
+static __always_inline int enter_call(struct sock *sk, bool sent, int flags)
 {
 	__u64 id = bpf_get_current_pid_tgid();
-	struct call call = {.sk = (__u64)sk, .flags = flags};
+	struct call call = {.sk = (__u64)sk, .flags = flags, .sent = sent};
 
 	/* Its last call never returned, as far as we were told. */
 	if (bpf_map_lookup_elem(&calls, &id))
@@ -127,7 +151,7 @@ static __always_inline int enter_call(struct sock *sk, int flags)
 	return 0;
 }
 
-static __always_inline int return_call(int bytes, bool sent)
+static __always_inline int return_call(int bytes)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	struct call *entry = bpf_map_lookup_elem(&calls, &id), call;
@@ -136,9 +160,37 @@ static __always_inline int return_call(int bytes, bool sent)
 		return 0;
 	call = *entry;
 	bpf_map_delete_elem(&calls, &id);
-	if (!sent && !is_received(call.flags))
+	if (call.sent)
+		return account((struct sock *)call.sk, bytes, true, OWN_SENT);
+	if (!is_received(call.flags))
 		return 0;
-	return account((struct sock *)call.sk, bytes, sent, sent ? OWN_SENT : OWN_RECEIVED);
+	return account((struct sock *)call.sk, bytes, false, OWN_RECEIVED);
+}
+
+/* A call that is over, and whose return wasn't told. */
+static __always_inline int return_system_call(long nr, long result)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+
+	switch (nr) {
+	case SYS_READ:
+	case SYS_WRITE:
+	case SYS_READV:
+	case SYS_WRITEV:
+	case SYS_SENDTO:
+	case SYS_RECVFROM:
+	case SYS_SENDMSG:
+	case SYS_RECVMSG:
+		return return_call(result);
+	case SYS_SENDMMSG:
+	case SYS_RECVMMSG:
+	case SYS_SENDFILE:
+	case SYS_SPLICE:
+		/* Several calls in one: the result isn't the last one's. */
+		if (!bpf_map_delete_elem(&calls, &id))
+			lost(LOSS_CALL_RETURN);
+	}
+	return 0;
 }
 
 #endif

@@ -13,6 +13,19 @@
 #define CALL_ENTRIES	(1 << 15)
 #define FIRST_RECORDS	4096
 
+/*
+ * Where tracepoints can be preempted (since Linux 7.0), the kernel doesn't run a program for a task
+ * if another one was preempted inside of it on that CPU. So two programs are told of each call. The
+ * first counts it and leaves its task's id for the second, which counts what finds no such mark.
+ */
+enum turn { FIRST, SECOND };
+
+#define TURNS 4096
+__u32 turns[TURNS] = {};
+__u64 turns_deferred = 0; /* by the first program, whose task's slot was taken */
+__u64 turns_made_up = 0;  /* by the second */
+const volatile bool in_pairs = false;
+
 /* Narrow what is recorded; the verifier removes what is off. */
 const volatile __u32 only_netns = 0;	  /* inode of the one network namespace, 0: all */
 const volatile bool only_tree = false;	  /* only what processes in `tree` touch */
@@ -32,6 +45,7 @@ enum tag_flags {
 	TAG_ACTIVE = 4,	     /* sent the SYN, which bytes_acked counts */
 	TAG_PER_CALL = 8,    /* TCP found in mid-life: kernel counters are not ours to use */
 	TAG_USED = 16,	     /* has entries in `usage` */
+	TAG_LISTENER = 32,   /* cloned with the rest to what it accepts */
 };
 
 /*
@@ -42,7 +56,7 @@ struct tag {
 	__u64 id; /* see new_id() */
 	struct process owner;
 	__u32 last_tgid;  /* who used it last */
-	__u16 flags;	  /* of its birth: SEEDED, ACTIVE, PER_CALL */
+	__u16 flags;	  /* of its birth: all but the next two */
 	__u8 provisional; /* TAG_PROVISIONAL */
 	__u8 used;	  /* TAG_USED */
 };
@@ -160,7 +174,7 @@ struct {
 struct call {
 	__u64 sk;
 	__u32 flags;
-	__u32 pad;
+	__u32 sent;
 };
 
 struct {
@@ -214,7 +228,16 @@ struct own_socket {
 	__u64 pad[6]; /* a cache line */
 };
 
-enum own_slot { OWN_SENT, OWN_RECEIVED, OWN_SENT6, OWN_RECEIVED6, OWN_PAGE, OWN_SLOTS };
+enum own_slot {
+	OWN_SENT,
+	OWN_RECEIVED,
+	OWN_SENT6,
+	OWN_RECEIVED6,
+	OWN_PAGE,
+	OWN_SENT_SECOND,
+	OWN_RECEIVED_SECOND,
+	OWN_SLOTS,
+};
 
 #define OWN_SOCKET_CPUS 256
 struct own_socket own_sockets[OWN_SLOTS][OWN_SOCKET_CPUS] = {};

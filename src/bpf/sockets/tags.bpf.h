@@ -111,10 +111,28 @@ static __always_inline void claim(struct tag *tag, struct task_struct *task)
 	bpf_map_delete_elem(&claims, &id);
 }
 
+/* A connection that arrived begins with its listener's owner. */
+static __always_inline void begin_accepted(struct tag *tag)
+{
+	tag->id = new_id();
+	tag->last_tgid = tag->owner.tgid;
+	tag->flags = 0;
+	tag->provisional = 1;
+	tag->used = 0;
+	next_generation();
+}
+
+/* A connection that still has its listener's tag: its arrival was missed. */
+static __always_inline void mend(struct tag *tag, __u32 state)
+{
+	if (tag->flags & TAG_LISTENER && state != TCP_LISTEN)
+		begin_accepted(tag);
+}
+
 /* A socket that somebody holds open, found by a walk over all files. */
 static __always_inline void seed(struct sock *sk, struct task_struct *task)
 {
-	__u32 tgid = READ(task, tgid);
+	__u32 tgid = READ(task, tgid), state;
 	struct tcp_sock *tp;
 	struct tag *tag;
 
@@ -125,8 +143,13 @@ static __always_inline void seed(struct sock *sk, struct task_struct *task)
 	tag = find_tag(sk);
 	if (!tag) {
 		tag = new_tag(sk, task, TAG_SEEDED | TAG_PROVISIONAL);
-		tp = as_tcp(sk);
-		if (tag && tp && was_active(tp, READ(sk, __sk_common.skc_state)))
+		tp = tag ? as_tcp(sk) : NULL;
+		if (!tp)
+			return;
+		state = READ(sk, __sk_common.skc_state);
+		if (state == TCP_LISTEN)
+			tag->flags |= TAG_LISTENER;
+		else if (was_active(tp, state))
 			tag->flags |= TAG_ACTIVE;
 	} else if (tag->owner.tgid == tgid) {
 		/* A later walk: it may have another name or cgroup by now. */
@@ -178,14 +201,8 @@ static __always_inline void clone_tag(struct sock *sk)
 		if (listener_s)
 			tag->owner = listener_s->owner;
 	}
-	if (!tag)
-		return;
-	tag->id = new_id();
-	tag->last_tgid = tag->owner.tgid;
-	tag->flags = 0;
-	tag->provisional = 1;
-	tag->used = 0;
-	next_generation();
+	if (tag)
+		begin_accepted(tag);
 }
 
 /* What inet_sock_set_state tells, or a hook on who calls it. */
@@ -200,6 +217,7 @@ static __always_inline int change_state(struct sock *sk, __u32 from, __u32 to)
 		tag = find_tag(sk);
 		if (!tag)
 			break;
+		mend(tag, from);
 		if (!is_subflow(sk))
 			report_end(sk, tag, from);
 		drop_tag(sk);
@@ -209,7 +227,7 @@ static __always_inline int change_state(struct sock *sk, __u32 from, __u32 to)
 		/* In the context of the process that called connect() or listen(). */
 		if (in_scope_process(bpf_get_current_pid_tgid() >> 32))
 			new_tag(sk, current_task(),
-				TAG_PROVISIONAL | (to == TCP_SYN_SENT ? TAG_ACTIVE : 0));
+				TAG_PROVISIONAL | (to == TCP_SYN_SENT ? TAG_ACTIVE : TAG_LISTENER));
 		break;
 	case TCP_SYN_RECV:
 		/* Not where both ends connect to each other at once. */

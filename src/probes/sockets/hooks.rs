@@ -7,6 +7,10 @@ use crate::probes::ladder::{Arrangement, Datum, Hook, Rung, Way};
 pub(super) const SENT: &str = "sent";
 pub(super) const RECEIVED: &str = "received";
 
+/// The second programs of pairs; see `has_turn()` in `calls.bpf.h`.
+pub(super) const SENT_SECOND: &str = "sent_second";
+pub(super) const RECEIVED_SECOND: &str = "received_second";
+
 /// Number of the arrangement with tags by address.
 pub(super) const BY_ADDRESS: usize = 1;
 
@@ -26,8 +30,8 @@ const UNIX_RECEIVES: [(&str, &str); 2] = [
 /// Gone since Linux 6.5, where `sendfile()` goes by `inet_sendmsg`.
 const SENDPAGE: &str = "inet_sendpage";
 
-/// Tags in socket storage; or by address, where that can't be had or kprobes are needed.
-pub(super) fn arrangements(options: &Options) -> [Arrangement; 2] {
+/// Tags in socket storage, the calls by pairs of programs where one can be preempted; or by address, where that can't be had or kprobes are needed.
+pub(super) fn arrangements(options: &Options, in_pairs: bool) -> [Arrangement; 2] {
     let storage = datum(
         "table",
         "the table of sockets",
@@ -43,14 +47,14 @@ pub(super) fn arrangements(options: &Options) -> [Arrangement; 2] {
     );
     [
         Arrangement {
-            data: with_common(options, [needed(storage)], calls(options, false)),
+            data: with_common(options, [needed(storage)], calls(options, in_pairs, false)),
             limit: "kprobes, which are needed here, can't use it",
         },
         Arrangement {
             data: with_common(
                 options,
                 [needed(addresses(options)), accepted()],
-                calls(options, true),
+                calls(options, in_pairs, true),
             ),
             limit: "",
         },
@@ -176,7 +180,7 @@ fn accepted() -> Datum {
     )
 }
 
-fn calls(options: &Options, with_kprobes: bool) -> [Datum; 2] {
+fn calls(options: &Options, in_pairs: bool, with_kprobes: bool) -> [Datum; 2] {
     let choose = |inet: &[(&'static str, &'static str)], unix: &[(&'static str, &'static str)]| {
         let unix = if options.unix { unix } else { &[] };
         [inet, unix].concat()
@@ -184,25 +188,27 @@ fn calls(options: &Options, with_kprobes: bool) -> [Datum; 2] {
     let sends = choose(&SENDS, &UNIX_SENDS);
     let receives = choose(&RECEIVES, &UNIX_RECEIVES);
 
-    let tracepoint = |target, program| {
-        let hook = Hook::new(Rung::TpBtf, target, program).since("since Linux 6.3");
-        Way::new(Rung::TpBtf, [hook])
+    let tracepoint = |target, first, second| {
+        let hook = |program| Hook::new(Rung::TpBtf, target, program).since("since Linux 6.3");
+        let programs: &[_] = if in_pairs { &[first, second] } else { &[first] };
+        Way::new(Rung::TpBtf, programs.iter().copied().map(hook).collect::<Vec<_>>())
     };
     let page = fentry(SENDPAGE, "fexit_inet_sendpage").optional();
     let mut sent = vec![
-        tracepoint("sock_send_length", "sent"),
+        tracepoint("sock_send_length", "sent", SENT_SECOND),
         Way::new(Rung::Fentry, exits(&sends).chain([page]).collect::<Vec<_>>()),
     ];
     let mut received = vec![
-        tracepoint("sock_recv_length", "received"),
+        tracepoint("sock_recv_length", "received", RECEIVED_SECOND),
         Way::new(Rung::Fentry, exits(&receives).collect::<Vec<_>>()),
     ];
     if with_kprobes {
-        let pages = probes(&[(SENDPAGE, "")], "kprobe_sendpage", "kretprobe_sent");
+        let returns = Hook::new(Rung::RawTp, "sys_exit", "raw_tp_returned").optional();
+        let pages = probes(&[(SENDPAGE, "")], "kprobe_sendpage", "kretprobe_call");
         let pages = pages.map(Hook::optional);
-        let hooks = probes(&sends, "kprobe_send", "kretprobe_sent").chain(pages);
+        let hooks = probes(&sends, "kprobe_send", "kretprobe_call").chain(pages).chain([returns]);
         sent.push(Way::new(Rung::Kprobe, hooks.collect::<Vec<_>>()));
-        let hooks = probes(&receives, "kprobe_receive", "kretprobe_received");
+        let hooks = probes(&receives, "kprobe_receive", "kretprobe_call").chain([returns]);
         received.push(Way::new(Rung::Kprobe, hooks.collect::<Vec<_>>()));
     }
     [

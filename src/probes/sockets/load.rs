@@ -8,7 +8,7 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{IterOpts, Link, MapCore, MapFlags, OpenObject, ProgramMut};
 
 use super::Options;
-use super::hooks::{BY_ADDRESS, arrangements};
+use super::hooks::{BY_ADDRESS, SENT_SECOND, arrangements};
 use super::skel::{OpenSocketsSkel, SocketsSkel, SocketsSkelBuilder};
 use crate::kernel::{self, Reason, Unsupported};
 use crate::probes::ladder::{self, Choice, Hook, Rung, Tried};
@@ -43,7 +43,7 @@ impl From<libbpf_rs::Error> for Failure {
 /// # Errors
 /// [`Unsupported`] where even the table of sockets can't be had.
 pub(super) fn load(options: &Options) -> Result<Loaded> {
-    let arrangements = arrangements(options);
+    let arrangements = arrangements(options, kernel::has_preemptible_tracepoints());
     let mut tried = Tried::from_environment(&arrangements)?;
     let mut is_asked = false;
     loop {
@@ -134,6 +134,7 @@ fn attach_hook(
 ) -> libbpf_rs::Result<Link> {
     match (hook.rung, hook.target) {
         (Rung::Kprobe, target) => program.attach_kprobe(hook.at_return, target),
+        (Rung::RawTp, target) => program.attach_raw_tracepoint(target),
         (Rung::Iter, "bpf_sk_storage_map") => program.attach_iter(skel.maps.tags.as_fd()),
         (Rung::Iter, "bpf_map_elem") => program.attach_iter(skel.maps.addresses.as_fd()),
         (Rung::Iter, _) => program.attach_iter_with_opts(IterOpts::None),
@@ -161,6 +162,7 @@ fn configure(
         rodata.follow_forks = options.follow_forks;
         rodata.with_unix = options.unix;
         rodata.by_address = by_address;
+        rodata.in_pairs = choice.uses(SENT_SECOND);
         if let Some(bytes) = options.ring_bytes {
             rodata.ring_wakeup = u64::from(bytes) / 4;
         }

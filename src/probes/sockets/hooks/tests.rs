@@ -15,7 +15,7 @@ const DEBIAN_12: &[&str] = &["sock_send_length", "sock_recv_length"];
 const DEBIAN_11: &[&str] = &["sock_send_length", "sock_recv_length", "bpf_sk_storage_get_tracing"];
 
 fn choose(kernel: &Kernel, options: &Options) -> Choice {
-    let arrangements = arrangements(options);
+    let arrangements = arrangements(options, false);
     let mut tried = Tried::default();
     for hook in ladder::hooks(&arrangements) {
         if kernel.lacks.contains(&hook.target) {
@@ -140,7 +140,7 @@ fn a_kernel_without_ipv6_has_nothing_to_see_there() {
 
 #[test]
 fn an_optional_hook_that_is_there_but_refused_is_no_way() {
-    let arrangements = arrangements(&Options::default());
+    let arrangements = arrangements(&Options::default(), false);
     let mut tried = Tried::default();
     for hook in ladder::hooks(&arrangements) {
         match (hook.rung, hook.target) {
@@ -175,4 +175,21 @@ fn a_kretprobe_is_there_before_the_entry_it_completes() {
     let choice = choose(&kernel, &Options::default());
     let hooks: Vec<_> = choice.hooks().filter(|hook| hook.target == "inet_recvmsg").collect();
     assert_eq!(hooks.iter().map(|hook| hook.at_return).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
+fn pairs_are_attached_first_and_second() {
+    let arrangements = arrangements(&Options::default(), true);
+    let choice = ladder::choose(&arrangements, &Tried::default());
+    let programs: Vec<_> = choice.hooks().map(|hook| hook.program).collect();
+    let place = |program| programs.iter().position(|p| *p == program).unwrap();
+    assert!(place(SENT) < place(SENT_SECOND));
+    assert!(place(RECEIVED) < place(RECEIVED_SECOND));
+}
+
+#[test]
+fn what_two_ways_share_is_attached_once() {
+    let kernel = Kernel { lacks: DEBIAN_12, refuses: &[Rung::Fentry] };
+    let choice = choose(&kernel, &Options::default());
+    assert_eq!(choice.hooks().filter(|hook| hook.target == "sys_exit").count(), 1);
 }
