@@ -135,6 +135,18 @@ int BPF_PROG(set_state, struct sock *sk, int from, int to)
 	return change_state(sk, from, to);
 }
 
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(set_state_first, struct sock *sk, int from, int to)
+{
+	return has_state_turn(FIRST, sk) ? change_state(sk, from, to) : 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(set_state_second, struct sock *sk, int from, int to)
+{
+	return has_state_turn(SECOND, sk) ? change_state(sk, from, to) : 0;
+}
+
 SEC("fentry/inet_sk_set_state")
 int BPF_PROG(fentry_set_state, struct sock *sk, int to)
 {
@@ -215,19 +227,19 @@ int BPF_KPROBE(kprobe_destruct, struct sock *sk)
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(sent, struct sock *sk, int ret, int flags)
 {
-	return !in_pairs || has_turn(FIRST) ? account(sk, ret, true, OWN_SENT) : 0;
+	return !in_pairs || has_call_turn(FIRST) ? account(sk, ret, true, OWN_SENT) : 0;
 }
 
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(sent_second, struct sock *sk, int ret, int flags)
 {
-	return has_turn(SECOND) ? account(sk, ret, true, OWN_SENT_SECOND) : 0;
+	return has_call_turn(SECOND) ? account(sk, ret, true, OWN_SENT_SECOND) : 0;
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(received, struct sock *sk, int ret, int flags)
 {
-	if (!is_received(flags) || (in_pairs && !has_turn(FIRST)))
+	if (!is_received(flags) || (in_pairs && !has_call_turn(FIRST)))
 		return 0;
 	return account(sk, ret, false, OWN_RECEIVED);
 }
@@ -235,7 +247,7 @@ int BPF_PROG(received, struct sock *sk, int ret, int flags)
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(received_second, struct sock *sk, int ret, int flags)
 {
-	if (!is_received(flags) || !has_turn(SECOND))
+	if (!is_received(flags) || !has_call_turn(SECOND))
 		return 0;
 	return account(sk, ret, false, OWN_RECEIVED_SECOND);
 }

@@ -3,10 +3,12 @@
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
+use nettrace::kernel;
+
 use crate::support::{A4, A6, Pair, Truth, traced};
 
 /// Lower rungs may miss calls, and count those: then what is told in all is no more than the truth, and
-/// the test goes on with another run.
+/// the test goes on with another run. Where programs can be preempted, each run may miss some.
 const RUNS: usize = 5;
 
 fn assert_exact(top: &[&str], traffic: &[&str]) {
@@ -17,7 +19,8 @@ fn assert_exact(top: &[&str], traffic: &[&str]) {
         truth.retain(|t| t.rx + t.tx > 0);
         assert!(!truth.is_empty());
         let ours = run.by_process();
-        if is_forced && number < RUNS && !run.stderr.is_empty() {
+        let may_miss = is_forced && (number < RUNS || kernel::has_preemptible_tracepoints());
+        if may_miss && !run.stderr.is_empty() {
             assert!(run.stderr.starts_with("nettrace: lost "), "{}", run.stderr);
             let all = |sums: &[Truth]| sums.iter().map(|sum| sum.rx + sum.tx).sum::<u64>();
             assert!(all(&ours) <= all(&truth), "{ours:?} {truth:?}");

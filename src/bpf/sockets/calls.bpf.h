@@ -54,28 +54,6 @@ static __always_inline bool count_again(struct sock *sk, __u32 tgid, int bytes, 
 	return u;
 }
 
-/* Whether a program of a pair is the one to count. */
-static __always_inline bool has_turn(enum turn turn)
-{
-	__u32 tid = bpf_get_current_pid_tgid(), other;
-	__u32 *slot = &turns[tid % TURNS];
-
-	if (turn == SECOND) {
-		if (*slot == tid) {
-			*slot = 0;
-			return false;
-		}
-		__sync_fetch_and_add(&turns_made_up, 1);
-		return true;
-	}
-	other = __sync_val_compare_and_swap(slot, 0, tid);
-	/* Its own, if the second wasn't run for its last call. */
-	if (!other || other == tid)
-		return true;
-	__sync_fetch_and_add(&turns_deferred, 1);
-	return false;
-}
-
 static __always_inline int account(struct sock *sk, int bytes, bool sent, enum own_slot slot)
 {
 	__u16 family = READ(sk, __sk_common.skc_family);

@@ -15,15 +15,17 @@
 
 /*
  * Where tracepoints can be preempted (since Linux 7.0), the kernel doesn't run a program for a task
- * if another one was preempted inside of it on that CPU. So two programs are told of each call. The
- * first counts it and leaves its task's id for the second, which counts what finds no such mark.
+ * if another one was preempted inside of it on that CPU. So two programs are told of each event.
+ * The first does the work and leaves a mark of the task or socket for the second, which works if
+ * there is none.
  */
 enum turn { FIRST, SECOND };
 
 #define TURNS 4096
-__u32 turns[TURNS] = {};
-__u64 turns_deferred = 0; /* by the first program, whose task's slot was taken */
-__u64 turns_made_up = 0;  /* by the second */
+__u32 call_turns[TURNS] = {};  /* by thread */
+__u32 state_turns[TURNS] = {}; /* by socket, since interrupts change states too */
+__u64 turns_deferred = 0;      /* by the first program, where another's mark was in its place */
+__u64 turns_made_up = 0;       /* by the second */
 const volatile bool in_pairs = false;
 
 /* Narrow what is recorded; the verifier removes what is off. */

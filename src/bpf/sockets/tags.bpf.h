@@ -5,6 +5,37 @@
 
 #include "read.bpf.h"
 
+/* Whether a program of a pair is the one to work. The mark isn't 0. */
+static __always_inline bool has_turn(enum turn turn, __u32 *turns, __u32 mark)
+{
+	__u32 *slot = &turns[mark % TURNS], other;
+
+	if (turn == SECOND) {
+		if (*slot == mark) {
+			*slot = 0;
+			return false;
+		}
+		__sync_fetch_and_add(&turns_made_up, 1);
+		return true;
+	}
+	other = __sync_val_compare_and_swap(slot, 0, mark);
+	/* Its own, if the second wasn't run the last time. */
+	if (!other || other == mark)
+		return true;
+	__sync_fetch_and_add(&turns_deferred, 1);
+	return false;
+}
+
+static __always_inline bool has_call_turn(enum turn turn)
+{
+	return has_turn(turn, call_turns, bpf_get_current_pid_tgid());
+}
+
+static __always_inline bool has_state_turn(enum turn turn, struct sock *sk)
+{
+	return has_turn(turn, state_turns, (__u64)sk >> 6 | 1);
+}
+
 static __always_inline bool in_scope_netns(struct sock *sk)
 {
 	return !only_netns || netns_of(sk) == only_netns;

@@ -7,7 +7,7 @@ use crate::probes::ladder::{Arrangement, Datum, Hook, Rung, Way};
 pub(super) const SENT: &str = "sent";
 pub(super) const RECEIVED: &str = "received";
 
-/// The second programs of pairs; see `has_turn()` in `calls.bpf.h`.
+/// The second programs of pairs; see `has_turn()` in `tags.bpf.h`.
 pub(super) const SENT_SECOND: &str = "sent_second";
 pub(super) const RECEIVED_SECOND: &str = "received_second";
 
@@ -47,12 +47,18 @@ pub(super) fn arrangements(options: &Options, in_pairs: bool) -> [Arrangement; 2
     );
     [
         Arrangement {
-            data: with_common(options, [needed(storage)], calls(options, in_pairs, false)),
+            data: with_common(
+                options,
+                in_pairs,
+                [needed(storage)],
+                calls(options, in_pairs, false),
+            ),
             limit: "kprobes, which are needed here, can't use it",
         },
         Arrangement {
             data: with_common(
                 options,
+                in_pairs,
                 [needed(addresses(options)), accepted()],
                 calls(options, in_pairs, true),
             ),
@@ -77,8 +83,14 @@ fn kprobe(target: &'static str, program: &'static str) -> Hook {
     Hook::new(Rung::Kprobe, target, program)
 }
 
+fn tracepoint(target: &'static str, since: &'static str, programs: &[&'static str]) -> Way {
+    let hook = |program: &&'static str| Hook::new(Rung::TpBtf, target, program).since(since);
+    Way::new(Rung::TpBtf, programs.iter().map(hook).collect::<Vec<_>>())
+}
+
 fn with_common<const N: usize>(
     options: &Options,
+    in_pairs: bool,
     table: [Datum; N],
     calls: [Datum; 2],
 ) -> Vec<Datum> {
@@ -91,11 +103,14 @@ fn with_common<const N: usize>(
             [Hook::new(Rung::Iter, "task_file", "seed_sockets").since("since Linux 5.8")],
         )],
     ));
+    // The kernels without atomic compare-and-swap don't need pairs.
+    let set_state: &[_] =
+        if in_pairs { &["set_state_first", "set_state_second"] } else { &["set_state"] };
     data.push(datum(
         "states",
         "TCP connections that begin and end",
         [
-            Way::new(Rung::TpBtf, [Hook::new(Rung::TpBtf, "inet_sock_set_state", "set_state")]),
+            tracepoint("inet_sock_set_state", "", set_state),
             Way::new(
                 Rung::Fentry,
                 [
@@ -188,18 +203,17 @@ fn calls(options: &Options, in_pairs: bool, with_kprobes: bool) -> [Datum; 2] {
     let sends = choose(&SENDS, &UNIX_SENDS);
     let receives = choose(&RECEIVES, &UNIX_RECEIVES);
 
-    let tracepoint = |target, first, second| {
-        let hook = |program| Hook::new(Rung::TpBtf, target, program).since("since Linux 6.3");
+    let by_tracepoint = |target, first, second| {
         let programs: &[_] = if in_pairs { &[first, second] } else { &[first] };
-        Way::new(Rung::TpBtf, programs.iter().copied().map(hook).collect::<Vec<_>>())
+        tracepoint(target, "since Linux 6.3", programs)
     };
     let page = fentry(SENDPAGE, "fexit_inet_sendpage").optional();
     let mut sent = vec![
-        tracepoint("sock_send_length", "sent", SENT_SECOND),
+        by_tracepoint("sock_send_length", "sent", SENT_SECOND),
         Way::new(Rung::Fentry, exits(&sends).chain([page]).collect::<Vec<_>>()),
     ];
     let mut received = vec![
-        tracepoint("sock_recv_length", "received", RECEIVED_SECOND),
+        by_tracepoint("sock_recv_length", "received", RECEIVED_SECOND),
         Way::new(Rung::Fentry, exits(&receives).collect::<Vec<_>>()),
     ];
     if with_kprobes {

@@ -249,10 +249,11 @@ impl SocketProbe {
         for program in self.skel.object().progs().filter(ProgramImpl::autoload) {
             let missed = program_info(program.as_fd()).map_or(0, |info| info.recursion_misses);
             match program.name().to_string_lossy() {
-                name if name.contains("state") => states += missed,
-                name if name.contains("destruct") => *destructs.get_or_insert(0) += missed,
                 // Costs a name for a moment; and what the second of a pair misses, the first had.
                 name if name.contains("clone") || name.ends_with("_second") => {}
+                name if name.ends_with("_first") => others += missed,
+                name if name.contains("state") => states += missed,
+                name if name.contains("destruct") => *destructs.get_or_insert(0) += missed,
                 _ => others += missed,
             }
         }
