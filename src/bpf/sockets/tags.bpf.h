@@ -33,7 +33,9 @@ static __always_inline bool has_call_turn(enum turn turn)
 
 static __always_inline bool has_state_turn(enum turn turn, struct sock *sk)
 {
-	return has_turn(turn, state_turns, (__u64)sk >> 6 | 1);
+	__u32 mark = bpf_get_socket_cookie(sk);
+
+	return has_turn(turn, state_turns, mark ?: 1);
 }
 
 static __always_inline bool in_scope_netns(struct sock *sk)
