@@ -643,6 +643,7 @@ fn host(address: &str, name: Option<&str>, rx_rate: f64, srtt_us: Option<u64>) -
         tx_rate: 0.0,
         srtt_us,
         retransmits: 0,
+        counted: true,
         ended: name.is_none(),
     }
 }

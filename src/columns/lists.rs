@@ -52,9 +52,9 @@ fn pod(process: &Process) -> Value<'_> {
     process.container.as_ref().and_then(|c| c.pod.as_deref()).map_or(Value::None, text)
 }
 
-/// The bytes of a connection, on a kernel that tells of them.
-fn known(row: &ConnRow, value: Value<'static>) -> Value<'static> {
-    if row.counted { value } else { Value::None }
+/// Bytes, on a kernel that tells of them.
+fn known(counted: bool, value: Value<'static>) -> Value<'static> {
+    if counted { value } else { Value::None }
 }
 
 macro_rules! tcp {
@@ -136,26 +136,26 @@ static CONNS: [Column<ConnRow>; 36] = [
     extra("pod", "POD", Text, "uid of its Kubernetes pod", |r| pod(&r.process)),
     extra("netns", "NETNS", Text, "network namespace: its name, or [inode]", |r| text(&r.netns)),
     shown("rx_bytes_per_second", "RX/s", ByteRate, "payload received in the interval", |r| {
-        known(r, Value::Real(r.rx_rate))
+        known(r.counted, Value::Real(r.rx_rate))
     }),
     shown("tx_bytes_per_second", "TX/s", ByteRate, "payload sent in the interval", |r| {
-        known(r, Value::Real(r.tx_rate))
+        known(r.counted, Value::Real(r.tx_rate))
     }),
     shown(
         "rx_bytes_total",
         "RX",
         Bytes,
         "payload received since its birth, as far as known",
-        |r| known(r, Value::Int(r.rx_bytes_total.unwrap_or(r.rx_bytes))),
+        |r| known(r.counted, Value::Int(r.rx_bytes_total.unwrap_or(r.rx_bytes))),
     ),
     shown("tx_bytes_total", "TX", Bytes, "payload sent since its birth, as far as known", |r| {
-        known(r, Value::Int(r.tx_bytes_total.unwrap_or(r.tx_bytes)))
+        known(r.counted, Value::Int(r.tx_bytes_total.unwrap_or(r.tx_bytes)))
     }),
     extra("rx_bytes", "RXNEW", Bytes, "payload received since nettrace's start", |r| {
-        known(r, Value::Int(r.rx_bytes))
+        known(r.counted, Value::Int(r.rx_bytes))
     }),
     extra("tx_bytes", "TXNEW", Bytes, "payload sent since nettrace's start", |r| {
-        known(r, Value::Int(r.tx_bytes))
+        known(r.counted, Value::Int(r.tx_bytes))
     }),
     shown("srtt_us", "SRTT", Micros, "smoothed round-trip time, tcp_sock.srtt_us >> 3", |r| {
         int(tcp!(r, srtt_us).flatten())
@@ -214,10 +214,10 @@ static HOSTS: [Column<HostRow>; 8] = [
         Value::Int(r.connections)
     }),
     shown("rx_bytes_per_second", "RX/s", ByteRate, "payload received in the interval", |r| {
-        Value::Real(r.rx_rate)
+        known(r.counted, Value::Real(r.rx_rate))
     }),
     shown("tx_bytes_per_second", "TX/s", ByteRate, "payload sent in the interval", |r| {
-        Value::Real(r.tx_rate)
+        known(r.counted, Value::Real(r.tx_rate))
     }),
     shown("srtt_us", "SRTT", Micros, "mean of its TCP connections' smoothed round trips", |r| {
         int(r.srtt_us)

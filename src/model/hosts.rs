@@ -27,6 +27,8 @@ pub struct HostRow {
     pub srtt_us: Option<u64>,
     /// Retransmitted segments of the connections of this interval, since the start.
     pub retransmits: u64,
+    /// Whether the bytes of any of its connections are known.
+    pub counted: bool,
     /// All of its connections closed; this is its last row.
     pub ended: bool,
 }
@@ -44,6 +46,7 @@ struct Host {
     retransmits: u64,
     srtt_sum: u64,
     srtt_count: u64,
+    counted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +60,7 @@ impl Hosts {
         let host = self.0.entry(address).or_default();
         host.connections += u64::from(!socket.ended);
         host.delta += socket.delta;
+        host.counted |= socket.counted;
         host.retransmits += socket.retransmits;
         if socket.record.srtt_us != 0 {
             host.srtt_sum += u64::from(socket.record.srtt_us >> 3);
@@ -75,6 +79,7 @@ impl Hosts {
                 tx_rate: span.rate_of(host.delta.tx),
                 srtt_us: host.srtt_sum.checked_div(host.srtt_count),
                 retransmits: host.retransmits,
+                counted: host.counted,
                 ended: host.connections == 0,
             })
             .collect()
@@ -134,6 +139,14 @@ mod tests {
         assert_eq!((rows["192.0.2.1"].connections, rows["192.0.2.1"].ended), (0, true));
         assert_eq!(rows["192.0.2.1"].rx_rate, 4.0);
         assert!(run.hosts(&Tick::default()).is_empty());
+    }
+
+    #[test]
+    fn a_host_of_which_nothing_is_counted_is_unknown() {
+        let tick = Tick::open(&[tcp(1, A), to([192, 0, 2, 9], udp(2, A))]);
+        let rows = Run::new().hosts(&Tick { uncounted: true, ..tick });
+        assert!(rows["192.0.2.1"].counted);
+        assert!(!rows["192.0.2.9"].counted);
     }
 
     #[test]

@@ -383,6 +383,41 @@ fn doctor_names_every_hook_and_its_rung() {
 }
 
 #[test]
+fn without_a_hook_on_calls_their_bytes_are_unknown_and_it_says_why() {
+    let run = |view: &str| {
+        nettrace()
+            .args(["top", view, "-O", "json", "--"])
+            .arg(traffic())
+            .args(["udp", "conns=2"])
+            .env("NETTRACE_WITHOUT", "sock_send_length,sock_recv_length,inet_sendmsg,inet_recvmsg")
+            .output()
+            .unwrap()
+    };
+    for view in ["conns", "hosts"] {
+        let output = run(view);
+        let stderr = text(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        assert!(stderr.contains("missing are bytes sent on UDP"), "{stderr}");
+        assert!(stderr.contains("switched off by NETTRACE_WITHOUT"), "{stderr}");
+        assert!(!stderr.contains("libbpf"), "{stderr}");
+        let stdout = text(&output.stdout);
+        let document: Value = serde_json::from_str(&stdout[stdout.find('{').unwrap()..]).unwrap();
+        for row in rows(&document) {
+            assert_eq!(row["rx_bytes_per_second"], Value::Null, "{row}");
+        }
+    }
+}
+
+#[test]
+fn a_switch_that_switches_nothing_is_an_error() {
+    let output =
+        nettrace().args(["top", "procs", "0.05"]).env("NETTRACE_WITHOUT", "fentri").output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("there is no hook fentri"));
+}
+
+#[test]
 fn hostile_names_cannot_touch_the_terminal() {
     for format in ["table", "json", "ndjson", "csv"] {
         let output = nettrace()
