@@ -6,6 +6,7 @@
 //!     traffic read [KEY=VALUE]…    one connection that two processes read, one after the other
 //!     traffic prefork [KEY=VALUE]… a worker accepts, and reads only when all has arrived
 //!     traffic mptcp [KEY=VALUE]…   as tcp, with one connection of MPTCP
+//!     traffic raw [KEY=VALUE]…     datagrams of a raw socket, with the kernel's IPv4 header
 //!     traffic hold [KEY=VALUE]…    connections that carry `up` times their number, and stay
 //!     traffic idle conns=N seconds=S   that many connections, doing nothing
 //!     traffic bind [KEY=VALUE]…        a bound UDP socket and a listener, never used
@@ -90,6 +91,7 @@ fn main() {
         "read" => shared_read(&args),
         "prefork" => prefork(&args),
         "mptcp" => mptcp(&args),
+        "raw" => raw(&args),
         "hold" => hold(&args),
         "idle" => idle(&args),
         "bind" => bind(&args),
@@ -193,6 +195,36 @@ fn udp(args: &Args) {
     join(client);
     truth(std::process::id(), conns * up, conns * down);
     truth(client.as_raw().cast_unsigned(), conns * down, conns * up);
+}
+
+/// Of a protocol that nobody else uses: a raw socket gets all of its protocol's datagrams.
+fn raw(args: &Args) {
+    const EXPERIMENT: i32 = 253;
+    const IPV4_HEADER: usize = 20;
+
+    let (conns, up) = (args.number("conns", 1), args.number("up", 100));
+    let server = raw_socket(EXPERIMENT);
+    let client = in_child(|| {
+        let socket = raw_socket(EXPERIMENT);
+        for _ in 0..conns {
+            socket.send_to(&vec![1; up], (Ipv4Addr::LOCALHOST, 0)).expect("send");
+        }
+    });
+    let mut buffer = vec![0; 65_536];
+    for _ in 0..conns {
+        assert_eq!(server.recv(&mut buffer).expect("receive"), IPV4_HEADER + up);
+    }
+    join(client);
+    truth(std::process::id(), conns * (IPV4_HEADER + up), 0);
+    truth(client.as_raw().cast_unsigned(), 0, conns * up);
+}
+
+fn raw_socket(protocol: i32) -> UdpSocket {
+    // SAFETY: makes a descriptor or returns -1.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_RAW, protocol) };
+    assert!(fd >= 0, "no raw socket: {}", std::io::Error::last_os_error());
+    // SAFETY: nobody else has it.
+    UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn prefork(args: &Args) {

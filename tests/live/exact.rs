@@ -74,6 +74,11 @@ fn udp_over_loopback() {
 }
 
 #[test]
+fn raw_sockets() {
+    assert_exact(&["procs", "0.05"], &["raw", "conns=300", "up=700"]);
+}
+
+#[test]
 fn peeked_bytes_count_once() {
     assert_exact(&[], &["udp", "conns=50", "peek=1"]);
     assert_exact(&[], &["tcp", "conns=50", "peek=1"]);
