@@ -316,7 +316,7 @@ int BPF_KRETPROBE(kretprobe_call, int ret)
 }
 
 /*
- * The kernel watches only so many calls return at once, before 5.17 as few as there are CPUs. A
+ * A kretprobe watches only so many calls return at once, as few as there are CPUs on Linux 5.10. A
  * system call that made one such call returns what it did.
  */
 SEC("raw_tp/sys_exit")
