@@ -45,25 +45,14 @@ pub(super) fn arrangements(options: &Options, in_pairs: bool) -> [Arrangement; 2
             ],
         )],
     );
+    let mut in_storage = with_common(options, in_pairs, [needed(storage)]);
+    for datum in &mut in_storage {
+        datum.ways.retain(|way| way.rung != Rung::Kprobe);
+    }
+    let by_address = with_common(options, in_pairs, [needed(addresses(options)), accepted()]);
     [
-        Arrangement {
-            data: with_common(
-                options,
-                in_pairs,
-                [needed(storage)],
-                calls(options, in_pairs, false),
-            ),
-            limit: "kprobes, which are needed here, can't use it",
-        },
-        Arrangement {
-            data: with_common(
-                options,
-                in_pairs,
-                [needed(addresses(options)), accepted()],
-                calls(options, in_pairs, true),
-            ),
-            limit: "",
-        },
+        Arrangement { data: in_storage, limit: "kprobes, which are needed here, can't use it" },
+        Arrangement { data: by_address, limit: "" },
     ]
 }
 
@@ -88,12 +77,7 @@ fn tracepoint(target: &'static str, since: &'static str, programs: &[&'static st
     Way::new(Rung::TpBtf, programs.iter().map(hook).collect::<Vec<_>>())
 }
 
-fn with_common<const N: usize>(
-    options: &Options,
-    in_pairs: bool,
-    table: [Datum; N],
-    calls: [Datum; 2],
-) -> Vec<Datum> {
+fn with_common<const N: usize>(options: &Options, in_pairs: bool, table: [Datum; N]) -> Vec<Datum> {
     let mut data: Vec<Datum> = table.into();
     data.push(datum(
         "owners",
@@ -127,7 +111,7 @@ fn with_common<const N: usize>(
             ),
         ],
     ));
-    data.extend(calls);
+    data.extend(calls(options, in_pairs));
     if options.follow_forks {
         data.push(task(
             "forks",
@@ -195,7 +179,7 @@ fn accepted() -> Datum {
     )
 }
 
-fn calls(options: &Options, in_pairs: bool, with_kprobes: bool) -> [Datum; 2] {
+fn calls(options: &Options, in_pairs: bool) -> [Datum; 2] {
     let choose = |inet: &[(&'static str, &'static str)], unix: &[(&'static str, &'static str)]| {
         let unix = if options.unix { unix } else { &[] };
         [inet, unix].concat()
@@ -208,36 +192,30 @@ fn calls(options: &Options, in_pairs: bool, with_kprobes: bool) -> [Datum; 2] {
         tracepoint(target, "since Linux 6.3", programs)
     };
     let page = fentry(SENDPAGE, "fexit_inet_sendpage").optional();
-    let mut sent = vec![
-        by_tracepoint("sock_send_length", "sent", SENT_SECOND),
-        Way::new(Rung::Fentry, exits(&sends).chain([page]).collect::<Vec<_>>()),
-    ];
-    let mut received = vec![
-        by_tracepoint("sock_recv_length", "received", RECEIVED_SECOND),
-        Way::new(Rung::Fentry, exits(&receives).collect::<Vec<_>>()),
-    ];
-    if with_kprobes {
-        let returns = Hook::new(Rung::RawTp, "sys_exit", "raw_tp_returned").optional();
-        let pages = probes(&[(SENDPAGE, "")], "kprobe_sendpage", "kretprobe_call");
-        let pages = pages.map(Hook::optional);
-        let hooks = probes(&sends, "kprobe_send", "kretprobe_call").chain(pages).chain([returns]);
-        sent.push(Way::new(Rung::Kprobe, hooks.collect::<Vec<_>>()));
-        let hooks = probes(&receives, "kprobe_receive", "kretprobe_call").chain([returns]);
-        received.push(Way::new(Rung::Kprobe, hooks.collect::<Vec<_>>()));
-    }
+    let returns = Hook::new(Rung::RawTp, "sys_exit", "raw_tp_returned").optional();
+    let pages = probes(&[(SENDPAGE, "")], "kprobe_sendpage", "kretprobe_call");
+    let pages = pages.map(Hook::optional);
+    let send_probes = probes(&sends, "kprobe_send", "kretprobe_call").chain(pages);
+    let receive_probes = probes(&receives, "kprobe_receive", "kretprobe_call");
     [
-        Datum {
-            name: SENT,
-            words: "bytes sent on UDP and raw sockets, and by further users of a TCP socket",
-            required: false,
-            ways: sent,
-        },
-        Datum {
-            name: RECEIVED,
-            words: "bytes received on UDP and raw sockets, and by further users of a TCP socket",
-            required: false,
-            ways: received,
-        },
+        datum(
+            SENT,
+            "bytes sent on UDP and raw sockets, and by further users of a TCP socket",
+            [
+                by_tracepoint("sock_send_length", "sent", SENT_SECOND),
+                Way::new(Rung::Fentry, exits(&sends).chain([page]).collect::<Vec<_>>()),
+                Way::new(Rung::Kprobe, send_probes.chain([returns]).collect::<Vec<_>>()),
+            ],
+        ),
+        datum(
+            RECEIVED,
+            "bytes received on UDP and raw sockets, and by further users of a TCP socket",
+            [
+                by_tracepoint("sock_recv_length", "received", RECEIVED_SECOND),
+                Way::new(Rung::Fentry, exits(&receives).collect::<Vec<_>>()),
+                Way::new(Rung::Kprobe, receive_probes.chain([returns]).collect::<Vec<_>>()),
+            ],
+        ),
     ]
 }
 

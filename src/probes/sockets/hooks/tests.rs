@@ -103,6 +103,17 @@ fn kprobes_are_not_taken_for_what_tracepoints_have() {
 }
 
 #[test]
+fn no_kprobe_goes_with_socket_storage() {
+    let choice = check(
+        &["inet_sock_set_state", "inet_sendpage"],
+        &[Rung::Fentry],
+        "table=kprobe accepted=kprobe owners=iter states=kprobe sent=tp_btf received=tp_btf \
+         forks=tp_btf exits=tp_btf",
+    );
+    assert_eq!(choice.arrangement, BY_ADDRESS);
+}
+
+#[test]
 fn without_any_hook_on_calls_the_table_stays_in_storage() {
     let choice = check(
         DEBIAN_12,
