@@ -234,6 +234,11 @@ pub fn catch_libbpf(verbose: bool) {
     libbpf_rs::set_print(Some((level, keep_line)));
 }
 
+/// Keeps all that libbpf prints, what is no complaint too, and shows nothing.
+pub fn catch_all_of_libbpf() {
+    libbpf_rs::set_print(Some((PrintLevel::Debug, keep_line)));
+}
+
 fn keep_line(_: PrintLevel, line: String) {
     let line = line.trim_end();
     if VERBOSE.load(Ordering::Relaxed) {
@@ -265,7 +270,8 @@ fn program_in(line: &str) -> Option<&str> {
     Some(name)
 }
 
-fn quoted_libbpf() -> String {
+/// Its last words, a line each, which are forgotten then.
+pub fn quoted_libbpf() -> String {
     let Ok(mut lines) = LAST_LINES.lock() else {
         return String::new();
     };

@@ -89,7 +89,8 @@ impl Hook {
         Hook { at_return: true, ..self }
     }
 
-    fn is_in(&self, btf: &Btf<'_>) -> bool {
+    /// Whether this kernel's types have its target.
+    pub(super) fn is_in(&self, btf: &Btf<'_>) -> bool {
         match self.rung {
             Rung::TpBtf | Rung::RawTp => kernel::has_tracepoint(btf, self.target),
             Rung::Iter => kernel::has_iterator(btf, self.target),

@@ -8,4 +8,6 @@ mod support;
 
 mod behaviour;
 mod exact;
+mod rungs;
 mod ss;
+mod verifier;

@@ -75,6 +75,14 @@ pub(crate) fn traffic() -> PathBuf {
     path
 }
 
+/// Keeps what a test found out about this kernel, for tests/vm/results, where that is wanted.
+pub(crate) fn keep_result(file: &str, lines: &str) {
+    if let Some(dir) = std::env::var_os("NETTRACE_RESULTS").map(PathBuf::from) {
+        std::fs::create_dir_all(&dir).expect("the folder of results");
+        std::fs::write(dir.join(file), lines).expect("write results");
+    }
+}
+
 /// What a process really received and sent, as the traffic program printed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Truth {

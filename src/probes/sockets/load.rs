@@ -143,11 +143,19 @@ fn attach_hook(
 }
 
 fn open(options: &Options, choice: &Choice) -> libbpf_rs::Result<SocketsSkel<'static>> {
+    prepare(options, choice)?.load()
+}
+
+/// The object with all settings, before the kernel sees it.
+pub(super) fn prepare(
+    options: &Options,
+    choice: &Choice,
+) -> libbpf_rs::Result<OpenSocketsSkel<'static>> {
     // The storage of one libbpf handle per session, a few words that live as long as the process.
     let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut open = SocketsSkelBuilder::default().open(storage)?;
     configure(&mut open, options, choice)?;
-    open.load()
+    Ok(open)
 }
 
 fn configure(

@@ -21,6 +21,7 @@ use crate::sample::{SocketRecord, UsageRecord, born_ns, tag};
 mod hooks;
 mod load;
 mod records;
+pub mod verify;
 
 #[allow(clippy::all, clippy::restriction, missing_docs, unreachable_pub, unused)]
 mod skel {
