@@ -1,7 +1,8 @@
 # make run   installs what is missing, builds, and shows this machine's traffic
 # make test  installs what is missing, and runs all tests (live ones as root), on this kernel and others
 # make vm    the live tests under other kernels: all of them, or KERNEL=6.1, or TEST=exact::
-.PHONY: run build test vm lint fmt bench clean
+# make results  takes over what `make vm` found: tests/vm/verifier.csv, README's table of hooks
+.PHONY: run build test vm results lint fmt bench clean
 
 # Live tests, benchmarks and nettrace itself need root; building doesn't.
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo -E)
@@ -32,6 +33,9 @@ vm:
 	cargo build --locked --example traffic
 	KERNEL="$(KERNEL)" CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=tests/vm/live \
 		cargo test --locked --test live -- $(TEST)
+
+results:
+	tests/vm/results renew
 
 lint:
 	@scripts/deps.sh build lint

@@ -24,7 +24,6 @@ fn main() -> Result<()> {
         };
         SkeletonBuilder::new()
             .source(&source)
-            .obj(out.join(format!("{probe}.bpf.o"))) // kept for examples/verify.rs
             .clang_args([
                 OsStr::new("-I"),
                 vmlinux.as_os_str(),
