@@ -9,7 +9,7 @@ use super::Options;
 use super::hooks::{BY_ADDRESS, arrangements};
 use super::load::prepare;
 use crate::kernel;
-use crate::probes::ladder::{Arrangement, Choice, Hook, Rung, Standing, Way};
+use crate::probes::ladder::{Arrangement, Choice, Datum, Hook, Rung, Standing, Way};
 
 /// The verifier's log levels: a summary, and each step.
 const SUMMARY: u32 = 4;
@@ -63,8 +63,11 @@ pub fn verify() -> Result<Vec<Verified>> {
     for (number, arrangement) in arrangements.iter().enumerate() {
         for program in programs(arrangement) {
             let verdict = match way_of(arrangement, program, &btf) {
-                Some(way) => verdict(&options, &choice(number, way), program)
-                    .with_context(|| format!("verify {program}"))?,
+                Some(way) => {
+                    let choice = Choice { arrangement: number, standings: with(arrangement, way) };
+                    verdict(&options, &choice, program)
+                        .with_context(|| format!("verify {program}"))?
+                }
                 None => Verdict::Absent,
             };
             let arrangement = if number == BY_ADDRESS { "address" } else { "storage" };
@@ -97,11 +100,16 @@ fn way_of<'a>(arrangement: &'a Arrangement, program: &str, btf: &Btf<'_>) -> Opt
     ways(arrangement).find(|way| way.hooks.iter().any(is_had))
 }
 
-/// The settings depend on what else the way has.
-fn choice(arrangement: usize, way: &Way) -> Choice {
-    let way = Some(way.clone());
-    let standing = Standing { datum: "", words: "", required: true, way, above: Vec::new() };
-    Choice { arrangement, standings: vec![standing] }
+/// All data, one of them in this way: settings depend on what is chosen beside a program.
+fn with(arrangement: &Arrangement, way: &Way) -> Vec<Standing> {
+    let standing = |datum: &Datum| Standing {
+        datum: datum.name,
+        words: datum.words,
+        required: datum.required,
+        way: datum.ways.iter().find(|it| *it == way).or(datum.ways.first()).cloned(),
+        above: Vec::new(),
+    };
+    arrangement.data.iter().map(standing).collect()
 }
 
 fn verdict(options: &Options, choice: &Choice, program: &str) -> Result<Verdict> {
