@@ -75,7 +75,7 @@ fn udp_over_loopback() {
 
 #[test]
 fn raw_sockets() {
-    assert_exact(&["procs", "0.05"], &["raw", "conns=300", "up=700"]);
+    assert_exact(&["procs", "0.05"], &["raw", "conns=100", "up=70"]);
 }
 
 #[test]
