@@ -58,6 +58,9 @@ pub enum Reason {
         /// The option's name, as “CONFIG_KPROBE_EVENTS”.
         option: &'static str,
     },
+    /// EPERM to a process that has what it needs: a security module's or a hypervisor's doing.
+    #[error("a policy of this machine forbids it, though no capability is missing")]
+    Policy,
     /// It would work, but not beside what else is needed here.
     #[error("{0}")]
     Unfit(&'static str),

@@ -19,12 +19,15 @@ fn assert_exact(top: &[&str], traffic: &[&str]) {
         truth.retain(|t| t.rx + t.tx > 0);
         assert!(!truth.is_empty());
         let ours = run.by_process();
+        let is_told = !run.stderr.is_empty();
         let always_misses = kernel::has_preemptible_tracepoints();
-        if is_forced && (number < RUNS || always_misses) && !run.stderr.is_empty() {
-            assert!(run.stderr.starts_with("nettrace: lost "), "{}", run.stderr);
+        // What the kernel's own kprobes miss, it doesn't tell.
+        let is_untold = always_misses && number < RUNS && ours != truth;
+        if is_forced && (is_told && (number < RUNS || always_misses) || is_untold) {
+            assert!(!is_told || run.stderr.starts_with("nettrace: lost "), "{}", run.stderr);
             let all = |sums: &[Truth]| sums.iter().map(|sum| sum.rx + sum.tx).sum::<u64>();
             assert!(all(&ours) <= all(&truth), "{ours:?} {truth:?}");
-            if always_misses {
+            if always_misses && is_told {
                 return;
             }
             continue;

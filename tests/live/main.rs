@@ -8,6 +8,7 @@ mod support;
 
 mod behaviour;
 mod exact;
+mod lockdown;
 mod rungs;
 mod ss;
 mod verifier;

@@ -7,9 +7,8 @@ use crate::probes::ladder::{Arrangement, Datum, Hook, Rung, Way};
 pub(super) const SENT: &str = "sent";
 pub(super) const RECEIVED: &str = "received";
 
-/// The second programs of pairs; see `has_turn()` in `tags.bpf.h`.
-pub(super) const SENT_SECOND: &str = "sent_second";
-pub(super) const RECEIVED_SECOND: &str = "received_second";
+/// How the second program of a pair is called; see `has_turn()` in `tags.bpf.h`.
+pub(super) const SECOND: &str = "_second";
 
 /// Number of the arrangement with tags by address.
 pub(super) const BY_ADDRESS: usize = 1;
@@ -30,7 +29,8 @@ const UNIX_RECEIVES: [(&str, &str); 2] = [
 /// Gone since Linux 6.5, where `sendfile()` goes by `inet_sendmsg`.
 const SENDPAGE: &str = "inet_sendpage";
 
-/// Tags in socket storage, the calls by pairs of programs where one can be preempted; or by address, where that can't be had or kprobes are needed.
+/// Tags in socket storage; or by address, where that can't be had or kprobes are needed. `in_pairs` where
+/// the programs of tracepoints can be preempted.
 pub(super) fn arrangements(options: &Options, in_pairs: bool) -> [Arrangement; 2] {
     let storage = datum(
         "table",
@@ -202,7 +202,7 @@ fn calls(options: &Options, in_pairs: bool) -> [Datum; 2] {
             SENT,
             "bytes sent on UDP and raw sockets, and by further users of a TCP socket",
             [
-                by_tracepoint("sock_send_length", "sent", SENT_SECOND),
+                by_tracepoint("sock_send_length", "sent", "sent_second"),
                 Way::new(Rung::Fentry, exits(&sends).chain([page]).collect::<Vec<_>>()),
                 Way::new(Rung::Kprobe, send_probes.chain([returns]).collect::<Vec<_>>()),
             ],
@@ -211,7 +211,7 @@ fn calls(options: &Options, in_pairs: bool) -> [Datum; 2] {
             RECEIVED,
             "bytes received on UDP and raw sockets, and by further users of a TCP socket",
             [
-                by_tracepoint("sock_recv_length", "received", RECEIVED_SECOND),
+                by_tracepoint("sock_recv_length", "received", "received_second"),
                 Way::new(Rung::Fentry, exits(&receives).collect::<Vec<_>>()),
                 Way::new(Rung::Kprobe, receive_probes.chain([returns]).collect::<Vec<_>>()),
             ],

@@ -8,7 +8,7 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{IterOpts, Link, MapCore, MapFlags, OpenObject, ProgramMut};
 
 use super::Options;
-use super::hooks::{BY_ADDRESS, SENT_SECOND, arrangements};
+use super::hooks::{BY_ADDRESS, SECOND, arrangements};
 use super::skel::{OpenSocketsSkel, SocketsSkel, SocketsSkelBuilder};
 use crate::kernel::{self, Reason, Unsupported};
 use crate::probes::ladder::{self, Choice, Hook, Rung, Tried};
@@ -87,6 +87,7 @@ fn reason(hook: &Hook, error: &libbpf_rs::Error) -> Reason {
         _ if kernel::is_confidential() => {
             Reason::Lockdown { what: "BPF to read kernel memory by its address" }
         }
+        _ if kernel::errno(error) == Some(libc::EPERM) => Reason::Policy,
         _ => kernel::refused(error),
     }
 }
@@ -170,7 +171,7 @@ fn configure(
         rodata.follow_forks = options.follow_forks;
         rodata.with_unix = options.unix;
         rodata.by_address = by_address;
-        rodata.in_pairs = choice.uses(SENT_SECOND);
+        rodata.in_pairs = choice.hooks().any(|hook| hook.program.ends_with(SECOND));
         if let Some(bytes) = options.ring_bytes {
             rodata.ring_wakeup = u64::from(bytes) / 4;
         }

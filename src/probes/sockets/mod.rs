@@ -10,7 +10,8 @@ use std::rc::Rc;
 use anyhow::{Context, Result};
 use libbpf_rs::skel::Skel;
 use libbpf_rs::{
-    Iter, Link, MapCore, MapFlags, MapHandle, ProgramImpl, RingBuffer, RingBufferBuilder,
+    AsRawLibbpf, Iter, Link, MapCore, MapFlags, MapHandle, ProgramImpl, RingBuffer,
+    RingBufferBuilder,
 };
 use plain::Plain;
 use rustc_hash::FxHashSet;
@@ -27,7 +28,7 @@ pub mod verify;
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/sockets.skel.rs"));
 }
-use hooks::{RECEIVED, SENT};
+use hooks::{RECEIVED, SECOND, SENT};
 use load::{Loaded, load};
 use records::Records;
 use skel::SocketsSkel;
@@ -251,7 +252,7 @@ impl SocketProbe {
             let missed = program_info(program.as_fd()).map_or(0, |info| info.recursion_misses);
             match program.name().to_string_lossy() {
                 // Costs a name for a moment; and what the second of a pair misses, the first had.
-                name if name.contains("clone") || name.ends_with("_second") => {}
+                name if name.contains("clone") || name.ends_with(SECOND) => {}
                 name if name.ends_with("_first") => others += missed,
                 name if name.contains("state") => states += missed,
                 name if name.contains("destruct") => *destructs.get_or_insert(0) += missed,
@@ -333,8 +334,14 @@ impl SocketProbe {
         self.walk()
     }
 
+    /// The object's own types, as the kernel has them.
+    fn btf_fd(&self) -> i32 {
+        // SAFETY: a valid object, which libbpf only reads.
+        unsafe { libbpf_sys::bpf_object__btf_fd(self.skel.object().as_libbpf_object().as_ptr()) }
+    }
+
     fn grow(&mut self, capacity: usize) -> Result<()> {
-        let larger = Records::create(capacity)?;
+        let larger = Records::create(capacity, &self.records, self.btf_fd())?;
         let fd = larger.map().as_fd().as_raw_fd();
         self.skel
             .maps

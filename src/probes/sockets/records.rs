@@ -23,15 +23,20 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Makes an array of room for `capacity` sockets.
+    /// Makes an array of room for `capacity` sockets, of the same type as `first`: on Linux 6.1 one
+    /// without a type can't take the place of one that has it.
     ///
     /// # Errors
     /// Where the kernel has no memory for it.
-    pub(super) fn create(capacity: usize) -> Result<Self> {
+    pub(super) fn create(capacity: usize, first: &Records, btf_fd: i32) -> Result<Self> {
         let entries = u32::try_from(capacity).context("too many sockets")?;
+        let types = first.map.info().context("ask for the type of the table of sockets")?.info;
         let opts = libbpf_sys::bpf_map_create_opts {
             sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _,
             map_flags: libbpf_sys::BPF_F_MMAPABLE | libbpf_sys::BPF_F_INNER_MAP,
+            btf_fd: btf_fd.cast_unsigned(),
+            btf_key_type_id: types.btf_key_type_id,
+            btf_value_type_id: types.btf_value_type_id,
             ..Default::default()
         };
         let map = MapHandle::create(
