@@ -130,6 +130,12 @@ pub fn has_function(btf: &Btf<'_>, name: &str) -> bool {
     btf.type_by_name::<types::Func<'_>>(name).is_some()
 }
 
+/// Whether the kernel has a function, whatever its types say: some have no static functions in there.
+pub fn has_symbol(name: &str) -> bool {
+    fs::read_to_string("/proc/kallsyms")
+        .is_ok_and(|all| all.lines().any(|line| line.split_whitespace().nth(2) == Some(name)))
+}
+
 /// Whether a task that runs a tracepoint's program can be preempted, as since Linux 7.0. The kernel
 /// then skips the program for others on that CPU.
 pub fn has_preemptible_tracepoints() -> bool {

@@ -89,12 +89,15 @@ impl Hook {
         Hook { at_return: true, ..self }
     }
 
-    /// Whether this kernel's types have its target.
+    /// Whether this kernel has its target; a kprobe needs no type of it.
     pub(super) fn is_in(&self, btf: &Btf<'_>) -> bool {
         match self.rung {
             Rung::TpBtf | Rung::RawTp => kernel::has_tracepoint(btf, self.target),
             Rung::Iter => kernel::has_iterator(btf, self.target),
-            Rung::Fentry | Rung::Kprobe | Rung::Helper => kernel::has_function(btf, self.target),
+            Rung::Fentry | Rung::Helper => kernel::has_function(btf, self.target),
+            Rung::Kprobe => {
+                kernel::has_function(btf, self.target) || kernel::has_symbol(self.target)
+            }
             Rung::Netlink => true,
         }
     }
@@ -195,7 +198,7 @@ impl Tried {
         Ok(tried)
     }
 
-    /// Finds what this kernel's types don't have; true if that is anything new.
+    /// Finds what this kernel doesn't have; true if that is anything new.
     pub fn ask(&mut self, btf: &Btf<'_>, arrangements: &[Arrangement]) -> bool {
         let before = self.failures.len();
         for hook in hooks(arrangements) {
@@ -225,7 +228,7 @@ impl Tried {
     }
 }
 
-/// That a kernel's types don't have a hook's target.
+/// That a kernel doesn't have a hook's target.
 pub fn missing(hook: &Hook) -> Reason {
     Reason::Missing { target: hook.target.to_owned(), since: hook.since }
 }
