@@ -204,15 +204,19 @@ fn raw(args: &Args) {
 
     let (conns, up) = (args.number("conns", 1), args.number("up", 100));
     let server = raw_socket(EXPERIMENT);
+    // One at a time: what finds the receiver's buffer full is dropped.
+    let (mut arrivals, mut arrived) = std::io::pipe().expect("a pipe");
     let client = in_child(|| {
         let socket = raw_socket(EXPERIMENT);
         for _ in 0..conns {
             socket.send_to(&vec![1; up], (Ipv4Addr::LOCALHOST, 0)).expect("send");
+            arrivals.read_exact(&mut [0]).expect("an arrival");
         }
     });
     let mut buffer = vec![0; 65_536];
     for _ in 0..conns {
         assert_eq!(server.recv(&mut buffer).expect("receive"), IPV4_HEADER + up);
+        arrived.write_all(&[1]).expect("tell");
     }
     join(client);
     truth(std::process::id(), conns * (IPV4_HEADER + up), 0);
