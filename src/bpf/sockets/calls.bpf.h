@@ -145,12 +145,14 @@ static __always_inline int return_call(int bytes)
 	return account((struct sock *)call.sk, bytes, false, OWN_RECEIVED);
 }
 
+#define OTHER_NUMBERS -1
+
 /* A call that is over, and whose return wasn't told. */
 static __always_inline int return_system_call(long nr, long result)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 
-	switch (nr) {
+	switch (is_compat(current_task()) ? OTHER_NUMBERS : nr) {
 	case SYS_READ:
 	case SYS_WRITE:
 	case SYS_READV:
@@ -160,11 +162,13 @@ static __always_inline int return_system_call(long nr, long result)
 	case SYS_SENDMSG:
 	case SYS_RECVMSG:
 		return return_call(result);
+	case OTHER_NUMBERS:
 	case SYS_SENDMMSG:
 	case SYS_RECVMMSG:
 	case SYS_SENDFILE:
 	case SYS_SPLICE:
-		/* Several calls in one: the result isn't the last one's. */
+		/* Several calls in one, or one of another numbering: the result may mean anything.
+		 */
 		if (!bpf_map_delete_elem(&calls, &id))
 			lost(LOSS_CALL_RETURN);
 	}
