@@ -17,6 +17,9 @@ use crate::privileges;
 
 const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
+/// Who may have perf events, as sysctl(8) calls it.
+const PERF_EVENT_PARANOID: &str = "kernel.perf_event_paranoid";
+
 /// Lines of libbpf's that an error may quote: a verifier's complaint is at the end of many.
 const KEPT_LINES: usize = 40;
 
@@ -51,6 +54,12 @@ pub enum Reason {
     Lockdown {
         /// What it forbids, as “kprobes”.
         what: &'static str,
+    },
+    /// A level of a sysctl that distributions add: perf events, and so kprobes, are for root alone.
+    #[error("{PERF_EVENT_PARANOID} is {level}: above 2 this kernel asks CAP_SYS_ADMIN for kprobes")]
+    Paranoid {
+        /// The level.
+        level: i32,
     },
     /// A part of the kernel that was left out when it was built.
     #[error("this kernel was built without {option}")]
@@ -218,6 +227,12 @@ pub fn is_confidential() -> bool {
 /// Whether perf events can be kprobes.
 pub fn has_kprobes() -> bool {
     Path::new("/sys/bus/event_source/devices/kprobe").exists()
+}
+
+/// The level of `kernel.perf_event_paranoid`, if it is one that distributions add.
+pub fn added_paranoia() -> Option<i32> {
+    let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
+    level.trim().parse().ok().filter(|level| *level > 2)
 }
 
 impl Unsupported {

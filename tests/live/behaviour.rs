@@ -302,13 +302,21 @@ fn the_setcap_line_of_doctor_is_enough() {
     assert_eq!(words[1], program.to_str().unwrap());
     assert!(Command::new("setcap").args(&words).status().unwrap().success());
 
-    let doctor = run(&["doctor"]);
+    let mut doctor = run(&["doctor"]);
+    let paranoid = "/proc/sys/kernel/perf_event_paranoid";
+    let level = fs::read(paranoid).unwrap();
+    if text(&doctor.stdout).contains("kernel.perf_event_paranoid") {
+        // Debian's Linux 5.10 on aarch64, which needs kprobes: it takes more, and doctor says what.
+        fs::write(paranoid, "2").unwrap();
+        doctor = run(&["doctor"]);
+    }
     assert!(doctor.status.success(), "{}", text(&doctor.stdout));
     assert!(!text(&doctor.stdout).contains("!!"), "{}", text(&doctor.stdout));
     // Another user's sockets too.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = format!("sport:{}", listener.local_addr().unwrap().port());
     let output = run(&["top", "listeners", "0.05", "-O", "json", &port]);
+    fs::write(paranoid, &level).unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(text(&output.stderr), "");
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();

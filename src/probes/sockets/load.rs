@@ -84,6 +84,8 @@ fn reason(hook: &Hook, error: &libbpf_rs::Error) -> Reason {
         Rung::Fentry if kernel::errno(error) == Some(ENOTSUPP) => {
             Reason::NotBuilt { option: "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS" }
         }
+        Rung::Kprobe if kernel::errno(error) == Some(libc::EACCES) => kernel::added_paranoia()
+            .map_or_else(|| kernel::refused(error), |level| Reason::Paranoid { level }),
         _ if kernel::is_confidential() => {
             Reason::Lockdown { what: "BPF to read kernel memory by its address" }
         }
