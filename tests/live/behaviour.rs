@@ -288,6 +288,25 @@ fn as_nobody(args: &[&str]) -> Output {
     command.args(args).uid(NOBODY).gid(NOBODY).current_dir("/").output().unwrap()
 }
 
+/// A lower `kernel.perf_event_paranoid` for a while.
+struct Paranoia(Vec<u8>);
+
+impl Paranoia {
+    const FILE: &str = "/proc/sys/kernel/perf_event_paranoid";
+
+    fn lower() -> Self {
+        let level = fs::read(Self::FILE).unwrap();
+        fs::write(Self::FILE, "2").unwrap();
+        Paranoia(level)
+    }
+}
+
+impl Drop for Paranoia {
+    fn drop(&mut self) {
+        let _ = fs::write(Self::FILE, &self.0);
+    }
+}
+
 #[test]
 fn the_setcap_line_of_doctor_is_enough() {
     let dir = public_copy();
@@ -303,11 +322,10 @@ fn the_setcap_line_of_doctor_is_enough() {
     assert!(Command::new("setcap").args(&words).status().unwrap().success());
 
     let mut doctor = run(&["doctor"]);
-    let paranoid = "/proc/sys/kernel/perf_event_paranoid";
-    let level = fs::read(paranoid).unwrap();
+    let mut lowered = None;
     if text(&doctor.stdout).contains("kernel.perf_event_paranoid") {
         // Debian's Linux 5.10 on aarch64, which needs kprobes: it takes more, and doctor says what.
-        fs::write(paranoid, "2").unwrap();
+        lowered = Some(Paranoia::lower());
         doctor = run(&["doctor"]);
     }
     assert!(doctor.status.success(), "{}", text(&doctor.stdout));
@@ -316,7 +334,7 @@ fn the_setcap_line_of_doctor_is_enough() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = format!("sport:{}", listener.local_addr().unwrap().port());
     let output = run(&["top", "listeners", "0.05", "-O", "json", &port]);
-    fs::write(paranoid, &level).unwrap();
+    drop(lowered);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(text(&output.stderr), "");
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
