@@ -21,7 +21,7 @@ build:
 	cargo build --release --locked
 
 test:
-	@scripts/deps.sh build test vm
+	@scripts/deps.sh build test
 	@[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || \
 		{ echo "make test: the live tests need root, and there is no sudo" >&2; exit 1; }
 	cargo test --locked

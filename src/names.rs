@@ -12,7 +12,9 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::unistd::{Uid, User};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, Uid, User};
 
 use cgroups::Cgroups;
 pub use cgroups::{Container, container_of};
@@ -158,12 +160,17 @@ fn look_up(question: Question) -> Option<String> {
     }
 }
 
+/// Whether there is a process of this number, also one that /proc hides from us (`hidepid`).
+pub fn exists(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
+}
+
 /// Whether the process lives; a zombie doesn't, and a later one of its number has another start.
 pub fn is_alive(process: &ProcessRecord) -> bool {
     const NS_PER_TICK: u64 = 10_000_000;
 
     let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", process.tgid)) else {
-        return false;
+        return exists(process.tgid);
     };
     // The name in parentheses may hold anything. Field 3 is the state, 22 the start, in ticks of
     // 10 ms.

@@ -41,27 +41,19 @@ static __always_inline __u32 sock_drops(struct sock *sk, bool by_address)
 #define SYS_WRITE    1
 #define SYS_READV    19
 #define SYS_WRITEV   20
-#define SYS_SENDFILE 40
 #define SYS_SENDTO   44
 #define SYS_RECVFROM 45
 #define SYS_SENDMSG  46
 #define SYS_RECVMSG  47
-#define SYS_SPLICE   275
-#define SYS_RECVMMSG 299
-#define SYS_SENDMMSG 307
 #elif defined(__TARGET_ARCH_arm64)
 #define SYS_READ     63
 #define SYS_WRITE    64
 #define SYS_READV    65
 #define SYS_WRITEV   66
-#define SYS_SENDFILE 71
-#define SYS_SPLICE   76
 #define SYS_SENDTO   206
 #define SYS_RECVFROM 207
 #define SYS_SENDMSG  211
 #define SYS_RECVMSG  212
-#define SYS_RECVMMSG 243
-#define SYS_SENDMMSG 269
 #endif
 
 /* A 32-bit call on a 64-bit kernel, which has numbers of its own. */

@@ -112,7 +112,7 @@ int read_addresses(struct bpf_iter__bpf_map_elem *ctx)
 	state = READ(sk, __sk_common.skc_state);
 	if (is_over(sk, state)) {
 		/* A kprobe that interrupts another isn't run, so an end may have been missed. */
-		if (is_dead(sk))
+		if (is_dead(sk) && !is_tcp(sk))
 			drop_tag(sk);
 		return 0;
 	}
@@ -312,7 +312,7 @@ int BPF_KPROBE(kprobe_receive, struct socket *socket, struct msghdr *msg, size_t
 SEC("kretprobe")
 int BPF_KRETPROBE(kretprobe_call, int ret)
 {
-	return return_call(ret);
+	return return_call(ret, OWN_SENT, OWN_RECEIVED);
 }
 
 /*

@@ -150,6 +150,15 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_that_is_read_twice_counts_once() {
+        let twice = [moved(tcp(1, A), 10, 4), moved(tcp(1, A), 10, 4)];
+        let mut run = Run::new();
+        run.hosts(&Tick::default());
+        let rows = run.hosts(&Tick::open(&twice));
+        assert_eq!((rows["192.0.2.1"].connections, rows["192.0.2.1"].rx_rate), (1, 5.0));
+    }
+
+    #[test]
     fn what_has_no_peer_is_no_host() {
         assert!(Run::new().hosts(&Tick::open(&[listener(1, A), open_udp(2, A)])).is_empty());
     }

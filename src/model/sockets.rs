@@ -314,6 +314,10 @@ impl SocketTable {
         let unread = Bytes { rx: unread.min(whole.rx), tx: 0 };
         let owned = whole.less(unread).less(by_calls);
         let known = self.sockets.get(&record.id).copied();
+        if !ended && known.is_some_and(|entry| entry.tick == self.tick) {
+            // A walk over tags by address may come by twice, where others come and go.
+            return;
+        }
         let mut entry = known.unwrap_or_else(|| SocketEntry::new(record, owned));
         // Less than before, where another process's first call, which is counted when it returns,
         // had gone on for a while; or for a moment, since calls are read after the table.

@@ -89,13 +89,14 @@ impl Hook {
         Hook { at_return: true, ..self }
     }
 
-    /// Whether this kernel has its target; a kprobe needs no type of it.
+    /// Whether this kernel has its target: of a function its types may be a module's, or none, which
+    /// is no matter for a kprobe.
     pub(super) fn is_in(&self, btf: &Btf<'_>) -> bool {
         match self.rung {
             Rung::TpBtf | Rung::RawTp => kernel::has_tracepoint(btf, self.target),
             Rung::Iter => kernel::has_iterator(btf, self.target),
-            Rung::Fentry | Rung::Helper => kernel::has_function(btf, self.target),
-            Rung::Kprobe => {
+            Rung::Helper => kernel::has_function(btf, self.target),
+            Rung::Fentry | Rung::Kprobe => {
                 kernel::has_function(btf, self.target) || kernel::has_symbol(self.target)
             }
             Rung::Netlink => true,

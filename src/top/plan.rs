@@ -10,6 +10,7 @@ use crate::cli::{FormatArg, TopArgs, UnitsArg};
 use crate::columns;
 use crate::filter::Filter;
 use crate::model::View;
+use crate::names::exists;
 use crate::netns::Netns;
 use crate::output::{self, Format, Units};
 
@@ -116,10 +117,6 @@ impl Plan {
     pub(super) fn is_over(&self) -> bool {
         !self.pids.is_empty() && !self.pids.iter().any(|pid| exists(*pid))
     }
-}
-
-fn exists(pid: u32) -> bool {
-    std::fs::exists(format!("/proc/{pid}")).unwrap_or(true)
 }
 
 impl Words {

@@ -274,7 +274,6 @@ fn without_root_it_says_what_is_missing() {
 fn public_copy() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    // By another process: what we have open for writing while a test forks can't be executed.
     let program = env!("CARGO_BIN_EXE_nettrace");
     assert!(Command::new("cp").arg(program).arg(dir.path()).status().unwrap().success());
     dir

@@ -129,7 +129,7 @@ static __always_inline int enter_call(struct sock *sk, bool sent, int flags)
 	return 0;
 }
 
-static __always_inline int return_call(int bytes)
+static __always_inline int return_call(int bytes, enum own_slot sent, enum own_slot received)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	struct call *entry = bpf_map_lookup_elem(&calls, &id), call;
@@ -139,20 +139,21 @@ static __always_inline int return_call(int bytes)
 	call = *entry;
 	bpf_map_delete_elem(&calls, &id);
 	if (call.sent)
-		return account((struct sock *)call.sk, bytes, true, OWN_SENT);
+		return account((struct sock *)call.sk, bytes, true, sent);
 	if (!is_received(call.flags))
 		return 0;
-	return account((struct sock *)call.sk, bytes, false, OWN_RECEIVED);
+	return account((struct sock *)call.sk, bytes, false, received);
 }
 
-#define OTHER_NUMBERS -1
-
-/* A call that is over, and whose return wasn't told. */
+/* A system call is over, and so is the call in it whose return wasn't told. */
 static __always_inline int return_system_call(long nr, long result)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 
-	switch (is_compat(current_task()) ? OTHER_NUMBERS : nr) {
+	/* Numbers mean other calls there. */
+	if (is_compat(current_task()))
+		nr = -1;
+	switch (nr) {
 	case SYS_READ:
 	case SYS_WRITE:
 	case SYS_READV:
@@ -161,14 +162,9 @@ static __always_inline int return_system_call(long nr, long result)
 	case SYS_RECVFROM:
 	case SYS_SENDMSG:
 	case SYS_RECVMSG:
-		return return_call(result);
-	case OTHER_NUMBERS:
-	case SYS_SENDMMSG:
-	case SYS_RECVMMSG:
-	case SYS_SENDFILE:
-	case SYS_SPLICE:
-		/* Several calls in one, or one of another numbering: the result may mean anything.
-		 */
+		return return_call(result, OWN_SENT_EXIT, OWN_RECEIVED_EXIT);
+	default:
+		/* What it returns isn't what its calls did. */
 		if (!bpf_map_delete_elem(&calls, &id))
 			lost(LOSS_CALL_RETURN);
 	}

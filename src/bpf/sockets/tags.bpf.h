@@ -173,13 +173,16 @@ static __always_inline void seed(struct sock *sk, struct task_struct *task)
 		return;
 	if (!in_scope_netns(sk) || !in_scope_process(tgid))
 		return;
+	state = READ(sk, __sk_common.skc_state);
+	/* Its end is told, or its birth is to come. */
+	if (is_tcp(sk) && state == TCP_CLOSE)
+		return;
 	tag = find_tag(sk);
 	if (!tag) {
 		tag = new_tag(sk, task, TAG_SEEDED | TAG_PROVISIONAL);
 		tp = tag ? as_tcp(sk) : NULL;
 		if (!tp)
 			return;
-		state = READ(sk, __sk_common.skc_state);
 		if (state == TCP_LISTEN)
 			tag->flags |= TAG_LISTENER;
 		else if (was_active(tp, state))
@@ -187,7 +190,7 @@ static __always_inline void seed(struct sock *sk, struct task_struct *task)
 	} else if (tag->owner.tgid == tgid) {
 		/* A later walk: it may have another name or cgroup by now. */
 		describe(&tag->owner, task);
-	} else if (tag->provisional && READ(sk, __sk_common.skc_state) != TCP_LISTEN) {
+	} else if (tag->provisional && state != TCP_LISTEN) {
 		/* Accepted by another process than the one that listens, and not used yet. */
 		set_owner(tag, task);
 	}
@@ -233,6 +236,8 @@ static __always_inline void clone_tag(struct sock *sk)
 		}
 		if (listener_s)
 			tag->owner = listener_s->owner;
+		else
+			__builtin_memset(&tag->owner, 0, sizeof(tag->owner));
 	}
 	if (tag)
 		begin_accepted(tag);
