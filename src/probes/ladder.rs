@@ -158,7 +158,7 @@ pub struct Datum {
 pub struct Arrangement {
     /// All that the probe tells, in the order of attaching.
     pub data: Vec<Datum>,
-    /// Why the next one may be needed though this one works.
+    /// What keeps a way of it from being had, where nothing is wrong with the way.
     pub limit: &'static str,
 }
 
@@ -341,21 +341,19 @@ pub fn against(arrangements: &[Arrangement], tried: &Tried, datum: &str) -> Vec<
 
 fn arrange(arrangements: &[Arrangement], number: usize, tried: &Tried) -> Choice {
     let (before, rest) = arrangements.split_at(number);
-    let data = rest.first().map_or(&[][..], |arrangement| &arrangement.data);
-    let standings = data.iter().map(|datum| standing(datum, before, tried)).collect();
+    let (data, after) =
+        rest.split_first().map_or((&[][..], rest), |(chosen, after)| (&chosen.data, after));
+    let standings = data.iter().map(|datum| standing(datum, before, after, tried)).collect();
     Choice { arrangement: number, standings }
 }
 
-fn standing(datum: &Datum, before: &[Arrangement], tried: &Tried) -> Standing {
-    let mut above = Vec::new();
-    for arrangement in before {
-        let ways = arrangement.data.iter().filter(|d| d.name == datum.name).flat_map(|d| &d.ways);
-        for way in ways.filter(|way| !datum.ways.contains(way)) {
-            let limit = || Reason::Unfit(arrangement.limit);
-            let reason = way.failure(tried).unwrap_or_else(limit);
-            above.push(Refused { rung: way.rung, target: way.target(), reason });
-        }
-    }
+fn standing(
+    datum: &Datum,
+    before: &[Arrangement],
+    after: &[Arrangement],
+    tried: &Tried,
+) -> Standing {
+    let mut above = elsewhere(datum, before, tried);
     let mut chosen = None;
     for way in &datum.ways {
         match way.refused(tried) {
@@ -367,7 +365,23 @@ fn standing(datum: &Datum, before: &[Arrangement], tried: &Tried) -> Standing {
             }
         }
     }
+    if chosen.is_none() {
+        above.extend(elsewhere(datum, after, tried));
+    }
     Standing { datum: datum.name, words: datum.words, required: datum.required, way: chosen, above }
+}
+
+/// The ways that a datum has in other arrangements alone.
+fn elsewhere(datum: &Datum, arrangements: &[Arrangement], tried: &Tried) -> Vec<Refused> {
+    let mut refused = Vec::new();
+    for arrangement in arrangements {
+        let ways = arrangement.data.iter().filter(|d| d.name == datum.name).flat_map(|d| &d.ways);
+        for way in ways.filter(|way| !datum.ways.contains(way)) {
+            let reason = way.failure(tried).unwrap_or(Reason::Unfit(arrangement.limit));
+            refused.push(Refused { rung: way.rung, target: way.target(), reason });
+        }
+    }
+    refused
 }
 
 #[cfg(test)]

@@ -373,7 +373,10 @@ fn once_attached_it_gives_up_what_it_no_longer_needs() {
 #[test]
 fn a_table_that_grows_has_every_socket() {
     // More than the first table has room for, with few capabilities left.
-    let mut traffic = Command::new(traffic())
+    let pair = Pair::new();
+    let mut traffic = Command::new("ip")
+        .args(["netns", "exec", &pair.a])
+        .arg(traffic())
         .args(["idle", "conns=5000", "seconds=60"])
         .stdout(Stdio::piped())
         .process_group(0)
@@ -381,7 +384,7 @@ fn a_table_that_grows_has_every_socket() {
         .unwrap();
     let mut line = String::new();
     BufReader::new(traffic.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let output = run(&["top", "conns", "0.1", "-O", "json", "host:127.1.0.1"]);
+    let output = run(&["top", "conns", "0.1", "-O", "json", "--netns", &pair.a]);
     killpg(Pid::from_raw(traffic.id().cast_signed()), Signal::SIGKILL).unwrap();
     traffic.wait().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -18,7 +18,7 @@ fn two() -> [Arrangement; 2] {
     more.ways.push(way(Rung::Kprobe, "calls"));
     [
         Arrangement { data: vec![table, calls()], limit: "the others can't use it" },
-        Arrangement { data: vec![other, more], limit: "" },
+        Arrangement { data: vec![other, more], limit: "it needs that" },
     ]
 }
 
@@ -51,6 +51,15 @@ fn each_better_way_has_its_reason() {
     let choice = choose(&two(), &without("storage"));
     let words = choice.standings[0].above[0].to_string();
     assert_eq!(words, "iter storage: switched off by NETTRACE_WITHOUT");
+}
+
+#[test]
+fn what_is_missing_has_the_reasons_of_all_arrangements() {
+    let choice = choose(&two(), &without("tp_btf,destruct"));
+    assert_eq!(choice.arrangement, 0);
+    let above = choice.standings[1].above.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let words = ["tp_btf calls: switched off by NETTRACE_WITHOUT", "kprobe calls: it needs that"];
+    assert_eq!(above, words);
 }
 
 #[test]

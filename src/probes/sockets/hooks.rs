@@ -52,7 +52,10 @@ pub(super) fn arrangements(options: &Options, in_pairs: bool) -> [Arrangement; 2
     let by_address = with_common(options, in_pairs, [needed(addresses(options)), accepted()]);
     [
         Arrangement { data: in_storage, limit: "kprobes, which are needed here, can't use it" },
-        Arrangement { data: by_address, limit: "" },
+        Arrangement {
+            data: by_address,
+            limit: "it needs the table by address, which can't be had here",
+        },
     ]
 }
 

@@ -124,6 +124,8 @@ fn without_any_hook_on_calls_the_table_stays_in_storage() {
     assert!(choice.lacking().is_none());
     let received = choice.standings.iter().find(|s| s.datum == RECEIVED).unwrap();
     assert_eq!(received.reason().unwrap().to_string(), "the kernel refused it: EPERM");
+    let rungs: Vec<_> = received.above.iter().map(|refused| refused.rung).collect();
+    assert_eq!(rungs, [Rung::TpBtf, Rung::Fentry, Rung::Kprobe]);
 }
 
 #[test]
