@@ -203,7 +203,7 @@ impl Tried {
     pub fn ask(&mut self, btf: &Btf<'_>, arrangements: &[Arrangement]) -> bool {
         let before = self.failures.len();
         for hook in hooks(arrangements) {
-            if self.failure(hook).is_none() && !hook.is_in(btf) {
+            if self.failure(hook).is_none() && (self.lacks_function(hook) || !hook.is_in(btf)) {
                 self.insert(hook, missing(hook));
             }
         }
@@ -222,6 +222,16 @@ impl Tried {
             .iter()
             .find(|(rung, target, _)| (*rung, *target) == (hook.rung, hook.target))
             .map(|(_, _, reason)| reason)
+    }
+
+    /// Whether another rung has looked for the same function in vain, through all symbols.
+    fn lacks_function(&self, hook: &Hook) -> bool {
+        let is_function = |rung| matches!(rung, Rung::Fentry | Rung::Kprobe);
+        let is_same = |rung, target| is_function(rung) && target == hook.target;
+        is_function(hook.rung)
+            && self.failures.iter().any(|(rung, target, reason)| {
+                is_same(*rung, *target) && matches!(reason, Reason::Missing { .. })
+            })
     }
 
     fn is_missing(&self, hook: &Hook) -> bool {
@@ -292,11 +302,6 @@ impl Choice {
             }
         }
         hooks.into_iter()
-    }
-
-    /// Whether a program is loaded.
-    pub fn uses(&self, program: &str) -> bool {
-        self.hooks().any(|hook| hook.program == program)
     }
 
     /// Whether a datum can be had.

@@ -167,13 +167,14 @@ fn configure(
     choice: &Choice,
 ) -> libbpf_rs::Result<()> {
     let by_address = choice.arrangement == BY_ADDRESS;
+    let hooks: Vec<&Hook> = choice.hooks().collect();
     if let Some(rodata) = open.maps.rodata_data.as_mut() {
         rodata.only_netns = options.netns;
         rodata.only_tree = !options.pids.is_empty();
         rodata.follow_forks = options.follow_forks;
         rodata.with_unix = options.unix;
         rodata.by_address = by_address;
-        rodata.in_pairs = choice.hooks().any(|hook| hook.program.ends_with(SECOND));
+        rodata.in_pairs = hooks.iter().any(|hook| hook.program.ends_with(SECOND));
         if let Some(bytes) = options.ring_bytes {
             rodata.ring_wakeup = u64::from(bytes) / 4;
         }
@@ -181,7 +182,7 @@ fn configure(
     if let Some(bytes) = options.ring_bytes {
         open.maps.closed.set_max_entries(bytes)?;
     }
-    let has_kprobes = choice.hooks().any(|hook| hook.rung == Rung::Kprobe);
+    let has_kprobes = hooks.iter().any(|hook| hook.rung == Rung::Kprobe);
     if has_kprobes {
         // Before Linux 6.1 a kprobe must not allocate.
         open.maps.usage.set_map_flags(0)?;
@@ -194,8 +195,8 @@ fn configure(
         open.maps.addresses.set_max_entries(1)?;
     }
     for mut program in open.open_object_mut().progs_mut() {
-        let name = program.name().to_string_lossy().into_owned();
-        program.set_autoload(choice.uses(&name));
+        let is_used = hooks.iter().any(|hook| program.name() == hook.program);
+        program.set_autoload(is_used);
     }
     Ok(())
 }
