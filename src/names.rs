@@ -1,8 +1,10 @@
-//! Names for numbers: users, containers, hosts, network namespaces, and whether a process lives.
+//! Names for numbers: users, containers, hosts, network namespaces, system calls, and whether a
+//! process lives.
 //! Whatever may block (users by LDAP, hosts by DNS) is asked on a thread of its own; the caller
 //! gets what is known so far.
 
 mod cgroups;
+pub mod syscalls;
 
 use std::collections::HashMap;
 use std::fs;
