@@ -10,7 +10,7 @@ use crate::cli::DoctorFormat;
 use crate::kernel::{self, Reason, Unsupported};
 use crate::privileges;
 use crate::probes::ladder::{Hook, Refused, Rung, Standing, Way};
-use crate::probes::{ifaces, sockets};
+use crate::probes::{ifaces, sockets, syscalls};
 use crate::session::{Options, Session};
 
 /// A fact of this machine.
@@ -44,20 +44,32 @@ pub fn run(format: DoctorFormat) -> Result<i32> {
 fn examine() -> Report {
     let mut hooks = Vec::new();
     let mut failure = None;
-    let options = sockets::Options {
+    let sockets = sockets::Options {
         pids: vec![std::process::id()],
         follow_forks: true,
         ..sockets::Options::default()
     };
-    match Session::open(Options { sockets: Some(options), ..Options::default() }) {
-        Ok(session) => {
-            hooks.extend(session.standings().iter().map(|standing| ("sockets", standing.clone())));
-        }
-        Err(error) => {
-            failure = Some(match error.downcast_ref::<Unsupported>() {
-                Some(unsupported) => unsupported.why.to_string(),
-                None => format!("{error:#}"),
-            });
+    let syscalls = syscalls::Options {
+        pids: vec![std::process::id()],
+        follow_forks: true,
+        stacks: true,
+        ..syscalls::Options::default()
+    };
+    for options in [
+        Options { sockets: Some(sockets), ..Options::default() },
+        Options { syscalls: Some(syscalls), ..Options::default() },
+    ] {
+        match Session::open(options) {
+            Ok(session) => {
+                hooks
+                    .extend(session.standings().map(|(probe, standing)| (probe, standing.clone())));
+            }
+            Err(error) => {
+                failure = failure.or(Some(match error.downcast_ref::<Unsupported>() {
+                    Some(unsupported) => unsupported.why.to_string(),
+                    None => format!("{error:#}"),
+                }));
+            }
         }
     }
     hooks.push(("ifaces", interfaces()));

@@ -52,16 +52,20 @@ fn unpack(entry: u64) -> (usize, u64) {
 }
 
 impl Histogram {
-    /// Takes over a source's own counters, which only grow and wrap at 32 bits. It must be the only
-    /// source of this histogram, and asked before a bucket grows by 2^32.
-    pub fn add_wrapped(&mut self, raw: &[u32; BUCKETS]) {
+    /// Takes over a source's own counters, which only grow and wrap at 32 bits, and returns what they
+    /// grew by. It must be the only source of this histogram, and asked before a bucket grows by
+    /// 2^32.
+    pub fn add_wrapped(&mut self, raw: &[u32; BUCKETS]) -> Histogram {
+        let mut grown = Histogram::default();
         let mut known = [0; BUCKETS];
         for (bucket, count) in self.counts() {
             known[bucket] = count as u32;
         }
         for (bucket, (raw, known)) in raw.iter().zip(known).enumerate() {
-            self.add(bucket, raw.wrapping_sub(known).into());
+            grown.add(bucket, raw.wrapping_sub(known).into());
         }
+        self.merge(&grown);
+        grown
     }
 
     /// Adds what another one counted.

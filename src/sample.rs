@@ -3,6 +3,8 @@
 
 use std::time::SystemTime;
 
+use crate::histogram::Histogram;
+use crate::names::syscalls::Call;
 use crate::probes::sockets::types;
 
 /// A socket as the kernel side describes it; see `struct socket_record` in `sockets.bpf.c`.
@@ -66,6 +68,67 @@ pub struct UsageRecord {
     pub ended: bool,
 }
 
+/// What one thread's calls of one system call grew by since the last reading.
+#[derive(Clone, Debug)]
+pub struct CallRecord {
+    /// The thread's process.
+    pub process: ProcessRecord,
+    /// CLOCK_MONOTONIC at which `process` was read, ns: a younger one knows a newer name.
+    pub named_ns: u64,
+    /// The thread's id in the initial namespace.
+    pub tid: u32,
+    /// What it called.
+    pub call: Call,
+    /// Calls that returned, or will never return.
+    pub calls: u64,
+    /// Of them those that failed.
+    pub errors: u64,
+    /// Time in those that were seen from begin to end, ns.
+    pub total_ns: u64,
+    /// The longest since the thread's first, ns.
+    pub max_ns: u64,
+    /// Errors by errno, in no order.
+    pub errnos: Vec<(u32, u64)>,
+    /// Durations of those that were seen from begin to end.
+    pub histogram: Histogram,
+}
+
+/// A thread that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct EndedThread {
+    /// Its process.
+    pub process: ProcessRecord,
+    /// The thread's id in the initial namespace.
+    pub tid: u32,
+    /// The process ended with it.
+    pub is_last: bool,
+}
+
+/// A call that took longer than wanted.
+#[derive(Clone, Debug)]
+pub struct SlowCall {
+    /// Whose it was.
+    pub process: ProcessRecord,
+    /// The thread's id in the initial namespace.
+    pub tid: u32,
+    /// What it called.
+    pub call: Call,
+    /// With these arguments, as the registers had them.
+    pub args: [u64; 6],
+    /// CLOCK_MONOTONIC at its begin, ns.
+    pub began_ns: u64,
+    /// Its duration, ns.
+    pub duration_ns: u64,
+    /// Of it off the CPU, ns, if that was watched.
+    pub asleep_ns: Option<u64>,
+    /// What it returned; from -4095 to -1 an errno.
+    pub result: i64,
+    /// Where the program called it: return addresses, innermost first.
+    pub user_stack: Vec<u64>,
+    /// Where the kernel slept longest in it.
+    pub kernel_stack: Vec<u64>,
+}
+
 /// Counters of an interface, from netlink's `rtnl_link_stats64`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IfaceRecord {
@@ -111,6 +174,38 @@ pub struct OwnCost {
     pub bpf_ns: Option<u64>,
 }
 
+impl Losses {
+    /// Takes in those of another probe; what both have is summed.
+    pub fn add(&mut self, others: Vec<(&'static str, u64)>) {
+        for (cause, count) in others {
+            match self.0.iter_mut().find(|(known, _)| *known == cause) {
+                Some((_, sum)) => *sum += count,
+                None => self.0.push((cause, count)),
+            }
+        }
+    }
+}
+
+/// What system calls grew by since the last reading.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SyscallReading<'a> {
+    /// By thread and call.
+    pub calls: &'a [CallRecord],
+    /// Threads that ended, after their last calls.
+    pub ended: &'a [EndedThread],
+    /// Calls slower than wanted, in order.
+    pub slow: &'a [SlowCall],
+}
+
+/// What is read before the tick ends, since it would be too much to keep.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Backlog<'a> {
+    /// TCP sockets that closed.
+    pub closed: &'a [SocketRecord],
+    /// System calls.
+    pub syscalls: SyscallReading<'a>,
+}
+
 /// Everything of one tick.
 #[derive(Clone, Debug)]
 pub struct Sample<'a> {
@@ -128,6 +223,10 @@ pub struct Sample<'a> {
     pub calls_counted: bool,
     /// The interfaces, if they were asked for.
     pub ifaces: &'a [IfaceRecord],
+    /// System calls ...
+    pub syscalls: SyscallReading<'a>,
+    /// ... if they are watched.
+    pub syscalls_watched: bool,
     /// What was missed.
     pub losses: Losses,
     /// What it cost.

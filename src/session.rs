@@ -15,7 +15,8 @@ use crate::netns::Netns;
 use crate::probes::ifaces;
 use crate::probes::ladder::Standing;
 use crate::probes::sockets::{self, SocketProbe, monotonic_ns};
-use crate::sample::{IfaceRecord, Losses, OwnCost, Sample, SocketRecord};
+use crate::probes::syscalls::{self, SyscallProbe};
+use crate::sample::{Backlog, IfaceRecord, Losses, OwnCost, Sample, SyscallReading};
 
 /// Sockets that nobody used or connected, and who holds those that were accepted and not used yet,
 /// are found by walking all open files again: at most every two seconds, and so seldom that it takes
@@ -23,11 +24,17 @@ use crate::sample::{IfaceRecord, Losses, OwnCost, Sample, SocketRecord};
 const RESEED_AFTER: Duration = Duration::from_secs(2);
 const RESEED_SHARE: u32 = 100;
 
+/// However long a tick is: counters of system calls have 32 bits, and slow calls are shown soon.
+const READ_CALLS_AFTER: Duration = Duration::from_secs(60);
+const READ_SLOW_CALLS_AFTER: Duration = Duration::from_millis(100);
+
 /// What a run reads.
 #[derive(Debug, Default)]
 pub struct Options {
     /// The socket table, unless no view needs it.
     pub sockets: Option<sockets::Options>,
+    /// System calls.
+    pub syscalls: Option<syscalls::Options>,
     /// The interfaces' counters.
     pub ifaces: bool,
     /// The namespace whose interfaces are read; nettrace's own if none.
@@ -41,13 +48,16 @@ pub enum Wake {
     Tick,
     /// This one of the descriptors watched is ready.
     Fd(usize),
-    /// Many sockets closed: [`Session::backlog`] has them.
+    /// [`Session::backlog`] has something that shouldn't wait for the tick.
     Backlog,
 }
 
 /// The open probes.
 pub struct Session {
     sockets: Option<SocketProbe>,
+    syscalls: Option<SyscallProbe>,
+    backlog_after: Duration,
+    backlog_at: Instant,
     with_ifaces: bool,
     netns: Option<Netns>,
     ifaces: Vec<IfaceRecord>,
@@ -61,8 +71,14 @@ impl Session {
     /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
     pub fn open(options: Options) -> Result<Self> {
         let sockets = options.sockets.as_ref().map(SocketProbe::open).transpose()?;
+        let syscalls = options.syscalls.as_ref().map(SyscallProbe::open).transpose()?;
+        let is_slow_wanted = options.syscalls.is_some_and(|options| options.slower_than_ns > 0);
+        let backlog_after = if is_slow_wanted { READ_SLOW_CALLS_AFTER } else { READ_CALLS_AFTER };
         Ok(Session {
             sockets,
+            syscalls,
+            backlog_after,
+            backlog_at: Instant::now() + backlog_after,
             with_ifaces: options.ifaces,
             netns: options.netns,
             ifaces: Vec::new(),
@@ -77,14 +93,19 @@ impl Session {
     /// Where a ring can't be read.
     pub fn wait(&self, deadline: Instant, watched: &[(BorrowedFd<'_>, PollFlags)]) -> Result<Wake> {
         loop {
-            let ring = self.sockets.as_ref().map(SocketProbe::ring_fd);
+            let rings = [
+                self.sockets.as_ref().map(SocketProbe::ring_fd),
+                self.syscalls.as_ref().map(SyscallProbe::ring_fd),
+            ];
             let mut fds: Vec<PollFd<'_>> = watched
                 .iter()
                 .copied()
-                .chain(ring.map(|fd| (fd, PollFlags::POLLIN)))
+                .chain(rings.into_iter().flatten().map(|fd| (fd, PollFlags::POLLIN)))
                 .map(|(fd, flags)| PollFd::new(fd, flags))
                 .collect();
-            let left = deadline.saturating_duration_since(Instant::now());
+            let until =
+                if self.syscalls.is_some() { deadline.min(self.backlog_at) } else { deadline };
+            let left = until.saturating_duration_since(Instant::now());
             // poll() counts in milliseconds; rounding up keeps it from spinning at the end.
             let left = left.as_nanos().div_ceil(1_000_000);
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
@@ -96,23 +117,48 @@ impl Session {
             if let Some(index) = fds.iter().take(watched.len()).position(ready) {
                 return Ok(Wake::Fd(index));
             }
-            if let Some(probe) = &self.sockets
-                && fds.last().is_some_and(ready)
-            {
-                probe.drain()?;
-                if probe.has_backlog() {
-                    return Ok(Wake::Backlog);
-                }
+            if fds.iter().any(ready) && self.drain()? {
+                return Ok(Wake::Backlog);
             }
-            if Instant::now() >= deadline {
+            let now = Instant::now();
+            if now >= deadline {
                 return Ok(Wake::Tick);
+            }
+            if now >= until {
+                return Ok(Wake::Backlog);
             }
         }
     }
 
-    /// Sockets that closed since, in a tick so long that they are too many to keep.
-    pub fn backlog(&mut self) -> &[SocketRecord] {
-        self.sockets.as_mut().map_or(&[], SocketProbe::take_backlog)
+    /// Empties the rings; true if there is a backlog then.
+    fn drain(&self) -> Result<bool> {
+        let mut has_backlog = false;
+        if let Some(probe) = &self.sockets {
+            probe.drain()?;
+            has_backlog |= probe.has_backlog();
+        }
+        if let Some(probe) = &self.syscalls {
+            probe.drain()?;
+            has_backlog |= probe.has_backlog();
+        }
+        Ok(has_backlog)
+    }
+
+    /// What shouldn't wait for the end of the tick.
+    ///
+    /// # Errors
+    /// Where the kernel refuses a read.
+    pub fn backlog(&mut self) -> Result<Backlog<'_>> {
+        self.backlog_at = Instant::now() + self.backlog_after;
+        let mut backlog = Backlog::default();
+        if let Some(probe) = &mut self.sockets {
+            backlog.closed = probe.take_backlog();
+        }
+        if let Some(probe) = &mut self.syscalls {
+            probe.read()?;
+            backlog.syscalls = probe.reading();
+        }
+        Ok(backlog)
     }
 
     /// Reads everything once.
@@ -133,29 +179,37 @@ impl Session {
             usage: &[],
             calls_counted: true,
             ifaces: &self.ifaces,
+            syscalls: SyscallReading::default(),
+            syscalls_watched: self.syscalls.is_some(),
             losses: Losses::default(),
             own: OwnCost::default(),
         };
+        let mut bpf_ns = None;
+        if let Some(probe) = &mut self.syscalls {
+            probe.read()?;
+            sample.losses.add(probe.losses());
+            bpf_ns = probe.run_time_ns();
+            sample.syscalls = probe.reading();
+        }
         if let Some(probe) = &mut self.sockets {
             probe.read()?;
-            sample.losses = Losses(probe.losses());
-            sample.own = own_cost(probe.run_time_ns());
+            sample.losses.add(probe.losses());
+            bpf_ns = probe.run_time_ns().map(|ns| ns + bpf_ns.unwrap_or(0));
             let reading = probe.reading();
             sample.clock_ns = reading.clock_ns;
             sample.sockets = reading.sockets;
             sample.closed = reading.closed;
             sample.usage = reading.usage;
             sample.calls_counted = probe.counts_calls();
-        } else {
-            sample.own = own_cost(None);
         }
+        sample.own = own_cost(bpf_ns);
         Ok(sample)
     }
 
     /// What reading goes on to need after attaching.
     pub fn capabilities(&self) -> Vec<Capability> {
         let mut needed = Vec::new();
-        if self.sockets.is_some() {
+        if self.sockets.is_some() || self.syscalls.is_some() {
             // A larger table; and before Linux 5.19 every bpf(2) that isn't by the root of old.
             needed.push(Capability::CAP_BPF);
         }
@@ -170,9 +224,12 @@ impl Session {
         needed
     }
 
-    /// How each datum is had, or why not.
-    pub fn standings(&self) -> &[Standing] {
-        self.sockets.as_ref().map_or(&[], SocketProbe::standings)
+    /// How each datum is had, or why not, by the probe's name.
+    pub fn standings(&self) -> impl Iterator<Item = (&'static str, &Standing)> {
+        let sockets = self.sockets.as_ref().map_or(&[][..], SocketProbe::standings);
+        let syscalls = self.syscalls.as_ref().map_or(&[][..], SyscallProbe::standings);
+        let of = |probe| move |standing| (probe, standing);
+        sockets.iter().map(of("sockets")).chain(syscalls.iter().map(of("syscalls")))
     }
 
     fn reseed(&mut self) -> Result<()> {

@@ -42,6 +42,10 @@ enum loss {
 	LOSS_USAGE_TABLE,    /* the table of per-call counters was full */
 	LOSS_TREE_TABLE,     /* the table of followed processes was full */
 	LOSS_CALL_RETURN,    /* kprobes: the kernel had no room to watch a call return */
+	LOSS_TASK_STORAGE,   /* no memory to know a thread by */
+	LOSS_CALL_TABLE,     /* a system call returned, and the table of them was full */
+	LOSS_ERRNO_TABLE,    /* the table of rarer errnos was full */
+	LOSS_SLOW_RING,	     /* no room in the ring for a slow call */
 	LOSS_CAUSES,
 };
 

@@ -5,8 +5,10 @@ use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use super::{Column, Row, Unit, Value};
-use crate::model::{ConnRow, ContainerRow, HostRow, IfaceRow, ListenerRow, ProcRow, Process, View};
-use crate::names;
+use crate::model::{
+    ConnRow, ContainerRow, HostRow, IfaceRow, ListenerRow, ProcRow, Process, SyscallRow, View,
+};
+use crate::names::{self, syscalls};
 
 const fn shown<R>(
     key: &'static str,
@@ -63,7 +65,10 @@ macro_rules! tcp {
     };
 }
 
-use Unit::{ByteRate, Bytes, Count, Flag, Micros, Number, Rate, Seconds, Text};
+use Unit::{
+    Buckets, ByteRate, Bytes, Count, Counts, Flag, Micros, Nanos, Number, Percent, Rate, Seconds,
+    Text,
+};
 
 static PROCS: [Column<ProcRow>; 17] = [
     shown("pid", "PID", Number, "process id; 0 is the kernel", |r| {
@@ -230,7 +235,7 @@ static HOSTS: [Column<HostRow>; 8] = [
     }),
 ];
 
-static CONTAINERS: [Column<ContainerRow>; 8] = [
+static CONTAINERS: [Column<ContainerRow>; 9] = [
     shown("container", "CONTAINER", Text, "container or systemd unit, by its cgroup", |r| {
         r.container.as_ref().map_or(Value::None, |c| text(&c.name))
     }),
@@ -251,6 +256,9 @@ static CONTAINERS: [Column<ContainerRow>; 8] = [
     }),
     shown("connections", "CONNS", Count, "sockets open now that have a peer or moved bytes", |r| {
         Value::Int(r.connections)
+    }),
+    shown("syscalls_per_second", "SYSCALLS/s", Rate, "system calls in the interval", |r| {
+        r.syscall_rate.map_or(Value::None, Value::Real)
     }),
     shown(
         "drops",
@@ -319,6 +327,83 @@ static LISTENERS: [Column<ListenerRow>; 12] = [
     ),
     extra("uid", "UID", Number, "its user's number", |r| Value::Int(r.process.uid.into())),
     extra("ended", "ENDED", Flag, "it closed; this is its last row", |r| Value::Bool(r.ended)),
+];
+
+fn percentile(row: &SyscallRow, number: usize) -> Value<'static> {
+    int(row.percentiles.and_then(|all| all.get(number).copied()))
+}
+
+/// Of calls that were seen from begin to end.
+fn timed(row: &SyscallRow, value: Option<u64>) -> Value<'static> {
+    int(value.filter(|_| row.sums.timed() > 0))
+}
+
+static SYSCALLS: [Column<SyscallRow>; 23] = [
+    shown("pid", "PID", Number, "process id", |r| int(r.process.as_ref().map(|p| p.pid))),
+    extra("tid", "TID", Number, "thread id, where rows are of threads", |r| int(r.tid)),
+    shown("comm", "COMM", Text, "the process's name", |r| {
+        r.process.as_ref().map_or(Value::None, |process| text(&process.comm))
+    }),
+    extra("user", "USER", Text, "its user's name, or number", |r| {
+        r.process.as_ref().map_or(Value::None, |process| Value::Text(process.user()))
+    }),
+    extra("container", "CONTAINER", Text, "container or systemd unit, by its cgroup", |r| {
+        r.container.as_ref().map_or(Value::None, |container| text(&container.name))
+    }),
+    extra("pod", "POD", Text, "uid of the Kubernetes pod", |r| {
+        r.container.as_ref().and_then(|c| c.pod.as_deref()).map_or(Value::None, text)
+    }),
+    shown("syscall", "SYSCALL", Text, "the system call's name", |r| {
+        r.call.map_or(Value::None, |call| Value::Text(call.name()))
+    }),
+    shown("calls_per_second", "CALLS/s", Rate, "calls in the interval", |r| Value::Real(r.rate)),
+    shown(
+        "calls",
+        "CALLS",
+        Count,
+        "calls since nettrace's start that returned, or never will",
+        |r| Value::Int(r.sums.calls),
+    ),
+    shown("errors", "ERR", Count, "of them those that failed", |r| Value::Int(r.sums.errors)),
+    shown("top_errno", "TOPERRNO", Text, "the most frequent error", |r| {
+        let top = r.sums.errnos.iter().max_by_key(|(errno, count)| (*count, *errno));
+        top.map_or(Value::None, |(errno, _)| Value::Text(syscalls::errno_name(*errno)))
+    }),
+    extra("errnos", "ERRNOS", Counts, "errors by errno", |r| {
+        let mut errnos = r.sums.errnos.clone();
+        errnos.sort_by_key(|(errno, count)| (std::cmp::Reverse(*count), *errno));
+        let named = errnos.into_iter().map(|(errno, n)| (syscalls::errno_name(errno), n));
+        Value::Counts(named.collect())
+    }),
+    shown("avg_ns", "AVG", Nanos, "mean duration", |r| int(r.sums.mean_ns())),
+    shown("p50_ns", "P50", Nanos, "median duration, to an eighth", |r| percentile(r, 0)),
+    extra("p90_ns", "P90", Nanos, "nine of ten calls took no longer, to an eighth", |r| {
+        percentile(r, 1)
+    }),
+    shown("p99_ns", "P99", Nanos, "99 of 100 calls took no longer, to an eighth", |r| {
+        percentile(r, 2)
+    }),
+    shown("max_ns", "MAX", Nanos, "the longest call", |r| timed(r, Some(r.sums.max_ns))),
+    shown("total_ns", "TOTAL", Nanos, "time in calls that were seen from begin to end", |r| {
+        timed(r, Some(r.sums.total_ns))
+    }),
+    extra("share_percent", "%TIME", Percent, "of all rows' time", |r| {
+        r.share.map_or(Value::None, Value::Real)
+    }),
+    extra("timed_calls", "TIMED", Count, "calls that were seen from begin to end", |r| {
+        Value::Int(r.sums.timed())
+    }),
+    extra("histogram", "HISTOGRAM", Buckets, "durations by range (with --histogram)", |r| {
+        if r.with_histogram {
+            Value::Buckets(r.sums.histogram.buckets().collect())
+        } else {
+            Value::None
+        }
+    }),
+    extra("uid", "UID", Number, "its user's number", |r| int(r.process.as_ref().map(|p| p.uid))),
+    extra("ended", "ENDED", Flag, "the process or thread ended; this is its last row", |r| {
+        Value::Bool(r.ended)
+    }),
 ];
 
 /// The busiest first.
@@ -413,5 +498,21 @@ impl Row for ListenerRow {
             .then_with(|| a.proto.cmp(b.proto))
             .then_with(|| port(a).cmp(&port(b)))
             .then_with(|| a.process.pid.cmp(&b.process.pid))
+    }
+}
+
+impl Row for SyscallRow {
+    const VIEW: View = View::Syscalls;
+
+    fn columns() -> &'static [Column<Self>] {
+        &SYSCALLS
+    }
+
+    fn by_weight(a: &Self, b: &Self) -> Ordering {
+        let pid = |r: &Self| r.process.as_ref().map(|process| process.pid);
+        (b.sums.total_ns.cmp(&a.sums.total_ns))
+            .then_with(|| b.sums.calls.cmp(&a.sums.calls))
+            .then_with(|| pid(a).cmp(&pid(b)))
+            .then_with(|| (a.tid, a.call).cmp(&(b.tid, b.call)))
     }
 }

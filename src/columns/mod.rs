@@ -6,9 +6,12 @@ mod lists;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use crate::filter::nearest;
-use crate::model::{ConnRow, ContainerRow, HostRow, IfaceRow, ListenerRow, ProcRow, Rows, View};
+use crate::model::{
+    ConnRow, ContainerRow, HostRow, IfaceRow, ListenerRow, ProcRow, Rows, SyscallRow, View,
+};
 
 /// What a cell holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +28,10 @@ pub enum Value<'a> {
     Address(IpAddr),
     /// Yes or no.
     Bool(bool),
+    /// Counts by name.
+    Counts(Vec<(Cow<'a, str>, u64)>),
+    /// Counts by range of ns.
+    Buckets(Vec<(Range<u64>, u64)>),
 }
 
 /// How a value is shown and what JSON type it has.
@@ -44,10 +51,18 @@ pub enum Unit {
     Rate,
     /// Microseconds.
     Micros,
+    /// Nanoseconds.
+    Nanos,
+    /// Of a hundred.
+    Percent,
     /// Seconds.
     Seconds,
     /// Yes or no.
     Flag,
+    /// Counts by name.
+    Counts,
+    /// Counts by range of ns.
+    Buckets,
 }
 
 /// One column of rows of type `R`.
@@ -88,6 +103,7 @@ macro_rules! with_rows {
             $crate::model::Rows::Containers($name) => $body,
             $crate::model::Rows::Ifaces($name) => $body,
             $crate::model::Rows::Listeners($name) => $body,
+            $crate::model::Rows::Syscalls($name) => $body,
         }
     };
 }
@@ -126,6 +142,7 @@ pub fn of_view(view: View) -> Vec<ColumnInfo> {
         View::Containers => infos::<ContainerRow>(),
         View::Ifaces => infos::<IfaceRow>(),
         View::Listeners => infos::<ListenerRow>(),
+        View::Syscalls => infos::<SyscallRow>(),
     }
 }
 
@@ -189,7 +206,8 @@ fn compare(a: &Value<'_>, b: &Value<'_>) -> Ordering {
             Value::Int(value) => Some(*value as f64),
             Value::Real(value) => Some(*value),
             Value::Bool(value) => Some(f64::from(u8::from(*value))),
-            Value::Text(_) | Value::Address(_) | Value::None => None,
+            Value::Counts(counts) => Some(counts.iter().map(|(_, count)| *count as f64).sum()),
+            Value::Text(_) | Value::Address(_) | Value::Buckets(_) | Value::None => None,
         }
     }
     match (a, b) {
@@ -225,6 +243,8 @@ mod tests {
                 Unit::ByteRate => "_bytes_per_second",
                 Unit::Rate => "_per_second",
                 Unit::Micros => "_us",
+                Unit::Nanos => "_ns",
+                Unit::Percent => "_percent",
                 Unit::Seconds => "_s",
                 Unit::Bytes if column.key.ends_with("_total") => "_bytes_total",
                 Unit::Bytes => "_bytes",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Span;
 use super::processes::ProcessEntry;
 use super::sockets::Change;
+use super::syscalls::SyscallRow;
 use crate::names::Container;
 
 /// A row of `containers`.
@@ -23,12 +24,15 @@ pub struct ContainerRow {
     pub tx_bytes: u64,
     /// Sockets open now that have a peer or moved bytes.
     pub connections: u64,
+    /// System calls per second, if they are watched.
+    pub syscall_rate: Option<f64>,
     /// Dropped on its processes' sockets since the start.
     pub drops: u64,
 }
 
 #[derive(Default)]
 struct Sum {
+    syscall_rate: f64,
     delta: Change,
     bytes: Change,
     connections: u64,
@@ -37,17 +41,25 @@ struct Sum {
 
 pub(super) fn rows<'a>(
     processes: impl Iterator<Item = &'a ProcessEntry>,
+    syscalls: Option<Vec<SyscallRow>>,
     span: Span,
 ) -> Vec<ContainerRow> {
-    let mut sums: HashMap<Option<&str>, (Option<Arc<Container>>, Sum)> = HashMap::new();
+    let mut sums: HashMap<Option<String>, (Option<Arc<Container>>, Sum)> = HashMap::new();
+    let mut sum_of = |container: &Option<Arc<Container>>, add: &mut dyn FnMut(&mut Sum)| {
+        let name = container.as_ref().map(|c| c.name.clone());
+        add(&mut sums.entry(name).or_insert_with(|| (container.clone(), Sum::default())).1);
+    };
+    let watches_calls = syscalls.is_some();
+    for row in syscalls.into_iter().flatten() {
+        sum_of(&row.container, &mut |sum| sum.syscall_rate += row.rate);
+    }
     for entry in processes.filter(|entry| entry.shown) {
-        let container = &entry.process.container;
-        let name = container.as_ref().map(|c| c.name.as_str());
-        let (_, sum) = sums.entry(name).or_insert_with(|| (container.clone(), Sum::default()));
-        sum.delta += entry.delta;
-        sum.bytes += entry.bytes;
-        sum.connections += entry.connections;
-        sum.drops += entry.drops;
+        sum_of(&entry.process.container, &mut |sum| {
+            sum.delta += entry.delta;
+            sum.bytes += entry.bytes;
+            sum.connections += entry.connections;
+            sum.drops += entry.drops;
+        });
     }
     sums.into_values()
         .map(|(container, sum)| ContainerRow {
@@ -57,6 +69,7 @@ pub(super) fn rows<'a>(
             rx_bytes: sum.bytes.bytes().rx,
             tx_bytes: sum.bytes.bytes().tx,
             connections: sum.connections,
+            syscall_rate: watches_calls.then_some(sum.syscall_rate),
             drops: sum.drops,
         })
         .collect()
@@ -83,7 +96,7 @@ mod tests {
             entry(Some("docker:1"), Change { rx: 20, tx: 2 }, Change { rx: 200, tx: 60 }),
             entry(Some("docker:2"), Change { rx: 4, tx: 0 }, Change { rx: 5, tx: 6 }),
         ];
-        let mut rows = rows(entries.iter(), Span { seconds: 2.0, clock_ns: 0 });
+        let mut rows = rows(entries.iter(), None, Span { seconds: 2.0, clock_ns: 0 });
         rows.sort_by_key(|row| row.container.as_ref().map(|c| c.name.clone()));
         let names: Vec<_> =
             rows.iter().map(|row| row.container.as_ref().unwrap().name.as_str()).collect();

@@ -10,6 +10,7 @@ mod listeners;
 mod processes;
 mod procs;
 mod sockets;
+mod syscalls;
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,10 +24,11 @@ pub use listeners::ListenerRow;
 pub use processes::Process;
 pub use procs::ProcRow;
 pub use sockets::Socket;
+pub use syscalls::{Grouping, Sums, SyscallRow};
 
 use crate::filter::{Filter, nearest};
 use crate::names::{Names, NetnsNames};
-use crate::sample::{Losses, OwnCost, Sample, SocketRecord};
+use crate::sample::{Backlog, Losses, OwnCost, Sample, SocketRecord};
 
 /// What a table is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,12 +45,21 @@ pub enum View {
     Ifaces,
     /// One row a listening socket.
     Listeners,
+    /// One row a process and system call.
+    Syscalls,
 }
 
 impl View {
     /// All of them, in the order of the interface's tabs.
-    pub const ALL: [View; 6] =
-        [View::Procs, View::Conns, View::Hosts, View::Containers, View::Ifaces, View::Listeners];
+    pub const ALL: [View; 7] = [
+        View::Procs,
+        View::Conns,
+        View::Hosts,
+        View::Containers,
+        View::Ifaces,
+        View::Listeners,
+        View::Syscalls,
+    ];
 
     /// Its name on the command line and in JSON.
     pub fn name(self) -> &'static str {
@@ -59,6 +70,7 @@ impl View {
             View::Containers => "containers",
             View::Ifaces => "ifaces",
             View::Listeners => "listeners",
+            View::Syscalls => "syscalls",
         }
     }
 }
@@ -100,6 +112,8 @@ pub enum Rows {
     Ifaces(Vec<IfaceRow>),
     /// Of [`View::Listeners`].
     Listeners(Vec<ListenerRow>),
+    /// Of [`View::Syscalls`].
+    Syscalls(Vec<SyscallRow>),
 }
 
 /// One moment of one view, ready to be shown anywhere.
@@ -145,6 +159,7 @@ pub struct Model {
     only_iface: Option<String>,
     sockets: sockets::SocketTable,
     ifaces: ifaces::IfaceTable,
+    syscalls: syscalls::SyscallTable,
     clock_ns: Option<u64>,
     /// Of sockets that were absorbed since the last frame.
     absorbed: hosts::Hosts,
@@ -160,15 +175,30 @@ impl Model {
             only_iface,
             sockets: sockets::SocketTable::default(),
             ifaces: ifaces::IfaceTable::default(),
+            syscalls: syscalls::SyscallTable::default(),
             clock_ns: None,
             absorbed: hosts::Hosts::default(),
             unlisted: 0,
         }
     }
 
-    /// Takes in sockets that closed before the tick ends. They count in the next frame, but have no
-    /// row of their own in it.
-    pub fn absorb(&mut self, closed: &[SocketRecord]) {
+    /// Rows of system calls are to be summed up so, and to show their distributions or not.
+    #[must_use]
+    pub fn group_syscalls(self, grouping: Grouping, with_histograms: bool) -> Self {
+        let syscalls = syscalls::SyscallTable::new(grouping, with_histograms);
+        Model { syscalls, ..self }
+    }
+
+    /// Takes in what was read before the tick ends. Sockets that closed count in the next frame, but
+    /// have no row of their own in it.
+    pub fn absorb(&mut self, backlog: &Backlog<'_>) {
+        self.syscalls.absorb(&backlog.syscalls, &mut self.names, &self.filter);
+        if !backlog.closed.is_empty() {
+            self.absorb_closed(backlog.closed);
+        }
+    }
+
+    fn absorb_closed(&mut self, closed: &[SocketRecord]) {
         let mut netns = NetnsNames::read();
         let mut lens =
             sockets::Lens { names: &mut self.names, filter: &self.filter, netns: &mut netns };
@@ -204,6 +234,7 @@ impl Model {
     pub fn settle(&mut self, frame: &mut Frame, patience: Duration) {
         self.names.settle(patience);
         self.sockets.processes.learn_users(&mut self.names);
+        self.syscalls.learn_users(&mut self.names);
         if let Rows::Hosts(rows) = &mut frame.rows {
             rows.iter_mut().for_each(|row| row.rename(&mut self.names));
         }
@@ -212,6 +243,7 @@ impl Model {
     fn rows(&mut self, sample: &Sample<'_>, view: View, span: Span) -> Rows {
         let mut netns = NetnsNames::read();
         let absorbed = std::mem::take(&mut self.absorbed);
+        self.syscalls.absorb(&sample.syscalls, &mut self.names, &self.filter);
         let mut lens =
             sockets::Lens { names: &mut self.names, filter: &self.filter, netns: &mut netns };
         match view {
@@ -221,8 +253,10 @@ impl Model {
             }
             View::Containers => {
                 self.sockets.advance(sample, &mut lens, &mut |_, _| {});
-                Rows::Containers(containers::rows(self.sockets.processes.iter(), span))
+                let syscalls = sample.syscalls_watched.then(|| self.syscalls.rows(span));
+                Rows::Containers(containers::rows(self.sockets.processes.iter(), syscalls, span))
             }
+            View::Syscalls => Rows::Syscalls(self.syscalls.rows(span)),
             View::Conns => {
                 let mut rows = Vec::new();
                 self.sockets.advance(sample, &mut lens, &mut |socket, netns| {

@@ -47,7 +47,7 @@ impl Process {
         }
     }
 
-    fn learn_user(&self, names: &mut Names) {
+    pub(super) fn learn_user(&self, names: &mut Names) {
         if self.user.get().is_none()
             && let Some(name) = names.user(self.uid)
         {
@@ -128,17 +128,10 @@ impl ProcessTable {
         socket: u64,
         names: &mut Names,
     ) -> &mut ProcessEntry {
-        let entry = self.entries.entry((record.tgid, record.start)).or_insert_with(|| {
-            let process = Process {
-                pid: record.tgid,
-                comm: comm(record),
-                uid: record.uid,
-                user: OnceLock::new(),
-                container: names.container(record),
-                cgroup: names.cgroup(record),
-            };
-            ProcessEntry::new(process, record)
-        });
+        let entry = self
+            .entries
+            .entry((record.tgid, record.start))
+            .or_insert_with(|| ProcessEntry::new(process(record, names), record));
         if entry.tick != self.tick {
             entry.tick = self.tick;
             entry.process.learn_user(names);
@@ -185,6 +178,20 @@ impl ProcessEntry {
             self.delta += change;
         }
     }
+}
+
+/// The process that a record tells of.
+pub(super) fn process(record: &ProcessRecord, names: &mut Names) -> Process {
+    let process = Process {
+        pid: record.tgid,
+        comm: comm(record),
+        uid: record.uid,
+        user: OnceLock::new(),
+        container: names.container(record),
+        cgroup: names.cgroup(record),
+    };
+    process.learn_user(names);
+    process
 }
 
 fn comm(record: &ProcessRecord) -> String {

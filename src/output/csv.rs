@@ -50,9 +50,18 @@ fn field(out: &mut impl Write, value: &Value<'_>) -> io::Result<()> {
         Value::Real(x) => write!(out, "{}", (x * 1e3).round() / 1e3),
         Value::Address(address) => write!(out, "{address}"),
         Value::Bool(yes) => write!(out, "{yes}"),
+        Value::Counts(counts) => words(out, counts.iter().map(|(name, n)| format!("{name}:{n}"))),
+        Value::Buckets(buckets) => words(
+            out,
+            buckets.iter().map(|(range, n)| format!("{}-{}:{n}", range.start, range.end)),
+        ),
         Value::Text(text) if text.contains(['"', ',', '\n', '\r']) => {
             write!(out, "\"{}\"", text.replace('"', "\"\""))
         }
         Value::Text(text) => write!(out, "{text}"),
     }
+}
+
+fn words(out: &mut impl Write, words: impl Iterator<Item = String>) -> io::Result<()> {
+    write!(out, "{}", words.collect::<Vec<_>>().join(" "))
 }

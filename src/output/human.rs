@@ -24,12 +24,20 @@ pub(super) fn cell(value: &Value<'_>, unit: Unit, units: Units) -> String {
         (Value::None, _) => UNKNOWN.to_owned(),
         (Value::Text(text), _) => text.clone().into_owned(),
         (Value::Address(address), _) => address.to_string(),
+        (Value::Counts(counts), _) => {
+            let words: Vec<String> =
+                counts.iter().map(|(name, count)| format!("{name}:{count}")).collect();
+            words.join(" ")
+        }
+        (Value::Buckets(buckets), _) => format!("{} buckets", buckets.len()),
         (Value::Bool(yes), _) => if *yes { "yes" } else { "no" }.to_owned(),
         (Value::Int(n), Unit::Bytes) => bytes(*n as f64, units),
         (Value::Int(n), Unit::Micros) => micros(*n),
+        (Value::Int(n), Unit::Nanos) => nanos(*n),
         (Value::Int(n), _) => n.to_string(),
         (Value::Real(x), Unit::Bytes | Unit::ByteRate) => bytes(*x, units),
         (Value::Real(x), Unit::Seconds) => age(*x),
+        (Value::Real(x), Unit::Percent) => format!("{x:.1}"),
         (Value::Real(x), _) => format!("{x:.0}"),
     }
 }
@@ -50,6 +58,15 @@ fn bytes(bytes: f64, units: Units) -> String {
     }
     let digits = usize::from(prefix > 0);
     format!("{amount:.digits$}{}{unit}", prefixes[prefix])
+}
+
+/// A duration, to three digits or more.
+pub(crate) fn nanos(ns: u64) -> String {
+    match ns {
+        0..1_000 => format!("{ns}ns"),
+        1_000..1_000_000 => format!("{:.1}us", ns as f64 / 1e3),
+        _ => micros(ns / 1_000),
+    }
 }
 
 fn micros(us: u64) -> String {

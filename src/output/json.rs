@@ -58,6 +58,12 @@ impl Serialize for Value<'_> {
             Value::Text(text) => serializer.serialize_str(text),
             Value::Address(address) => serializer.collect_str(address),
             Value::Bool(yes) => serializer.serialize_bool(*yes),
+            Value::Counts(counts) => {
+                serializer.collect_map(counts.iter().map(|(name, count)| (name, count)))
+            }
+            Value::Buckets(buckets) => serializer.collect_seq(buckets.iter().map(
+                |(range, count)| json!({ "from_ns": range.start, "to_ns": range.end, "count": count }),
+            )),
         }
     }
 }

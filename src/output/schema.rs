@@ -68,9 +68,11 @@ fn row(view: View) -> Value {
 fn property(column: &ColumnInfo) -> Value {
     let kind = match column.unit {
         Unit::Text => "string",
-        Unit::Number | Unit::Count | Unit::Bytes | Unit::Micros => "integer",
-        Unit::ByteRate | Unit::Rate | Unit::Seconds => "number",
+        Unit::Number | Unit::Count | Unit::Bytes | Unit::Micros | Unit::Nanos => "integer",
+        Unit::ByteRate | Unit::Rate | Unit::Seconds | Unit::Percent => "number",
         Unit::Flag => "boolean",
+        Unit::Counts => "object",
+        Unit::Buckets => "array",
     };
     json!({ "type": [kind, "null"], "description": column.about })
 }

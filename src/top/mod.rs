@@ -24,7 +24,7 @@ use crate::model::{Frame, Model, View};
 use crate::names::{Names, visible};
 use crate::output::{Format, Sink, Style, Writer};
 use crate::privileges;
-use crate::probes::sockets;
+use crate::probes::{sockets, syscalls};
 use crate::sample::IfaceRecord;
 use crate::session::{self, Session, Wake};
 use child::Child;
@@ -137,7 +137,7 @@ impl Run {
             match watch.wait(&self.session, deadline)? {
                 Event::Tick => return Ok(false),
                 Event::Stop => return Ok(true),
-                Event::Backlog => self.model.absorb(self.session.backlog()),
+                Event::Backlog => self.model.absorb(&self.session.backlog()?),
             }
         }
     }
@@ -268,16 +268,32 @@ fn stdout_pipe() -> Option<OwnedFd> {
 fn options(args: &TopArgs, plan: &mut Plan, watch: &Watch) -> session::Options {
     let child = watch.child.as_ref().map(Child::pid);
     if plan.view == View::Ifaces {
-        return session::Options { sockets: None, ifaces: true, netns: plan.netns.take() };
+        return session::Options {
+            ifaces: true,
+            netns: plan.netns.take(),
+            ..session::Options::default()
+        };
     }
+    let sockets = sockets::Options {
+        netns: plan.netns.as_ref().map_or(0, crate::netns::Netns::inode),
+        pids: args.scope.pids.iter().copied().chain(child).collect(),
+        follow_forks: child.is_some(),
+        unix: args.scope.unix,
+        ring_bytes: args.ring_size,
+    };
+    let syscalls = syscalls::Options {
+        pids: args.scope.pids.clone(),
+        held: child,
+        follow_forks: child.is_some(),
+        comms: args.scope.comms.clone(),
+        uids: plan.uids.clone(),
+        count_only: plan.view == View::Containers,
+        ring_bytes: args.ring_size,
+        ..syscalls::Options::default()
+    };
     session::Options {
-        sockets: Some(sockets::Options {
-            netns: plan.netns.as_ref().map_or(0, crate::netns::Netns::inode),
-            pids: args.scope.pids.iter().copied().chain(child).collect(),
-            follow_forks: child.is_some(),
-            unix: args.scope.unix,
-            ring_bytes: args.ring_size,
-        }),
+        sockets: (plan.view != View::Syscalls).then_some(sockets),
+        syscalls: matches!(plan.view, View::Syscalls | View::Containers).then_some(syscalls),
         ifaces: false,
         netns: None,
     }
@@ -335,7 +351,7 @@ fn check_interface(name: &str, ifaces: &[IfaceRecord]) -> Result<()> {
 }
 
 fn report_missing_hooks(session: &Session) {
-    for standing in session.standings() {
+    for (_, standing) in session.standings() {
         if let Some(reason) = standing.reason() {
             eprintln!("nettrace: missing are {}: {reason}", standing.words);
         }

@@ -41,6 +41,8 @@ pub(super) struct Plan {
     pub netns: Option<Netns>,
     /// The only processes to watch; all if none are named.
     pub pids: Vec<u32>,
+    /// The only users to watch; all if none are named.
+    pub uids: Vec<u32>,
     /// The one interface to show.
     pub interface: Option<String>,
     /// The column to sort by.
@@ -72,7 +74,8 @@ impl Plan {
         check_scope(view, args).map_err(Usage)?;
         let netns = args.scope.netns.as_deref().map(Netns::open).transpose()?;
         let mut filter = Filter::parse(&words.filter).map_err(|e| Usage(e.to_string()))?;
-        add_scope(&mut filter, args, netns.as_ref())?;
+        let uids = args.scope.users.iter().map(|user| uid(user)).collect::<Result<Vec<u32>>>()?;
+        add_scope(&mut filter, args, &uids, netns.as_ref())?;
         let sort = args.order.sort.as_deref().map(|key| columns::find(view, key));
         let columns = Some(&args.order.columns).filter(|words| !words.is_empty());
         let columns = columns.map(|words| output::select(view, words));
@@ -93,6 +96,7 @@ impl Plan {
             filter,
             netns,
             pids: args.scope.pids.clone(),
+            uids,
             interface: args.scope.interface.clone(),
             sort: sort.transpose().map_err(Usage)?,
             columns: columns.transpose().map_err(Usage)?,
@@ -182,7 +186,12 @@ fn check_scope(view: View, args: &TopArgs) -> Result<(), String> {
     Ok(())
 }
 
-fn add_scope(filter: &mut Filter, args: &TopArgs, netns: Option<&Netns>) -> Result<()> {
+fn add_scope(
+    filter: &mut Filter,
+    args: &TopArgs,
+    uids: &[u32],
+    netns: Option<&Netns>,
+) -> Result<()> {
     let scope = &args.scope;
     if !scope.pids.is_empty() {
         filter.and_pids(&scope.pids);
@@ -190,9 +199,8 @@ fn add_scope(filter: &mut Filter, args: &TopArgs, netns: Option<&Netns>) -> Resu
     if !scope.comms.is_empty() {
         filter.and_comm(&scope.comms);
     }
-    if !scope.users.is_empty() {
-        let uids: Vec<u32> = scope.users.iter().map(|user| uid(user)).collect::<Result<_>>()?;
-        filter.and_uids(&uids);
+    if !uids.is_empty() {
+        filter.and_uids(uids);
     }
     if let Some(path) = &scope.cgroup {
         filter.and_cgroup(path.strip_prefix("/sys/fs/cgroup").unwrap_or(path));

@@ -34,13 +34,19 @@ use load::{Loaded, load};
 use records::Records;
 use skel::SocketsSkel;
 pub use skel::types;
+use types::loss;
 
 // SAFETY: integers and arrays of them only, and no padding that isn't a field.
 unsafe impl Plain for types::socket_record {}
 
-/// Names of the loss causes, in the order of `enum loss`.
-const LOSS_NAMES: [&str; types::loss::LOSS_CAUSES.0 as usize] =
-    ["socket_storage", "close_ring", "usage_table", "tree_table", "call_return"];
+/// Names of the loss causes that this probe has.
+const LOSS_NAMES: [(&str, loss); 5] = [
+    ("socket_storage", loss::LOSS_SOCKET_STORAGE),
+    ("close_ring", loss::LOSS_CLOSE_RING),
+    ("usage_table", loss::LOSS_USAGE_TABLE),
+    ("tree_table", loss::LOSS_TREE_TABLE),
+    ("call_return", loss::LOSS_CALL_RETURN),
+];
 
 /// So many closed sockets are worth handing on before the tick ends.
 const BACKLOG: usize = 16_384;
@@ -248,7 +254,9 @@ impl SocketProbe {
             // SAFETY: a valid reference; volatile because BPF programs write there.
             unsafe { (&raw const bss.losses).read_volatile() }
         });
-        let mut losses: Vec<_> = LOSS_NAMES.into_iter().zip(counts).collect();
+        let count = |cause: loss| counts.get(cause.0 as usize).copied().unwrap_or(0);
+        let mut losses: Vec<_> =
+            LOSS_NAMES.into_iter().map(|(name, cause)| (name, count(cause))).collect();
         losses.push(("closed_backlog", self.closed.borrow().dropped));
         // The second program of a pair may be about to make up for what the first just missed.
         let mut missed = self.missed_runs();

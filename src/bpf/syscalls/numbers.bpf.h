@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Which system call it is, and the few that need care. */
+#ifndef NETTRACE_SYSCALLS_NUMBERS_BPF_H
+#define NETTRACE_SYSCALLS_NUMBERS_BPF_H
+
+#include "layout.bpf.h"
+
+#if defined(__TARGET_ARCH_x86)
+#define SYS_RT_SIGRETURN    15
+#define SYS_EXECVE	    59
+#define SYS_EXECVEAT	    322
+#define SYS_CLONE	    56
+#define SYS_FORK	    57
+#define SYS_VFORK	    58
+#define SYS_EXIT	    60
+#define SYS_EXIT_GROUP	    231
+#define COMPAT_EXECVEAT	    358
+#define COMPAT_CLONE	    120
+#define COMPAT_RT_SIGRETURN 173
+#define COMPAT_EXIT_GROUP   252
+#elif defined(__TARGET_ARCH_arm64)
+#define SYS_RT_SIGRETURN    139
+#define SYS_EXECVE	    221
+#define SYS_EXECVEAT	    281
+#define SYS_CLONE	    220
+#define SYS_FORK	    220
+#define SYS_VFORK	    220
+#define SYS_EXIT	    93
+#define SYS_EXIT_GROUP	    94
+#define COMPAT_EXECVEAT	    387
+#define COMPAT_CLONE	    120
+#define COMPAT_RT_SIGRETURN 173
+#define COMPAT_EXIT_GROUP   248
+#endif
+#define SYS_CLONE3    435
+#define THREAD_SIZE   16384 /* of the kernels that don't say */
+#define COMPAT_EXECVE 11
+#define COMPAT_FORK   2
+#define COMPAT_VFORK  190
+#define COMPAT_EXIT   1
+
+/* Number as the kernel's registers have it at a return; sigreturn() leaves none there. */
+static __always_inline long number_of(struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return regs->orig_ax;
+#elif defined(__TARGET_ARCH_arm64)
+	return regs->syscallno;
+#endif
+}
+
+static __always_inline bool is_compat(struct task_struct *task)
+{
+#if defined(__TARGET_ARCH_x86)
+	__u32 status =
+		by_thread ? BPF_CORE_READ(task, thread_info.status) : task->thread_info.status;
+
+	return status & 2 /* TS_COMPAT */;
+#elif defined(__TARGET_ARCH_arm64)
+	__u64 flags = by_thread ? BPF_CORE_READ(task, thread_info.flags) : task->thread_info.flags;
+
+	return flags >> 22 & 1 /* TIF_32BIT */;
+#endif
+}
+
+static __always_inline __u32 call_of(struct task_struct *task, long number)
+{
+	bool compat = is_compat(task);
+
+	if ((int)number == -1)
+		number = compat ? COMPAT_RT_SIGRETURN : SYS_RT_SIGRETURN;
+	return (number & CALL_NUMBER) | (compat ? CALL_COMPAT : 0);
+}
+
+#define CALL_IS(call, native, compat) ((call) == (native) || (call) == (CALL_COMPAT | (compat)))
+
+static __always_inline bool is_exec(__u32 call)
+{
+	return CALL_IS(call, SYS_EXECVE, COMPAT_EXECVE) ||
+	       CALL_IS(call, SYS_EXECVEAT, COMPAT_EXECVEAT);
+}
+
+static __always_inline bool is_fork(__u32 call)
+{
+	return CALL_IS(call, SYS_CLONE, COMPAT_CLONE) || CALL_IS(call, SYS_FORK, COMPAT_FORK) ||
+	       CALL_IS(call, SYS_VFORK, COMPAT_VFORK) || CALL_IS(call, SYS_CLONE3, SYS_CLONE3);
+}
+
+static __always_inline bool is_exit(__u32 call)
+{
+	return CALL_IS(call, SYS_EXIT, COMPAT_EXIT) ||
+	       CALL_IS(call, SYS_EXIT_GROUP, COMPAT_EXIT_GROUP);
+}
+
+/* Of a task that ends. Its registers are at the end of its stack, as a helper knows since 5.15. */
+static __always_inline long number_at_end(struct task_struct *task)
+{
+	struct pt_regs *regs;
+
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		regs = (void *)bpf_task_pt_regs(task);
+	else
+		regs = (struct pt_regs *)(BPF_CORE_READ(task, stack) + THREAD_SIZE) - 1;
+#if defined(__TARGET_ARCH_x86)
+	return BPF_CORE_READ(regs, orig_ax);
+#elif defined(__TARGET_ARCH_arm64)
+	return BPF_CORE_READ(regs, syscallno);
+#endif
+}
+
+/* As the call had them; execve() leaves none. */
+static __always_inline void arguments_of(struct pt_regs *regs, bool compat, __u64 *args)
+{
+#if defined(__TARGET_ARCH_x86)
+	args[0] = compat ? regs->bx : regs->di;
+	args[1] = compat ? regs->cx : regs->si;
+	args[2] = regs->dx;
+	args[3] = compat ? regs->si : regs->r10;
+	args[4] = compat ? regs->di : regs->r8;
+	args[5] = compat ? regs->bp : regs->r9;
+#elif defined(__TARGET_ARCH_arm64)
+	args[0] = regs->orig_x0;
+	args[1] = regs->regs[1];
+	args[2] = regs->regs[2];
+	args[3] = regs->regs[3];
+	args[4] = regs->regs[4];
+	args[5] = regs->regs[5];
+#endif
+}
+
+#endif

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Threads, whether they are in scope, and their slots. */
+#ifndef NETTRACE_SYSCALLS_SLOTS_BPF_H
+#define NETTRACE_SYSCALLS_SLOTS_BPF_H
+
+#include "layout.bpf.h"
+#include "numbers.bpf.h"
+#include "../task.bpf.h"
+
+#define SLOT_BITS 20 /* MAX_SLOTS */
+#define PROBES	  8  /* places of the thread's table where a call may be */
+/* Calls of one thread that have no place there; a walk no verifier objects to. */
+#define MAX_FURTHER 512
+
+static __always_inline struct thread *find_thread(struct task_struct *task)
+{
+	__u32 tid;
+
+	if (!by_thread)
+		return bpf_task_storage_get(&storage, task, 0, 0);
+	tid = bpf_get_current_pid_tgid();
+	return bpf_map_lookup_elem(&threads, &tid);
+}
+
+static __always_inline struct thread *make_thread(struct task_struct *task)
+{
+	struct thread *t, *fresh;
+	__u32 zero = 0, tid;
+
+	if (!by_thread) {
+		t = bpf_task_storage_get(&storage, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	} else {
+		tid = bpf_get_current_pid_tgid();
+		t = bpf_map_lookup_elem(&threads, &tid);
+		fresh = t ? NULL : bpf_map_lookup_elem(&new_thread, &zero);
+		if (fresh) {
+			bpf_map_update_elem(&threads, &tid, fresh, BPF_NOEXIST);
+			t = bpf_map_lookup_elem(&threads, &tid);
+		}
+	}
+	if (!t)
+		lost(LOSS_TASK_STORAGE);
+	return t;
+}
+
+static __always_inline __u8 scope_of(struct task_struct *task)
+{
+	struct process process;
+	struct name name;
+	__u8 *value;
+
+	describe(&process, task, by_thread);
+	if (only_tree) {
+		value = bpf_map_lookup_elem(&tree, &process.tgid);
+		if (!value)
+			return SCOPE_OUT;
+		if (*value == FOLLOW_HELD)
+			return SCOPE_HELD;
+	}
+	if (only_uids && !bpf_map_lookup_elem(&uids, &process.uid))
+		return SCOPE_OUT;
+	if (only_comms) {
+		__builtin_memcpy(name.comm, process.comm, sizeof(name.comm));
+		if (!bpf_map_lookup_elem(&comms, &name))
+			return SCOPE_OUT;
+	}
+	if (only_cgroups) {
+		value = bpf_map_lookup_elem(&cgroups, &process.cgroup);
+		if (value && !*value)
+			return SCOPE_OUT;
+	}
+	return SCOPE_IN;
+}
+
+/* Once per thread and generation, so that who is out of scope costs next to nothing. */
+static __always_inline __u8 judge(struct thread *t, struct task_struct *task)
+{
+	__u32 generation = *(volatile __u32 *)&scope_generation;
+
+	if (t->scope == SCOPE_UNKNOWN || t->generation != generation) {
+		t->generation = generation;
+		t->scope = scope_of(task);
+	}
+	return t->scope;
+}
+
+static __always_inline struct call_slot *slot_at(__u32 number)
+{
+	__u32 chunk = number >> CHUNK_BITS, place = number & (CHUNK_SLOTS - 1);
+	void *slots = bpf_map_lookup_elem(&chunks, &chunk);
+
+	return slots ? bpf_map_lookup_elem(slots, &place) : NULL;
+}
+
+/* Says once that slots become few, in a message that is too short for anything else. */
+static __always_inline void ask_for_slots(void)
+{
+	__u32 nothing = 0;
+
+	if (slots_given - slots_taken > FEW_SLOTS || wants_slots)
+		return;
+	wants_slots = true;
+	bpf_ringbuf_output(&slow_calls, &nothing, sizeof(nothing), BPF_RB_FORCE_WAKEUP);
+}
+
+static __always_inline struct call_slot *take_slot(__u32 *number)
+{
+	if (bpf_map_pop_elem(&free_slots, number)) {
+		ask_for_slots();
+		return NULL;
+	}
+	__sync_fetch_and_add(&slots_taken, 1);
+	ask_for_slots();
+	return slot_at(*number);
+}
+
+static __always_inline void name_thread(struct thread_slot *who)
+{
+	describe(&who->process, current_task(by_thread), by_thread);
+	who->tid = bpf_get_current_pid_tgid();
+	who->named_ns = bpf_ktime_get_ns();
+}
+
+/* The thread's own slot, made with its first call. */
+static __always_inline bool has_slot(struct thread *t)
+{
+	struct thread_slot *who;
+	__u32 number = 0;
+
+	if (t->slot)
+		return true;
+	who = (void *)take_slot(&number);
+	if (!who)
+		return false;
+	name_thread(who);
+	who->thread = number;
+	who->call = CALL_THREAD;
+	t->slot = number;
+	return true;
+}
+
+/* It executes something else now, and may have got the process's id for its own. */
+static __always_inline void rename_thread(struct thread *t)
+{
+	struct thread_slot *who;
+
+	if (!t)
+		return;
+	t->scope = SCOPE_UNKNOWN;
+	who = t->slot ? (void *)slot_at(t->slot) : NULL;
+	if (who)
+		name_thread(who);
+}
+
+static __noinline struct call_slot *new_slot(struct thread *t, __u32 call, __u32 *number)
+{
+	struct call_slot *slot;
+
+	if (!has_slot(t))
+		return NULL;
+	slot = take_slot(number);
+	if (!slot)
+		return NULL;
+	slot->thread = t->slot;
+	slot->number = *number;
+	slot->next = 0;
+	slot->call = CALL_USED | call;
+	return slot;
+}
+
+static __always_inline struct call_slot *find_further(struct thread *t, __u32 call)
+{
+	__u32 number = t->further;
+	struct call_slot *slot;
+
+	for (int i = 0; i < MAX_FURTHER && number; i++) {
+		slot = slot_at(number);
+		if (!slot || slot->call == (CALL_USED | call))
+			return slot;
+		number = slot->next;
+	}
+	slot = new_slot(t, call, &number);
+	if (slot) {
+		slot->next = t->further;
+		t->further = number;
+	}
+	return slot;
+}
+
+static __always_inline struct call_slot *find_slot(struct thread *t, __u32 call)
+{
+	struct call_slot *slot = NULL;
+	__u32 number = 0, *place;
+	int i;
+
+	if (call >> (32 - SLOT_BITS)) {
+		slot = find_further(t, call);
+		goto out;
+	}
+	for (i = 0; i < PROBES; i++) {
+		place = &t->table[(call + i) & 63];
+		if (*place && *place >> SLOT_BITS == call) {
+			slot = slot_at(*place & (MAX_SLOTS - 1));
+			goto out;
+		}
+		if (!*place) {
+			slot = new_slot(t, call, &number);
+			if (slot)
+				*place = call << SLOT_BITS | number;
+			goto out;
+		}
+	}
+	slot = find_further(t, call);
+out:
+	if (!slot)
+		lost(LOSS_CALL_TABLE);
+	return slot;
+}
+
+static __always_inline void count_errno(struct call_slot *slot, __u32 errno)
+{
+	struct errno_key key = {.errno = errno};
+	__u64 one = 1, *further;
+	int i;
+
+	slot->errors++;
+	for (i = 0; i < INLINE_ERRNOS; i++) {
+		if (!slot->errnos[i].errno)
+			slot->errnos[i].errno = errno;
+		if (slot->errnos[i].errno == errno) {
+			slot->errnos[i].count++;
+			return;
+		}
+	}
+	key.slot = slot->number;
+	further = bpf_map_lookup_elem(&errnos, &key);
+	if (further)
+		*further += 1;
+	else if (bpf_map_update_elem(&errnos, &key, &one, BPF_ANY))
+		lost(LOSS_ERRNO_TABLE);
+}
+
+static __always_inline __u64 bucket_of(__u64 ns)
+{
+	__u64 units = ns >> 4, rest = units, log = 0, bucket = units;
+
+	if (rest >> 32) {
+		log += 32;
+		rest >>= 32;
+	}
+	if (rest >> 16) {
+		log += 16;
+		rest >>= 16;
+	}
+	if (rest >> 8) {
+		log += 8;
+		rest >>= 8;
+	}
+	if (rest >> 4) {
+		log += 4;
+		rest >>= 4;
+	}
+	if (rest >> 2) {
+		log += 2;
+		rest >>= 2;
+	}
+	log += rest >> 1;
+	if (log >= 2)
+		bucket = (log - 1) * 4 + (units >> (log - 2) & 3);
+	/* The bound is to stay in sight of the verifier. */
+	barrier_var(bucket);
+	return bucket < BUCKETS ? bucket : BUCKETS - 1;
+}
+
+#endif

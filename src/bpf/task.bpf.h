@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Who a task is. */
+#ifndef NETTRACE_TASK_BPF_H
+#define NETTRACE_TASK_BPF_H
+
+#include "nettrace.bpf.h"
+
+/* Before Linux 5.11 only the address of the current task can be had. */
+static __always_inline struct task_struct *current_task(bool by_address)
+{
+	if (by_address)
+		return (void *)bpf_get_current_task();
+	return bpf_get_current_task_btf();
+}
+
+static __always_inline void describe(struct process *p, struct task_struct *task, bool by_address)
+{
+	struct task_struct *leader;
+
+	if (by_address) {
+		leader = BPF_CORE_READ(task, group_leader);
+		p->start = BPF_CORE_READ(leader, start_boottime);
+		p->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+		p->tgid = BPF_CORE_READ(task, tgid);
+		p->uid = BPF_CORE_READ(task, cred, uid.val);
+		BPF_CORE_READ_STR_INTO(&p->comm, leader, comm);
+		return;
+	}
+	leader = task->group_leader;
+	p->start = leader->start_boottime;
+	p->cgroup = task->cgroups->dfl_cgrp->kn->id;
+	p->tgid = task->tgid;
+	p->uid = task->cred->uid.val;
+	__builtin_memcpy(p->comm, leader->comm, TASK_COMM_LEN);
+}
+
+#endif

@@ -1,0 +1,270 @@
+//! `syscalls`: one row a process and system call, or a sum over one of the two, from what threads'
+//! calls grew by.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::Span;
+use super::processes::{self, Process};
+use crate::filter::{Facts, Filter};
+use crate::histogram::Histogram;
+use crate::names::syscalls::Call;
+use crate::names::{Container, Names};
+use crate::sample::{CallRecord, ProcessRecord, SyscallReading};
+
+/// What a row sums up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Grouping {
+    /// One process's calls of one kind.
+    #[default]
+    ProcessCall,
+    /// One thread's calls of one kind.
+    ThreadCall,
+    /// All calls of one kind.
+    Call,
+    /// One process's calls.
+    Process,
+    /// One container's or unit's calls.
+    Container,
+}
+
+/// A row of `syscalls`. What it sums over is none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyscallRow {
+    /// Who called.
+    pub process: Option<Arc<Process>>,
+    /// Thread id in the initial namespace.
+    pub tid: Option<u32>,
+    /// Where it runs.
+    pub container: Option<Arc<Container>>,
+    /// What was called.
+    pub call: Option<Call>,
+    /// Calls per second in the interval.
+    pub rate: f64,
+    /// Its sums since the start.
+    pub sums: Sums,
+    /// p50, p90 and p99 of the durations, ns.
+    pub percentiles: Option<[u64; 3]>,
+    /// Of all rows' time, percent.
+    pub share: Option<f64>,
+    /// Rows are to show how durations are distributed.
+    pub with_histogram: bool,
+    /// The process or thread ended; this is its last row.
+    pub ended: bool,
+}
+
+/// What calls came to since the start.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sums {
+    /// Calls that returned, or never will.
+    pub calls: u64,
+    /// Of them those that failed.
+    pub errors: u64,
+    /// Time in those seen from begin to end, ns.
+    pub total_ns: u64,
+    /// The longest of them, ns.
+    pub max_ns: u64,
+    /// Errors by errno, the most frequent first.
+    pub errnos: Vec<(u32, u64)>,
+    /// Their durations.
+    pub histogram: Histogram,
+}
+
+impl Sums {
+    fn add(&mut self, record: &CallRecord) {
+        self.calls += record.calls;
+        self.errors += record.errors;
+        self.total_ns += record.total_ns;
+        self.max_ns = self.max_ns.max(record.max_ns);
+        self.histogram.merge(&record.histogram);
+        for (errno, count) in &record.errnos {
+            match self.errnos.iter_mut().find(|(known, _)| known == errno) {
+                Some((_, sum)) => *sum += count,
+                None => self.errnos.push((*errno, *count)),
+            }
+        }
+    }
+
+    /// Calls seen from begin to end.
+    pub fn timed(&self) -> u64 {
+        self.histogram.count()
+    }
+
+    /// Their mean duration, ns.
+    pub fn mean_ns(&self) -> Option<u64> {
+        self.total_ns.checked_div(self.timed())
+    }
+}
+
+/// Which row a record belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    process: Option<(u32, u64)>,
+    tid: Option<u32>,
+    call: Option<Call>,
+    container: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    sums: Sums,
+    /// As of the frame before.
+    calls_before: u64,
+    percentiles: Option<[u64; 3]>,
+    ended: bool,
+}
+
+/// A process that called something.
+#[derive(Debug)]
+struct Caller {
+    process: Arc<Process>,
+    named_ns: u64,
+    /// The filter lets it through.
+    shown: bool,
+    ended: bool,
+}
+
+/// Sums by row, and the processes that they are of.
+#[derive(Debug, Default)]
+pub(super) struct SyscallTable {
+    grouping: Grouping,
+    with_histograms: bool,
+    entries: FxHashMap<Key, Entry>,
+    callers: FxHashMap<(u32, u64), Caller>,
+    containers: FxHashMap<String, Arc<Container>>,
+}
+
+impl SyscallTable {
+    /// A table of such rows.
+    pub(super) fn new(grouping: Grouping, with_histograms: bool) -> Self {
+        SyscallTable { grouping, with_histograms, ..SyscallTable::default() }
+    }
+
+    /// Takes a reading in.
+    pub(super) fn absorb(
+        &mut self,
+        reading: &SyscallReading<'_>,
+        names: &mut Names,
+        filter: &Filter,
+    ) {
+        for record in reading.calls {
+            let caller = self.caller(record, names, filter);
+            if !caller.shown {
+                continue;
+            }
+            let container = caller.process.container.clone();
+            let key = self.key(record, container.as_ref());
+            if let (Some(container), Some(name)) = (container, &key.container) {
+                self.containers.entry(name.clone()).or_insert(container);
+            }
+            self.entries.entry(key).or_default().sums.add(record);
+        }
+        for thread in reading.ended {
+            let id = id(&thread.process);
+            if thread.is_last
+                && let Some(caller) = self.callers.get_mut(&id)
+            {
+                caller.ended = true;
+            }
+            if self.grouping == Grouping::ThreadCall {
+                let is_its = |key: &Key| key.process == Some(id) && key.tid == Some(thread.tid);
+                let entries = self.entries.iter_mut().filter(|(key, _)| is_its(key));
+                entries.for_each(|(_, entry)| entry.ended = true);
+            }
+        }
+    }
+
+    /// The rows of a frame. Those that ended are in no later one.
+    pub(super) fn rows(&mut self, span: Span) -> Vec<SyscallRow> {
+        let total: u64 = self.entries.values().map(|entry| entry.sums.total_ns).sum();
+        let mut rows = Vec::with_capacity(self.entries.len());
+        for (key, entry) in &mut self.entries {
+            let caller = key.process.and_then(|id| self.callers.get(&id));
+            entry.ended |= caller.is_some_and(|caller| caller.ended);
+            let process = caller.map(|caller| Arc::clone(&caller.process));
+            let container = key.container.as_ref().and_then(|name| self.containers.get(name));
+            rows.push(SyscallRow {
+                container: process
+                    .as_ref()
+                    .map_or_else(|| container.cloned(), |process| process.container.clone()),
+                process,
+                tid: key.tid,
+                call: key.call,
+                rate: span.rate(entry.sums.calls - entry.calls_before),
+                percentiles: entry.percentiles(),
+                share: (total > 0).then(|| entry.sums.total_ns as f64 * 100.0 / total as f64),
+                sums: entry.sums.clone(),
+                with_histogram: self.with_histograms,
+                ended: entry.ended,
+            });
+            entry.calls_before = entry.sums.calls;
+        }
+        self.entries.retain(|_, entry| !entry.ended);
+        self.callers.retain(|_, caller| !caller.ended);
+        rows
+    }
+
+    /// Fills in users' names that are known by now.
+    pub(super) fn learn_users(&self, names: &mut Names) {
+        self.callers.values().for_each(|caller| caller.process.learn_user(names));
+    }
+
+    fn caller(&mut self, record: &CallRecord, names: &mut Names, filter: &Filter) -> &Caller {
+        let caller = self.callers.entry(id(&record.process)).or_insert_with(|| {
+            let process = Arc::new(processes::process(&record.process, names));
+            let shown = matches(filter, &process);
+            Caller { process, named_ns: record.named_ns, shown, ended: false }
+        });
+        if record.named_ns > caller.named_ns {
+            caller.named_ns = record.named_ns;
+            caller.process = Arc::new(processes::process(&record.process, names));
+            caller.shown = matches(filter, &caller.process);
+        }
+        caller
+    }
+
+    fn key(&self, record: &CallRecord, container: Option<&Arc<Container>>) -> Key {
+        use Grouping::{Container, Process, ProcessCall, ThreadCall};
+
+        let by = |groupings: &[Grouping]| groupings.contains(&self.grouping);
+        Key {
+            process: by(&[ProcessCall, ThreadCall, Process]).then(|| id(&record.process)),
+            tid: by(&[ThreadCall]).then_some(record.tid),
+            call: by(&[ProcessCall, ThreadCall, Grouping::Call]).then_some(record.call),
+            container: container.filter(|_| by(&[Container])).map(|c| c.name.clone()),
+        }
+    }
+}
+
+impl Entry {
+    /// Computed anew if there were calls since.
+    fn percentiles(&mut self) -> Option<[u64; 3]> {
+        if self.percentiles.is_none() || self.sums.calls != self.calls_before {
+            let at = |p| self.sums.histogram.percentile(p, self.sums.max_ns);
+            self.percentiles = (|| Some([at(50.0)?, at(90.0)?, at(99.0)?]))();
+        }
+        self.percentiles
+    }
+}
+
+fn id(process: &ProcessRecord) -> (u32, u64) {
+    (process.tgid, process.start)
+}
+
+fn matches(filter: &Filter, process: &Process) -> bool {
+    filter.matches(&Facts {
+        proto: "",
+        local: None,
+        remote: None,
+        state: "",
+        pid: process.pid,
+        comm: &process.comm,
+        uid: process.uid,
+        container: process.container.as_ref().map(|c| c.name.as_str()),
+        pod: process.container.as_ref().and_then(|c| c.pod.as_deref()),
+        cgroup: process.cgroup.as_deref(),
+        netns: 0,
+        netns_name: "",
+    })
+}

@@ -1,0 +1,139 @@
+//! Loads and attaches the system-call probe.
+
+use std::mem::MaybeUninit;
+
+use anyhow::{Context, Result};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{Link, MapCore, MapFlags, OpenObject};
+
+use super::Options;
+use super::hooks::{BY_THREAD, arrangements};
+use super::skel::{OpenSyscallsSkel, SyscallsSkel, SyscallsSkelBuilder, types};
+use crate::names::syscalls::{Abi, Call};
+use crate::probes::climb::{Failure, climb};
+use crate::probes::ladder::{Choice, Rung};
+
+/// Stacks that are kept until they are read.
+const STACKS: u32 = 1 << 14;
+
+/// The probe, loaded; attached once there are slots.
+pub(super) struct Loaded {
+    pub(super) skel: SyscallsSkel<'static>,
+    pub(super) choice: Choice,
+}
+
+/// Loads the best that this kernel allows.
+///
+/// # Errors
+/// [`crate::kernel::Unsupported`] where system calls can't be counted.
+pub(super) fn load(options: &Options) -> Result<Loaded> {
+    climb("load the system-call probe", &arrangements(options), |choice| {
+        let skel = match prepare(options, &choice).and_then(OpenSkel::load) {
+            Ok(skel) => skel,
+            Err(error) => return Ok(Err(Failure::of_loading(&choice, error))),
+        };
+        fill_scope(&skel, options)?;
+        Ok(Ok(Loaded { skel, choice }))
+    })
+}
+
+/// Attaches what was loaded, in the ladder's order.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn attach(skel: &SyscallsSkel<'static>, choice: &Choice) -> Result<Vec<Link>> {
+    let mut links = Vec::new();
+    for hook in choice.hooks().filter(|hook| hook.rung == Rung::TpBtf) {
+        let mut programs = skel.object().progs_mut();
+        let program = programs.find(|program| program.name() == hook.program);
+        let link = program.map(|program| program.attach_trace()).transpose();
+        links.extend(link.with_context(|| format!("attach to {}", hook.target))?);
+    }
+    Ok(links)
+}
+
+/// The object with all settings, before the kernel sees it.
+fn prepare(options: &Options, choice: &Choice) -> libbpf_rs::Result<OpenSyscallsSkel<'static>> {
+    // The storage of one libbpf handle per session, a few words that live as long as the process.
+    let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
+    let mut open = SyscallsSkelBuilder::default().open(storage)?;
+    configure(&mut open, options, choice)?;
+    Ok(open)
+}
+
+fn configure(
+    open: &mut OpenSyscallsSkel<'static>,
+    options: &Options,
+    choice: &Choice,
+) -> libbpf_rs::Result<()> {
+    let by_thread = choice.arrangement == BY_THREAD;
+    if let Some(rodata) = open.maps.rodata_data.as_mut() {
+        rodata.count_only = options.count_only;
+        rodata.errors_only = options.errors_only;
+        rodata.by_thread = by_thread;
+        rodata.follow_forks = options.follow_forks;
+        rodata.only_tree = options.only_tree();
+        rodata.only_comms = !options.comms.is_empty();
+        rodata.only_uids = !options.uids.is_empty();
+        rodata.has_scope = rodata.only_tree || rodata.only_comms || rodata.only_uids;
+        rodata.slower_than_ns = options.slower_than_ns;
+        rodata.with_stacks = options.stacks;
+        if let Some(bytes) = options.ring_bytes {
+            rodata.ring_wakeup = u64::from(bytes) / 4;
+        }
+        if let Some(calls) = &options.calls {
+            rodata.only_wanted = true;
+            calls.iter().for_each(|call| set_wanted(&mut rodata.wanted, *call));
+        }
+    }
+    if let Some(bytes) = options.ring_bytes {
+        open.maps.slow_calls.set_max_entries(bytes)?;
+    }
+    if options.stacks {
+        open.maps.stacks.set_max_entries(STACKS)?;
+    }
+    if by_thread {
+        open.maps.storage.set_autocreate(false)?;
+    } else {
+        open.maps.threads.set_max_entries(1)?;
+    }
+    for mut program in open.open_object_mut().progs_mut() {
+        let is_used = choice.hooks().any(|hook| program.name() == hook.program);
+        program.set_autoload(is_used);
+    }
+    Ok(())
+}
+
+fn set_wanted(wanted: &mut [[u64; 16]; 2], call: Call) {
+    let table = &mut wanted[usize::from(call.abi == Abi::Compat)];
+    if let Some(bits) = table.get_mut(call.number as usize / 64) {
+        *bits |= 1 << (call.number % 64);
+    }
+}
+
+fn fill_scope(skel: &SyscallsSkel<'static>, options: &Options) -> Result<()> {
+    let maps = &skel.maps;
+    let follow = |pid: u32, how: types::follow| {
+        let followed = maps.tree.update(&pid.to_ne_bytes(), &[how.0 as u8], MapFlags::ANY);
+        followed.with_context(|| format!("follow process {pid}"))
+    };
+    for pid in &options.pids {
+        follow(*pid, types::follow::FOLLOW)?;
+    }
+    if let Some(pid) = options.held {
+        follow(pid, types::follow::FOLLOW_HELD)?;
+    }
+    for name in &options.comms {
+        let mut comm = [0; 16];
+        // What is longer than the kernel's names is cut there too.
+        let bytes = name.as_bytes();
+        let len = bytes.len().min(comm.len() - 1);
+        comm[..len].copy_from_slice(&bytes[..len]);
+        maps.comms.update(&comm, &[1], MapFlags::ANY).context("set the names to watch")?;
+    }
+    for uid in &options.uids {
+        let key = uid.to_ne_bytes();
+        maps.uids.update(&key, &[1], MapFlags::ANY).context("set the users to watch")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,448 @@
+//! The system-call probe: loads `syscalls.bpf.c`, and reads what each thread's calls grew by since
+//! the last reading.
+
+use std::cell::RefCell;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use libbpf_rs::skel::Skel;
+use libbpf_rs::{AsRawLibbpf, Link, MapCore, MapFlags, RingBuffer, RingBufferBuilder};
+use plain::Plain;
+use rustc_hash::FxHashMap;
+
+use crate::histogram::Histogram;
+use crate::names::syscalls::{Abi, Call};
+use crate::probes::ladder::{Choice, Standing};
+use crate::probes::programs;
+use crate::sample::{CallRecord, EndedThread, ProcessRecord, SlowCall, SyscallReading};
+
+mod hooks;
+mod load;
+mod slots;
+
+#[allow(clippy::all, clippy::restriction, missing_docs, unreachable_pub, unused)]
+mod skel {
+    include!(concat!(env!("OUT_DIR"), "/syscalls.skel.rs"));
+}
+use load::{attach, load};
+use skel::SyscallsSkel;
+use skel::types::{self, call_slot, loss, slow_call, thread_slot};
+use slots::{CHUNK, Slots, THREAD};
+
+// SAFETY: integers and arrays of them only, and no padding that isn't a field.
+unsafe impl Plain for slow_call {}
+
+/// Slots kept free, enough for the calls of a few hundred processes, and a fourth of those in use.
+const FREE_SLOTS: u64 = 4 * CHUNK as u64;
+const FREE_SHARE: u64 = 4;
+/// Slow calls kept between two readings; what comes above is counted as lost.
+const MAX_SLOW: usize = 20_000;
+/// Frames of a stack; `STACK_DEPTH` in `layout.bpf.h`.
+const STACK_DEPTH: usize = 64;
+
+/// Names of the loss causes that this probe has.
+const LOSS_NAMES: [(&str, loss); 5] = [
+    ("tree_table", loss::LOSS_TREE_TABLE),
+    ("task_storage", loss::LOSS_TASK_STORAGE),
+    ("call_table", loss::LOSS_CALL_TABLE),
+    ("errno_table", loss::LOSS_ERRNO_TABLE),
+    ("slow_ring", loss::LOSS_SLOW_RING),
+];
+
+/// What of the server is recorded. Narrower than what is shown, never wider: who reads the records
+/// judges them once more.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Only these processes; empty (and no `held`) means all.
+    pub pids: Vec<u32>,
+    /// A process that is about to execute a command, and counts from then on.
+    pub held: Option<u32>,
+    /// Children of `pids` and `held` count too.
+    pub follow_forks: bool,
+    /// Only processes of these names.
+    pub comms: Vec<String>,
+    /// Only processes of these users.
+    pub uids: Vec<u32>,
+    /// Only these calls.
+    pub calls: Option<Vec<Call>>,
+    /// Only calls that fail.
+    pub errors_only: bool,
+    /// No durations, at half the cost.
+    pub count_only: bool,
+    /// Calls that take at least so long are handed on one by one; 0: none.
+    pub slower_than_ns: u64,
+    /// Those with their stacks.
+    pub stacks: bool,
+    /// Bytes of the ring of slow calls, a power of two; `None` takes the default of 256 KiB.
+    pub ring_bytes: Option<u32>,
+}
+
+impl Options {
+    fn only_tree(&self) -> bool {
+        !self.pids.is_empty() || self.held.is_some()
+    }
+}
+
+/// The loaded probe. Dropping it detaches everything.
+pub struct SyscallProbe {
+    slots: Slots,
+    /// By slot: what was read of it.
+    seen: Vec<Seen>,
+    records: Vec<CallRecord>,
+    ended: Vec<EndedThread>,
+    slow: Vec<SlowCall>,
+    incoming: Rc<RefCell<Incoming>>,
+    choice: Choice,
+    // Dropped in this order: what refers to the maps goes before them.
+    ring: RingBuffer<'static>,
+    _links: Vec<Link>,
+    skel: SyscallsSkel<'static>,
+}
+
+/// What was read of a slot.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    calls: u64,
+    errors: u64,
+    total_ns: u64,
+    errnos: [u32; 4],
+    further: Vec<(u32, u64)>,
+    histogram: Histogram,
+}
+
+#[derive(Default)]
+struct Incoming {
+    slow: Vec<slow_call>,
+    dropped: u64,
+    wants_slots: bool,
+}
+
+impl SyscallProbe {
+    /// Loads and attaches the probe.
+    ///
+    /// # Errors
+    /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
+    pub fn open(options: &Options) -> Result<Self> {
+        let loaded = load(options)?;
+        let incoming = Rc::new(RefCell::new(Incoming::default()));
+        let mut ring = RingBufferBuilder::new();
+        let sink = Rc::clone(&incoming);
+        ring.add(&loaded.skel.maps.slow_calls, move |bytes| keep(&sink, bytes))
+            .context("open the ring of slow calls")?;
+        let ring = ring.build().context("open the ring of slow calls")?;
+        let slots = open_slots(&loaded.skel)?;
+        let first = slots.len() - 1;
+        let mut probe = SyscallProbe {
+            seen: vec![Seen::default(); slots.len()],
+            slots,
+            records: Vec::new(),
+            ended: Vec::new(),
+            slow: Vec::new(),
+            incoming,
+            ring,
+            _links: Vec::new(),
+            choice: loaded.choice.clone(),
+            skel: loaded.skel,
+        };
+        probe.give(first as u64);
+        probe.make_room()?;
+        probe._links = attach(&probe.skel, &probe.choice)?;
+        Ok(probe)
+    }
+
+    /// Reads what changed; [`SyscallProbe::reading`] then has it.
+    ///
+    /// # Errors
+    /// Where the kernel refuses a read, or has no memory for a larger table.
+    pub fn read(&mut self) -> Result<()> {
+        self.records.clear();
+        self.ended.clear();
+        self.drain()?;
+        self.take_slow();
+        // Ends first: what a thread did before its end is then read whole.
+        let threads = self.threads();
+        let further = self.further_errnos()?;
+        let mut released = Vec::new();
+        for slot in 1..self.slots.len() as u32 {
+            let Some((call, thread, calls)) = self.slots.head(slot) else { break };
+            if call == 0 || call == THREAD {
+                continue;
+            }
+            let Some(who) = threads.get(&thread) else { continue };
+            if self.seen[slot as usize].calls != calls {
+                self.read_slot(slot, who, further.get(&slot).map_or(&[], Vec::as_slice));
+            }
+            if who.ended != 0 {
+                released.push(slot);
+            }
+        }
+        for (slot, who) in threads.iter().filter(|(_, who)| who.ended != 0) {
+            self.ended.push(EndedThread {
+                process: process(&who.process),
+                tid: who.tid,
+                is_last: who.process_ended != 0,
+            });
+            released.push(*slot);
+        }
+        for slot in released {
+            self.release(slot, further.get(&slot).map_or(&[], Vec::as_slice))?;
+        }
+        self.make_room()
+    }
+
+    /// What the last [`SyscallProbe::read`] found.
+    pub fn reading(&self) -> SyscallReading<'_> {
+        SyscallReading { calls: &self.records, ended: &self.ended, slow: &self.slow }
+    }
+
+    /// Empties the ring of slow calls into memory.
+    ///
+    /// # Errors
+    /// Where libbpf can't read the ring.
+    pub fn drain(&self) -> Result<()> {
+        self.ring.consume().context("read the ring of slow calls")
+    }
+
+    /// Whether the kernel's side is short of slots, so that it should be read before the tick ends.
+    pub fn has_backlog(&self) -> bool {
+        self.incoming.borrow().wants_slots
+    }
+
+    /// Readable when there are slow calls, or slots are short.
+    pub fn ring_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the epoll descriptor is the ring's, which `self` keeps open.
+        unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) }
+    }
+
+    /// What was lost since the start, per cause.
+    pub fn losses(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.skel.maps.bss_data.as_ref().map_or_else(Default::default, |bss| {
+            // SAFETY: a valid reference; volatile because BPF programs write there.
+            unsafe { (&raw const bss.losses).read_volatile() }
+        });
+        let count = |cause: loss| counts.get(cause.0 as usize).copied().unwrap_or(0);
+        let mut losses: Vec<_> =
+            LOSS_NAMES.into_iter().map(|(name, cause)| (name, count(cause))).collect();
+        losses.push(("slow_backlog", self.incoming.borrow().dropped));
+        losses.push((
+            "hook_reentered",
+            programs::infos(self.skel.object()).map(|p| p.recursion_misses).sum(),
+        ));
+        losses
+    }
+
+    /// Run time of the programs, if the kernel keeps it.
+    pub fn run_time_ns(&self) -> Option<u64> {
+        programs::run_time_ns(self.skel.object())
+    }
+
+    /// How each datum is had, or why not.
+    pub fn standings(&self) -> &[Standing] {
+        &self.choice.standings
+    }
+
+    /// The threads that there are, by slot.
+    fn threads(&self) -> FxHashMap<u32, thread_slot> {
+        let slots = 1..self.slots.len() as u32;
+        slots.filter_map(|slot| Some((slot, self.slots.thread(slot)?))).collect()
+    }
+
+    /// Errnos that found no place in their slot, by slot.
+    fn further_errnos(&self) -> Result<FxHashMap<u32, Vec<(u32, u64)>>> {
+        let mut further: FxHashMap<u32, Vec<(u32, u64)>> = FxHashMap::default();
+        for key in self.skel.maps.errnos.keys() {
+            let value = self.skel.maps.errnos.lookup(&key, MapFlags::ANY);
+            let Some(value) = value.context("read the table of errnos")? else { continue };
+            let (Ok(key), Ok(count)) = (<[u8; 8]>::try_from(key), <[u8; 8]>::try_from(value))
+            else {
+                continue;
+            };
+            let [a, b, c, d, errno @ ..] = key;
+            let slot = u32::from_ne_bytes([a, b, c, d]);
+            let errno = u32::from_ne_bytes(errno);
+            further.entry(slot).or_default().push((errno, u64::from_ne_bytes(count)));
+        }
+        Ok(further)
+    }
+
+    fn read_slot(&mut self, number: u32, who: &thread_slot, further: &[(u32, u64)]) {
+        let (Some(slot), Some(seen)) =
+            (self.slots.call(number), self.seen.get_mut(number as usize))
+        else {
+            return;
+        };
+        let errnos = seen.errnos(&slot, further);
+        self.records.push(CallRecord {
+            process: process(&who.process),
+            named_ns: who.named_ns,
+            tid: who.tid,
+            call: call_of(slot.call),
+            calls: slot.calls - seen.calls,
+            errors: slot.errors - seen.errors,
+            total_ns: slot.total_ns - seen.total_ns,
+            max_ns: slot.max_ns,
+            errnos,
+            histogram: seen.histogram.add_wrapped(&slot.buckets),
+        });
+        seen.calls = slot.calls;
+        seen.errors = slot.errors;
+        seen.total_ns = slot.total_ns;
+    }
+
+    fn release(&mut self, slot: u32, further: &[(u32, u64)]) -> Result<()> {
+        for (errno, _) in further {
+            let key = [slot.to_ne_bytes(), errno.to_ne_bytes()].concat();
+            // It is there: only we take something out.
+            let _ = self.skel.maps.errnos.delete(&key);
+        }
+        if let Some(seen) = self.seen.get_mut(slot as usize) {
+            *seen = Seen::default();
+        }
+        self.slots.release(slot)?;
+        self.give(1);
+        Ok(())
+    }
+
+    /// Keeps a share of the slots free, as far as there can be more.
+    fn make_room(&mut self) -> Result<()> {
+        let is_short = |probe: &Self| {
+            let (taken, given) = probe.balance();
+            let free = given.saturating_sub(taken);
+            let used = (probe.slots.len() as u64).saturating_sub(free);
+            free < FREE_SLOTS + used / FREE_SHARE
+        };
+        while is_short(self) && !self.slots.is_full() {
+            self.grow()?;
+        }
+        self.incoming.borrow_mut().wants_slots = false;
+        if let Some(bss) = self.skel.maps.bss_data.as_mut() {
+            // SAFETY: a valid reference; volatile because BPF programs look there.
+            unsafe { (&raw mut bss.wants_slots).write_volatile(self.slots.is_full()) };
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self) -> Result<()> {
+        let before = self.slots.len();
+        self.slots.grow()?;
+        self.seen.resize(self.slots.len(), Seen::default());
+        self.give((self.slots.len() - before) as u64);
+        Ok(())
+    }
+
+    /// Slots taken and given out since the start.
+    fn balance(&self) -> (u64, u64) {
+        self.skel.maps.bss_data.as_ref().map_or((0, 0), |bss| {
+            // SAFETY: valid references; volatile because BPF programs write there.
+            unsafe {
+                let given = (&raw const bss.slots_given).read_volatile();
+                ((&raw const bss.slots_taken).read_volatile(), given)
+            }
+        })
+    }
+
+    fn give(&mut self, count: u64) {
+        if let Some(bss) = self.skel.maps.bss_data.as_mut() {
+            // SAFETY: a valid reference; only we write it, volatile because programs look there.
+            unsafe {
+                let given = (&raw const bss.slots_given).read_volatile();
+                (&raw mut bss.slots_given).write_volatile(given + count);
+            }
+        }
+    }
+
+    fn take_slow(&mut self) {
+        self.slow.clear();
+        let incoming = std::mem::take(&mut self.incoming.borrow_mut().slow);
+        for slow in incoming {
+            self.slow.push(SlowCall {
+                process: process(&slow.process),
+                tid: slow.tid,
+                call: call_of(slow.call),
+                args: slow.args,
+                began_ns: slow.began_ns,
+                duration_ns: slow.duration_ns,
+                asleep_ns: self.choice.has("sleeps").then_some(slow.asleep_ns),
+                result: slow.result,
+                user_stack: self.stack(slow.user_stack),
+                kernel_stack: self.stack(slow.kernel_stack),
+            });
+        }
+    }
+
+    /// Return addresses, innermost first.
+    fn stack(&self, id: i32) -> Vec<u64> {
+        let Ok(id) = u32::try_from(id) else { return Vec::new() };
+        let frames = self.skel.maps.stacks.lookup(&id.to_ne_bytes(), MapFlags::ANY);
+        let frames = frames.ok().flatten().unwrap_or_default();
+        let addresses = frames.chunks_exact(8).take(STACK_DEPTH);
+        let address = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
+        addresses.map(address).take_while(|address| *address != 0).collect()
+    }
+}
+
+impl Seen {
+    /// What the errnos grew by; remembers them.
+    fn errnos(&mut self, slot: &call_slot, further: &[(u32, u64)]) -> Vec<(u32, u64)> {
+        let mut errnos = Vec::new();
+        for (now, seen) in slot.errnos.iter().zip(&mut self.errnos) {
+            let grown = now.count.wrapping_sub(*seen);
+            *seen = now.count;
+            if grown > 0 {
+                errnos.push((now.errno, grown.into()));
+            }
+        }
+        for (errno, count) in further {
+            let known = self.further.iter_mut().find(|(known, _)| known == errno);
+            let grown = count - known.as_ref().map_or(0, |(_, seen)| *seen);
+            match known {
+                Some((_, seen)) => *seen = *count,
+                None => self.further.push((*errno, *count)),
+            }
+            if grown > 0 {
+                errnos.push((*errno, grown));
+            }
+        }
+        errnos
+    }
+}
+
+fn open_slots(skel: &SyscallsSkel<'static>) -> Result<Slots> {
+    let object = skel.object().as_libbpf_object().as_ptr();
+    // SAFETY: a valid object, which libbpf only reads.
+    let btf_fd = unsafe { libbpf_sys::bpf_object__btf_fd(object) };
+    let maps = &skel.maps;
+    Slots::new(&maps.first_chunk, &maps.chunks, &maps.free_slots, btf_fd)
+}
+
+/// The same, as the other probe's skeleton calls it.
+fn process(p: &types::process) -> ProcessRecord {
+    let types::process { start, cgroup, tgid, uid, comm } = *p;
+    ProcessRecord { start, cgroup, tgid, uid, comm }
+}
+
+/// `call` of a slot or an event.
+fn call_of(raw: u32) -> Call {
+    const NUMBER: u32 = 0x4fff_ffff;
+    const COMPAT: u32 = 0x1000_0000;
+
+    let abi = if raw & COMPAT == 0 { Abi::Native } else { Abi::Compat };
+    Call { abi, number: raw & NUMBER }
+}
+
+/// Takes in what came through the ring: a slow call, or in four bytes that slots are short.
+fn keep(incoming: &RefCell<Incoming>, bytes: &[u8]) -> i32 {
+    let mut incoming = incoming.borrow_mut();
+    let Ok(slow) = slow_call::from_bytes(bytes) else {
+        incoming.wants_slots = true;
+        return 0;
+    };
+    if incoming.slow.len() >= MAX_SLOW {
+        incoming.dropped += 1;
+        return 0;
+    }
+    let slow = *slow;
+    incoming.slow.push(slow);
+    0
+}
