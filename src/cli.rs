@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -24,6 +25,8 @@ pub struct Cli {
 pub enum Command {
     /// Tables: of processes, connections, hosts, containers, interfaces, listeners
     Top(Box<TopArgs>),
+    /// System calls: how often, how long, how they fail; a summary at the end
+    Syscalls(Box<SyscallsArgs>),
     /// What works here, what doesn't, why, and what to do about it
     Doctor(DoctorArgs),
     /// The JSON Schema of `-O json`
@@ -34,7 +37,7 @@ pub enum Command {
 #[derive(Debug, Default, Args)]
 #[command(
     override_usage = "nettrace top [OPTIONS] [VIEW] [INTERVAL [COUNT]] [FILTER]... [-- CMD...]",
-    after_help = "Views: procs (default) conns hosts containers ifaces listeners
+    after_help = "Views: procs (default) conns hosts containers ifaces listeners syscalls
 
 Filters, all of which must hold: port: sport: dport: src: dst: host: comm: pid: state: proto: \
 container: pod: netns: as in port:443,8000-8100 or host:10.0.0.0/8, /REGEX/ over the whole line, \
@@ -51,13 +54,92 @@ pub struct TopArgs {
     #[arg(value_name = "VIEW INTERVAL COUNT FILTER")]
     pub words: Vec<String>,
 
+    /// What every run takes.
+    #[command(flatten)]
+    pub run: RunArgs,
+
+    /// Which sockets to look at.
+    #[command(flatten)]
+    pub sockets: SocketArgs,
+
+    /// So many tables; 0 goes on until Ctrl-C
+    #[arg(long, value_name = "N", help_heading = "Time")]
+    pub count: Option<u64>,
+}
+
+/// Arguments of `syscalls`.
+#[derive(Debug, Default, Args)]
+#[command(
+    override_usage = "nettrace syscalls [OPTIONS] [FILTER]... [-- CMD...]",
+    after_help = "Filters, all of which must hold: comm: pid: container: pod: as in comm:nginx, /REGEX/, and \
+!FILTER for what must not hold.
+
+Calls (--syscall): names, /REGEX/, and strace's classes: %file %process %net %signal %ipc %desc \
+%memory %creds %clock %stat %lstat %fstat %statfs %pure; !NAME takes away.
+
+Examples:
+  nettrace syscalls -- ls -lR /usr          what a command calls, as strace -c, at a hundredth of the cost
+  nettrace syscalls --duration 10           the whole server, for 10 s
+  nettrace syscalls -p 1234 --errors        what fails in a process, until Ctrl-C
+  nettrace syscalls --slower-than 10ms --stack --syscall %file
+                                            each file access that takes 10 ms or more, and from where"
+)]
+pub struct SyscallsArgs {
+    /// What counts
+    #[arg(value_name = "FILTER")]
+    pub words: Vec<String>,
+
+    /// What every run takes.
+    #[command(flatten)]
+    pub run: RunArgs,
+
+    /// What a row sums up (syscall)
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = "Calls")]
+    pub by: Option<ByArg>,
+    /// One row a thread and system call
+    #[arg(short, long, conflicts_with = "by", help_heading = "Calls")]
+    pub threads: bool,
+    /// Only these calls: names, %class, /REGEX/, !NAME
+    #[arg(long, value_name = "CALL", help_heading = "Calls")]
+    pub syscall: Vec<String>,
+    /// Only calls that fail
+    #[arg(long, help_heading = "Calls")]
+    pub errors: bool,
+    /// Only counts and errors: no durations, at a third of the cost
+    #[arg(long, conflicts_with_all = ["slower_than", "histogram"], help_heading = "Calls")]
+    pub count_only: bool,
+    /// Show each call that takes at least so long, as it returns: 500us, 10ms, 2s
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Calls")]
+    pub slower_than: Option<Duration>,
+    /// Those with their stacks: where the program called, and where the kernel slept longest
+    #[arg(long, requires = "slower_than", help_heading = "Calls")]
+    pub stack: bool,
+    /// Draw how durations are distributed, per row
+    #[arg(long, help_heading = "Calls")]
+    pub histogram: bool,
+}
+
+/// What a row of `syscalls` sums up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ByArg {
+    /// All calls of one kind
+    Syscall,
+    /// All calls of one process
+    Process,
+    /// All calls of one container or systemd unit
+    Container,
+}
+
+/// What every run takes.
+#[derive(Debug, Default, Args)]
+pub struct RunArgs {
     /// Run CMD, show only it and its children, end with it and exit with its status
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 
-    /// What to look at.
+    /// Whose it is to be.
     #[command(flatten)]
-    pub scope: ScopeArgs,
+    pub processes: ProcessArgs,
 
     /// In which order, and how much of it.
     #[command(flatten)]
@@ -71,19 +153,15 @@ pub struct TopArgs {
     #[arg(long, value_name = "SECONDS", value_parser = positive_seconds, help_heading = "Time")]
     pub duration: Option<f64>,
 
-    /// So many tables; 0 goes on until Ctrl-C
-    #[arg(long, value_name = "N", help_heading = "Time")]
-    pub count: Option<u64>,
-
-    /// Room for closed sockets between two reads: bytes, K or M, a power of two
+    /// Room for records between two reads: bytes, K or M, a power of two
     #[arg(long, value_name = "BYTES", value_parser = ring_size, help_heading = "Hooks")]
     pub ring_size: Option<u32>,
 }
 
-/// What to look at.
+/// Whose it is to be.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Scope")]
-pub struct ScopeArgs {
+pub struct ProcessArgs {
     /// Only these processes
     #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',', conflicts_with = "command",
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -103,6 +181,12 @@ pub struct ScopeArgs {
     /// Only this Kubernetes pod, by a part of its uid
     #[arg(long, value_name = "UID")]
     pub pod: Option<String>,
+}
+
+/// Which sockets or interfaces to look at.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Scope")]
+pub struct SocketArgs {
     /// Only this network namespace: a name of `ip netns`, or a path
     #[arg(long, value_name = "NAME")]
     pub netns: Option<String>,
@@ -215,6 +299,20 @@ fn positive_seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+fn duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, f64); 5] =
+        [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)];
+
+    let digits = text.trim_end_matches(|c: char| c.is_alphabetic());
+    let unit = UNITS.iter().find(|(unit, _)| *unit == &text[digits.len()..]);
+    match (digits.parse::<f64>(), unit) {
+        (Ok(number), Some((_, seconds))) if number > 0.0 && number * seconds <= 1e6 => {
+            Ok(Duration::from_secs_f64(number * seconds))
+        }
+        _ => Err("write a number and ns, us, ms or s, as 500us or 10ms".to_owned()),
+    }
+}
+
 fn ring_size(text: &str) -> Result<u32, String> {
     const LEAST: u32 = 4096;
 
@@ -239,6 +337,16 @@ mod tests {
     #[test]
     fn clap_finds_no_fault() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("10ms"), Ok(Duration::from_millis(10)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("250µs"), Ok(Duration::from_micros(250)));
+        for wrong in ["", "10", "ms", "-1ms", "0s", "10min", "1e9s", "NaNs", "infs"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -182,6 +182,11 @@ impl Filter {
         self.terms.push(Term { negated: false, test });
     }
 
+    /// The key of a term that only a socket can answer.
+    pub fn about_sockets(&self) -> Option<&'static str> {
+        self.terms.iter().find_map(|term| term.test.about_sockets())
+    }
+
     /// Whether all terms hold.
     pub fn matches(&self, facts: &Facts<'_>) -> bool {
         self.terms.iter().all(|term| term.test.holds(facts) != term.negated)
@@ -189,6 +194,28 @@ impl Filter {
 }
 
 impl Test {
+    fn about_sockets(&self) -> Option<&'static str> {
+        Some(match self {
+            Test::Port(Side::Local, _) => "sport",
+            Test::Port(Side::Remote, _) => "dport",
+            Test::Port(Side::Either, _) => "port",
+            Test::Address(Side::Local, _) => "src",
+            Test::Address(Side::Remote, _) => "dst",
+            Test::Address(Side::Either, _) => "host",
+            Test::Is(text, _) | Test::Contains(text, _) => match text {
+                Text::State => "state",
+                Text::Proto => "proto",
+                Text::Netns => "netns",
+                Text::Comm | Text::Container | Text::Pod => return None,
+            },
+            Test::Netns(_) => "netns",
+            Test::Family { .. } => "-4 and -6",
+            Test::Pid(_) | Test::Uid(_) | Test::Comm(_) | Test::Cgroup(_) | Test::Regex(_) => {
+                return None;
+            }
+        })
+    }
+
     fn holds(&self, facts: &Facts<'_>) -> bool {
         match self {
             Test::Port(side, ranges) => side

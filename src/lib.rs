@@ -13,10 +13,13 @@ pub mod session;
 pub mod filter;
 pub mod model;
 pub mod names;
+pub mod symbols;
 
 pub mod columns;
 pub mod output;
 
 pub mod cli;
 pub mod doctor;
+pub mod run;
+pub mod syscalls;
 pub mod top;

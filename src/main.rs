@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use nettrace::cli::{Cli, Command, TopArgs};
 use nettrace::kernel::{self, Unsupported};
-use nettrace::top::{NotExecuted, Usage};
-use nettrace::{doctor, output, top};
+use nettrace::run::{NotExecuted, Usage};
+use nettrace::{doctor, output, syscalls, top};
 
 const FAILED: i32 = 1;
 const WRONG_USAGE: i32 = 2;
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         None => top::run(&TopArgs::default()),
         Some(Command::Top(args)) => top::run(&args),
+        Some(Command::Syscalls(args)) => syscalls::run(&args),
         Some(Command::Doctor(args)) => doctor::run(args.format),
         Some(Command::Schema) => output::print_schema(),
     };

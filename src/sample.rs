@@ -115,8 +115,8 @@ pub struct SlowCall {
     pub call: Call,
     /// With these arguments, as the registers had them.
     pub args: [u64; 6],
-    /// CLOCK_MONOTONIC at its begin, ns.
-    pub began_ns: u64,
+    /// When it began.
+    pub began: SystemTime,
     /// Its duration, ns.
     pub duration_ns: u64,
     /// Of it off the CPU, ns, if that was watched.

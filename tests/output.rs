@@ -16,7 +16,8 @@ use nettrace::model::{ContainerRow, Frame, HostRow, Model, Rows, View};
 use nettrace::names::{Container, Names};
 use nettrace::output::{self, Format, Sink, Style, Units, Writer};
 use nettrace::sample::{
-    Endpoints, IfaceRecord, Losses, OwnCost, ProcessRecord, Sample, SocketRecord, UsageRecord, tag,
+    Endpoints, IfaceRecord, Losses, OwnCost, ProcessRecord, Sample, SocketRecord, SyscallReading,
+    UsageRecord, tag,
 };
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
@@ -128,6 +129,8 @@ fn sample(number: u64) -> Sample<'static> {
         calls_counted: true,
         usage: &[],
         ifaces: &[],
+        syscalls: SyscallReading::default(),
+        syscalls_watched: false,
         losses: Losses(vec![("close_ring", 3), ("usage_table", 0)]),
         own: OwnCost { cpu_s: 0.0421, rss_bytes: 9_000_000, bpf_ns: None },
     }
@@ -210,6 +213,7 @@ fn pod() -> ContainerRow {
         rx_bytes: 123_456,
         tx_bytes: 0,
         connections: 12,
+        syscall_rate: Some(1234.0),
         drops: 0,
     }
 }

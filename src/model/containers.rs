@@ -111,7 +111,7 @@ mod tests {
     fn what_the_filter_hid_is_not_summed() {
         let mut hidden = entry(Some("docker:1"), Change::default(), Change { rx: 1, tx: 1 });
         hidden.shown = false;
-        assert!(rows([hidden].iter(), Span { seconds: 1.0, clock_ns: 0 }).is_empty());
+        assert!(rows([hidden].iter(), None, Span { seconds: 1.0, clock_ns: 0 }).is_empty());
     }
 
     #[test]
@@ -133,6 +133,7 @@ mod tests {
                 rx_bytes: 321,
                 tx_bytes: 4,
                 connections: 3,
+                syscall_rate: None,
                 drops: 0,
             }]
         );

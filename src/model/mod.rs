@@ -24,16 +24,18 @@ pub use listeners::ListenerRow;
 pub use processes::Process;
 pub use procs::ProcRow;
 pub use sockets::Socket;
-pub use syscalls::{Grouping, Sums, SyscallRow};
+pub use syscalls::{Grouping, SlowRow, Sums, SyscallRow};
 
 use crate::filter::{Filter, nearest};
 use crate::names::{Names, NetnsNames};
-use crate::sample::{Backlog, Losses, OwnCost, Sample, SocketRecord};
+use crate::sample::{Backlog, Losses, OwnCost, Sample, SocketRecord, SyscallReading};
+use crate::symbols::Symbols;
 
 /// What a table is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum View {
     /// One row a process.
+    #[default]
     Procs,
     /// One row a socket.
     Conns,
@@ -125,6 +127,8 @@ pub struct Frame {
     pub interval_s: f64,
     /// Its view.
     pub view: View,
+    /// Calls slower than wanted, in order.
+    pub slow: Vec<SlowRow>,
     /// In no order yet.
     pub rows: Rows,
     /// What was missed since the start.
@@ -155,6 +159,7 @@ impl Span {
 #[derive(Debug)]
 pub struct Model {
     names: Names,
+    symbols: Symbols,
     filter: Filter,
     only_iface: Option<String>,
     sockets: sockets::SocketTable,
@@ -171,6 +176,7 @@ impl Model {
     pub fn new(names: Names, filter: Filter, only_iface: Option<String>) -> Self {
         Model {
             names,
+            symbols: Symbols::default(),
             filter,
             only_iface,
             sockets: sockets::SocketTable::default(),
@@ -191,11 +197,17 @@ impl Model {
 
     /// Takes in what was read before the tick ends. Sockets that closed count in the next frame, but
     /// have no row of their own in it.
-    pub fn absorb(&mut self, backlog: &Backlog<'_>) {
-        self.syscalls.absorb(&backlog.syscalls, &mut self.names, &self.filter);
+    /// Returns the slow calls among it.
+    pub fn absorb(&mut self, backlog: &Backlog<'_>) -> Vec<SlowRow> {
         if !backlog.closed.is_empty() {
             self.absorb_closed(backlog.closed);
         }
+        self.absorb_syscalls(&backlog.syscalls)
+    }
+
+    fn absorb_syscalls(&mut self, reading: &SyscallReading<'_>) -> Vec<SlowRow> {
+        self.syscalls.absorb(reading, &mut self.names, &self.filter);
+        self.syscalls.slow(reading, &mut self.names, &mut self.symbols, &self.filter)
     }
 
     fn absorb_closed(&mut self, closed: &[SocketRecord]) {
@@ -212,11 +224,13 @@ impl Model {
         let since = self.clock_ns.map_or(0, |before| sample.clock_ns.saturating_sub(before));
         let span = Span { seconds: since as f64 / 1e9, clock_ns: sample.clock_ns };
         self.clock_ns = Some(sample.clock_ns);
+        let slow = self.absorb_syscalls(&sample.syscalls);
         let rows = self.rows(sample, view, span);
         Frame {
             time: sample.time,
             interval_s: span.seconds,
             view,
+            slow,
             rows,
             losses: self.losses(sample),
             own: sample.own,
@@ -243,7 +257,6 @@ impl Model {
     fn rows(&mut self, sample: &Sample<'_>, view: View, span: Span) -> Rows {
         let mut netns = NetnsNames::read();
         let absorbed = std::mem::take(&mut self.absorbed);
-        self.syscalls.absorb(&sample.syscalls, &mut self.names, &self.filter);
         let mut lens =
             sockets::Lens { names: &mut self.names, filter: &self.filter, netns: &mut netns };
         match view {

@@ -2,6 +2,7 @@
 //! calls grew by.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustc_hash::FxHashMap;
 
@@ -12,6 +13,7 @@ use crate::histogram::Histogram;
 use crate::names::syscalls::Call;
 use crate::names::{Container, Names};
 use crate::sample::{CallRecord, ProcessRecord, SyscallReading};
+use crate::symbols::Symbols;
 
 /// What a row sums up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +99,38 @@ impl Sums {
     }
 }
 
+/// A call that took longer than wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlowRow {
+    /// When it began.
+    pub began: SystemTime,
+    /// Who called.
+    pub process: Arc<Process>,
+    /// Thread id in the initial namespace.
+    pub tid: u32,
+    /// What was called.
+    pub call: Call,
+    /// With these arguments, as the registers had them.
+    pub args: [u64; 6],
+    /// Its duration, ns.
+    pub duration_ns: u64,
+    /// Of it off the CPU, ns, if that was watched.
+    pub asleep_ns: Option<u64>,
+    /// What it returned; from -4095 to -1 an errno.
+    pub result: i64,
+    /// Where the program called it, innermost first; empty if stacks weren't asked for.
+    pub user_stack: Vec<String>,
+    /// Where the kernel slept longest in it.
+    pub kernel_stack: Vec<String>,
+}
+
+impl SlowRow {
+    /// The errno, if it failed.
+    pub fn errno(&self) -> Option<u32> {
+        u32::try_from(-self.result).ok().filter(|errno| (1..=4095).contains(errno))
+    }
+}
+
 /// Which row a record belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -175,6 +209,47 @@ impl SyscallTable {
         }
     }
 
+    /// The slow calls of a reading that the filter lets through, with names for their stacks.
+    pub(super) fn slow(
+        &mut self,
+        reading: &SyscallReading<'_>,
+        names: &mut Names,
+        symbols: &mut Symbols,
+        filter: &Filter,
+    ) -> Vec<SlowRow> {
+        let mut rows = Vec::with_capacity(reading.slow.len());
+        for slow in reading.slow {
+            let process = match self.callers.get(&id(&slow.process)) {
+                Some(caller) => Arc::clone(&caller.process),
+                None => Arc::new(processes::process(&slow.process, names)),
+            };
+            if !matches(filter, &process) {
+                continue;
+            }
+            let user_stack = match &slow.user_stack[..] {
+                [] => Vec::new(),
+                addresses => symbols.of_process(process.pid, addresses),
+            };
+            let kernel_stack = match &slow.kernel_stack[..] {
+                [] => Vec::new(),
+                addresses => below_schedule(symbols.of_kernel(addresses)),
+            };
+            rows.push(SlowRow {
+                began: slow.began,
+                process,
+                tid: slow.tid,
+                call: slow.call,
+                args: slow.args,
+                duration_ns: slow.duration_ns,
+                asleep_ns: slow.asleep_ns,
+                result: slow.result,
+                user_stack,
+                kernel_stack,
+            });
+        }
+        rows
+    }
+
     /// The rows of a frame. Those that ended are in no later one.
     pub(super) fn rows(&mut self, span: Span) -> Vec<SyscallRow> {
         let total: u64 = self.entries.values().map(|entry| entry.sums.total_ns).sum();
@@ -248,6 +323,13 @@ impl Entry {
     }
 }
 
+/// The caller of the scheduler: what is above it is how we were told.
+fn below_schedule(stack: Vec<String>) -> Vec<String> {
+    let is_scheduler = |frame: &String| frame.starts_with("__schedule+");
+    let first = stack.iter().rposition(is_scheduler).map_or(0, |at| at + 1);
+    stack.into_iter().skip(first).collect()
+}
+
 fn id(process: &ProcessRecord) -> (u32, u64) {
     (process.tgid, process.start)
 }
@@ -268,3 +350,6 @@ fn matches(filter: &Filter, process: &Process) -> bool {
         netns_name: "",
     })
 }
+
+#[cfg(test)]
+mod tests;

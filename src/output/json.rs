@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use serde_json::json;
 
-use super::{Style, rfc3339, schema};
+use super::{Style, rfc3339, schema, slow};
 use crate::columns::{Column, Row, Value};
 use crate::kernel;
 use crate::model::Frame;
@@ -83,6 +83,10 @@ pub(super) fn write_in_document(
     serde_json::to_writer(&mut *out, &Value::Real(frame.interval_s))?;
     write!(out, ",\"view\":\"{}\",\"rows\":", frame.view)?;
     with_rows!(&frame.rows, rows => write_list(out, rows, style))?;
+    if !frame.slow.is_empty() {
+        let slow: Vec<_> = frame.slow.iter().map(slow::object).collect();
+        write!(out, ",\"slow_syscalls\":{}", json!(slow))?;
+    }
     write!(out, ",\"loss\":{},\"self\":{}}}", loss(frame), own(frame))
 }
 

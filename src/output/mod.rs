@@ -6,6 +6,7 @@ mod human;
 mod json;
 mod schema;
 mod sink;
+mod slow;
 mod table;
 
 use std::io::{self, Write};
@@ -14,7 +15,7 @@ pub use human::Units;
 pub use sink::Sink;
 
 use crate::columns::{self, Column, Row};
-use crate::model::{Frame, View};
+use crate::model::{Frame, SlowRow, View};
 
 /// The form of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Style {
     pub width: Option<usize>,
     /// Whether each table says when it was read.
     pub times: bool,
+    /// Whether tables of system calls end with their sum.
+    pub totals: bool,
 }
 
 /// Writes frames in one style to one sink.
@@ -65,6 +68,7 @@ impl Writer {
     /// # Errors
     /// What the sink says; a closed pipe among it.
     pub fn frame(&mut self, frame: &Frame) -> io::Result<()> {
+        self.slow(&frame.slow)?;
         let Writer { sink, style, frames } = self;
         let is_first = *frames == 0;
         match style.format {
@@ -75,6 +79,20 @@ impl Writer {
         }
         *frames += 1;
         sink.flush()
+    }
+
+    /// Writes slow calls as they come. A document has those of its frames, CSV has none.
+    ///
+    /// # Errors
+    /// What the sink says; a closed pipe among it.
+    pub fn slow(&mut self, rows: &[SlowRow]) -> io::Result<()> {
+        match self.style.format {
+            _ if rows.is_empty() => return Ok(()),
+            Format::Table => slow::write_lines(&mut self.sink, rows)?,
+            Format::Ndjson => slow::write_objects(&mut self.sink, rows)?,
+            Format::Json | Format::Csv => return Ok(()),
+        }
+        self.sink.flush()
     }
 
     /// Completes the output: a JSON document without this isn't one.

@@ -10,8 +10,9 @@ pub(super) const VERSION: u32 = 1;
 
 /// The schema of a document.
 pub(super) fn schema() -> Value {
-    let rows: Map<String, Value> =
+    let mut rows: Map<String, Value> =
         View::ALL.into_iter().map(|view| (format!("{view}_row"), row(view))).collect();
+    rows.insert("slow_syscall".to_owned(), slow_syscall());
     let frames: Vec<Value> = View::ALL.into_iter().map(frame).collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -39,6 +40,11 @@ fn frame(view: View) -> Value {
             "interval_s": { "type": "number", "minimum": 0 },
             "view": { "const": view.name() },
             "rows": { "type": "array", "items": { "$ref": format!("#/$defs/{view}_row") } },
+            "slow_syscalls": {
+                "type": "array",
+                "description": "with --slower-than: each call that took so long",
+                "items": { "$ref": "#/$defs/slow_syscall" },
+            },
             "loss": {
                 "type": "object",
                 "description": "what could not be recorded since the start, by cause",
@@ -54,6 +60,30 @@ fn frame(view: View) -> Value {
                     "bpf_ns": { "type": ["integer", "null"] },
                 },
             },
+        },
+    })
+}
+
+fn slow_syscall() -> Value {
+    let names = || json!({ "type": "array", "items": { "type": "string" } });
+    json!({
+        "type": "object",
+        "properties": {
+            "time": { "type": "string", "format": "date-time", "description": "its begin" },
+            "pid": { "type": "integer" },
+            "tid": { "type": "integer" },
+            "comm": { "type": "string" },
+            "syscall": { "type": "string" },
+            "args": { "type": "array", "items": { "type": "string" }, "description": "in hex" },
+            "duration_ns": { "type": "integer" },
+            "asleep_ns": {
+                "type": ["integer", "null"],
+                "description": "of it off the CPU (with --stack)",
+            },
+            "result": { "type": "integer" },
+            "errno": { "type": ["string", "null"] },
+            "user_stack": names(),
+            "kernel_stack": names(),
         },
     })
 }

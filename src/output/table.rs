@@ -6,9 +6,12 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{Style, human, rfc3339};
 use crate::columns::{Column, Row, Unit};
-use crate::model::Frame;
+use crate::histogram;
+use crate::model::{Frame, Rows, SyscallRow};
 use crate::with_rows;
 
+/// Where there is no terminal.
+const HISTOGRAM_WIDTH: usize = 80;
 /// Between two columns.
 const GAP: &str = "  ";
 
@@ -24,7 +27,39 @@ pub(super) fn write(
     if style.times {
         writeln!(out, "{}", rfc3339(frame.time))?;
     }
-    with_rows!(&frame.rows, rows => write_rows(out, rows, style))
+    with_rows!(&frame.rows, rows => write_rows(out, rows, style))?;
+    if let Rows::Syscalls(rows) = &frame.rows {
+        if style.totals {
+            write_totals(out, rows)?;
+        }
+        write_histograms(out, rows, style)?;
+    }
+    Ok(())
+}
+
+fn write_totals(out: &mut impl Write, rows: &[SyscallRow]) -> io::Result<()> {
+    let sum = |of: fn(&SyscallRow) -> u64| -> u64 { rows.iter().map(of).sum() };
+    let (calls, errors) = (sum(|row| row.sums.calls), sum(|row| row.sums.errors));
+    write!(out, "{calls} calls, {errors} errors")?;
+    let total = sum(|row| row.sums.total_ns);
+    if total > 0 { writeln!(out, ", {}", human::nanos(total)) } else { writeln!(out) }
+}
+
+/// How durations are distributed, below the table.
+fn write_histograms(out: &mut impl Write, rows: &[SyscallRow], style: &Style) -> io::Result<()> {
+    for row in rows.iter().filter(|row| row.with_histogram && row.sums.timed() > 0) {
+        let whose = row.process.as_ref().map(|p| format!("{}[{}]", p.comm, p.pid));
+        let thread = row.tid.map(|tid| format!("thread {tid}"));
+        let container = row.container.as_ref().map(|container| container.name.clone());
+        let call = row.call.map(|call| call.name().into_owned());
+        let title: Vec<String> =
+            whose.or(container).into_iter().chain(thread).chain(call).collect();
+        writeln!(out, "\n{}", title.join(" "))?;
+        for line in histogram::draw(&row.sums.histogram, style.width.unwrap_or(HISTOGRAM_WIDTH)) {
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(())
 }
 
 fn write_rows<R: Row>(out: &mut impl Write, rows: &[R], style: &Style) -> io::Result<()> {

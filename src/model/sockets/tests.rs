@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::model::ends::{AF_UNIX, IPPROTO_TCP, IPPROTO_UDP};
 use crate::model::{ConnRow, Frame, HostRow, ListenerRow, Model, ProcRow, Rows, View};
 use crate::output::{self, Style};
-use crate::sample::{Endpoints, IfaceRecord, Losses, OwnCost};
+use crate::sample::{Backlog, Endpoints, IfaceRecord, Losses, OwnCost, SyscallReading};
 
 /// Process ids above the highest that Linux gives (2²²), so these are dead.
 pub(in crate::model) const A: u32 = 4_194_305;
@@ -184,10 +184,16 @@ impl Run {
             calls_counted: !tick.uncounted,
             usage: &tick.usage,
             ifaces: &tick.ifaces,
+            syscalls: SyscallReading::default(),
+            syscalls_watched: false,
             losses: Losses::default(),
             own: OwnCost::default(),
         };
         self.model.advance(&sample, view)
+    }
+
+    fn absorb(&mut self, closed: &[SocketRecord]) {
+        self.model.absorb(&Backlog { closed, ..Backlog::default() });
     }
 
     /// By process id.
@@ -414,8 +420,8 @@ fn a_socket_that_is_in_the_table_and_closed_is_counted_once() {
 fn what_was_absorbed_counts_in_the_next_frame() {
     let mut run = Run::new();
     run.procs(&Tick::open(&[moved(tcp(1, A), 100, 0), moved(tcp(2, B), 10, 0)]));
-    run.model.absorb(&[moved(tcp(1, A), 150, 4)]);
-    run.model.absorb(&[moved(tcp(3, A), 7, 0), moved(seeded(tcp(4, C)), 9, 9)]);
+    run.absorb(&[moved(tcp(1, A), 150, 4)]);
+    run.absorb(&[moved(tcp(3, A), 7, 0), moved(seeded(tcp(4, C)), 9, 9)]);
     let rows = run.procs(&Tick::open(&[moved(tcp(2, B), 20, 0)]));
     assert_eq!((bytes_of(&rows[&A]), bytes_of(&rows[&B])), ((157, 4), (20, 0)));
     assert_eq!((rows[&A].rx_rate, rows[&A].tx_rate, rows[&B].rx_rate), (28.5, 2.0, 5.0));
@@ -429,7 +435,7 @@ fn what_was_absorbed_has_no_row_and_that_is_told() {
     let mut run = Run::new();
     let first = run.frame(View::Conns, &Tick::open(&[tcp(1, A), tcp(2, A)]));
     assert_eq!(first.losses.happened().count(), 0);
-    run.model.absorb(&[tcp(1, A), tcp(3, A)]);
+    run.absorb(&[tcp(1, A), tcp(3, A)]);
     let frame = run.frame(View::Conns, &Tick::open(&[tcp(2, A)]));
     assert_eq!(frame.losses.happened().collect::<Vec<_>>(), [("closed_unlisted", 2)]);
     let Rows::Conns(rows) = frame.rows else { panic!("conns") };
@@ -842,7 +848,7 @@ proptest! {
 fn hosts_count_what_was_absorbed() {
     let mut run = Run::new();
     run.hosts(&Tick::open(&[tcp(1, A)]));
-    run.model.absorb(&[moved(tcp(1, A), 1000, 0)]);
+    run.absorb(&[moved(tcp(1, A), 1000, 0)]);
     assert_eq!(run.hosts(&Tick::default()).get("192.0.2.1").map(|r| r.rx_rate), Some(500.0));
 }
 

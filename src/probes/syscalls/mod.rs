@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use libbpf_rs::skel::Skel;
@@ -15,6 +16,7 @@ use crate::histogram::Histogram;
 use crate::names::syscalls::{Abi, Call};
 use crate::probes::ladder::{Choice, Standing};
 use crate::probes::programs;
+use crate::probes::sockets::monotonic_ns;
 use crate::sample::{CallRecord, EndedThread, ProcessRecord, SlowCall, SyscallReading};
 
 mod hooks;
@@ -355,13 +357,14 @@ impl SyscallProbe {
     fn take_slow(&mut self) {
         self.slow.clear();
         let incoming = std::mem::take(&mut self.incoming.borrow_mut().slow);
+        let (now, clock_ns) = (SystemTime::now(), monotonic_ns());
         for slow in incoming {
             self.slow.push(SlowCall {
                 process: process(&slow.process),
                 tid: slow.tid,
                 call: call_of(slow.call),
                 args: slow.args,
-                began_ns: slow.began_ns,
+                began: now - Duration::from_nanos(clock_ns.saturating_sub(slow.began_ns)),
                 duration_ns: slow.duration_ns,
                 asleep_ns: self.choice.has("sleeps").then_some(slow.asleep_ns),
                 result: slow.result,

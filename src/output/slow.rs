@@ -1,0 +1,78 @@
+//! Slow calls: a line each for people, an object each for programs.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::{human, rfc3339};
+use crate::model::SlowRow;
+use crate::names::syscalls::errno_name;
+
+/// `TIME COMM[PID/TID] DURATION call(ARGS) = RESULT`, and below it the stacks if there are some.
+pub(super) fn write_lines(out: &mut impl Write, rows: &[SlowRow]) -> io::Result<()> {
+    for row in rows {
+        let thread =
+            if row.tid == row.process.pid { String::new() } else { format!("/{}", row.tid) };
+        let asleep = row.asleep_ns.map_or_else(String::new, |ns| {
+            format!(" ({} asleep)", human::nanos(ns.min(row.duration_ns)))
+        });
+        let args: Vec<String> = row.args.iter().map(|arg| format!("{arg:#x}")).collect();
+        writeln!(
+            out,
+            "{} {}[{}{thread}] {}{asleep} {}({}) = {}",
+            rfc3339(row.began),
+            row.process.comm,
+            row.process.pid,
+            human::nanos(row.duration_ns),
+            row.call.name(),
+            args.join(", "),
+            result(row),
+        )?;
+        for (stack, whose) in [(&row.kernel_stack, "kernel"), (&row.user_stack, "user")] {
+            for frame in stack {
+                writeln!(out, "    {whose:<6}  {frame}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn result(row: &SlowRow) -> String {
+    match row.errno() {
+        Some(errno) => errno_name(errno).into_owned(),
+        // An address, as mmap() returns.
+        None if row.result < 0 || row.result > i64::from(u32::MAX) => format!("{:#x}", row.result),
+        None => row.result.to_string(),
+    }
+}
+
+/// An object a line.
+pub(super) fn write_objects(out: &mut impl Write, rows: &[SlowRow]) -> io::Result<()> {
+    for row in rows {
+        let mut object = object(row);
+        if let Some(object) = object.as_object_mut() {
+            object.insert("view".to_owned(), json!("slow-syscall"));
+        }
+        writeln!(out, "{object}")?;
+    }
+    Ok(())
+}
+
+/// A slow call for programs.
+pub(super) fn object(row: &SlowRow) -> Value {
+    let args: Vec<String> = row.args.iter().map(|arg| format!("{arg:#x}")).collect();
+    json!({
+        "time": rfc3339(row.began),
+        "pid": row.process.pid,
+        "tid": row.tid,
+        "comm": row.process.comm,
+        "syscall": row.call.name(),
+        "args": args,
+        "duration_ns": row.duration_ns,
+        "asleep_ns": row.asleep_ns,
+        "result": row.result,
+        "errno": row.errno().map(errno_name),
+        "user_stack": row.user_stack,
+        "kernel_stack": row.kernel_stack,
+    })
+}

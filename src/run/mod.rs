@@ -1,0 +1,290 @@
+//! One run of a command that reads, models and writes until there is enough.
+
+mod child;
+mod plan;
+mod watch;
+
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use caps::Capability;
+
+pub use child::NotExecuted;
+pub use plan::{Plan, check_filter};
+
+use crate::columns::{self, Order};
+use crate::model::{Frame, Model, SlowRow};
+use crate::names::{Names, exists, visible};
+use crate::output::{Format, Sink, Style, Writer};
+use crate::privileges;
+use crate::sample::IfaceRecord;
+use crate::session::{self, Session};
+use child::Child;
+use watch::{Event, Watch};
+
+/// Wrong usage: exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// How long a frame waits for names that are being looked up. They were asked for at the baseline,
+/// an interval ago; what is slower than that is shown as a number this time.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// A terminal's lines that are not rows: the header, the line of what is hidden, the prompt.
+const NOT_ROWS: usize = 3;
+/// Slow calls that a frame of a document lists at most; the others are counted.
+const MAX_LISTED: usize = 100_000;
+/// For a run without ticks; the end comes by a signal or the command's end.
+const FOREVER: Duration = Duration::from_secs(1_000_000_000);
+
+/// Runs a plan and returns the exit status.
+///
+/// # Errors
+/// [`Usage`], [`crate::kernel::Unsupported`], [`NotExecuted`], or what failed on the way.
+pub fn run(mut plan: Plan) -> Result<i32> {
+    let sink = match &plan.out {
+        Some(path) if path.as_os_str() == "-" => Sink::stdout(),
+        Some(path) => Sink::file(path, plan.force, plan.format == Format::Json)?,
+        None => Sink::stdout(),
+    };
+    // Before any thread: a fork takes only one along.
+    let held = Some(&plan.command).filter(|command| !command.is_empty());
+    let child = held.map(|command| Child::hold(command)).transpose()?;
+    let mut watch = Watch::new(child, plan.out.is_none())?;
+    let mut probes = std::mem::take(&mut plan.probes);
+    if let Some(child) = &watch.child {
+        follow(&mut probes, child.pid());
+    }
+    let session = Session::open(probes)?;
+    report_missing_hooks(&session);
+    // Before any thread: each has its own.
+    privileges::keep_only(&capabilities(&plan, &session, &watch))?;
+
+    let mut writer = Writer::new(sink, style(&plan));
+    let names = Names::new(plan.numeric);
+    let filter = std::mem::take(&mut plan.filter);
+    let model = Model::new(names, filter, plan.interface.clone())
+        .group_syscalls(plan.grouping, plan.histograms);
+    let mut run = Run { plan, session, model, slow: Vec::new(), unlisted: 0 };
+    let result = run.frames(&mut watch, &mut writer);
+    // Detaches: the command may go on for long after the last frame.
+    drop(run);
+    let result = result.and_then(|last| {
+        writer.finish().context("write the output")?;
+        Ok(last)
+    });
+    match result {
+        Ok(last) => {
+            report_losses(&last);
+            watch.status()
+        }
+        // Whoever read it has enough.
+        Err(error) if is_closed_pipe(&error) => watch.status(),
+        Err(error) => Err(error),
+    }
+}
+
+struct Run {
+    plan: Plan,
+    session: Session,
+    model: Model,
+    /// Slow calls that wait for the frame they are part of.
+    slow: Vec<SlowRow>,
+    unlisted: u64,
+}
+
+impl Run {
+    /// Writes frames until the last one, and returns it.
+    fn frames(&mut self, watch: &mut Watch, writer: &mut Writer) -> Result<Frame> {
+        let baseline = self.session.sample()?;
+        if let Some(name) = &self.plan.interface {
+            check_interface(name, baseline.ifaces)?;
+        }
+        self.model.advance(&baseline, self.plan.view);
+        watch.release()?;
+        let start = Instant::now();
+        let end = self.plan.duration.map(|duration| start + duration);
+        let interval = self.plan.interval.unwrap_or(FOREVER);
+        let mut tick = start;
+        let mut number = 0;
+        loop {
+            number += 1;
+            tick += interval;
+            let deadline = end.map_or(tick, |end| end.min(tick));
+            let stopped = self.wait(watch, deadline, writer)?;
+            let is_last = stopped
+                || self.plan.count == Some(number)
+                || end.is_some_and(|end| Instant::now() >= end);
+            let frame = self.frame(writer)?;
+            if is_last {
+                if !stopped && watch.child.is_some() && !self.plan.summary {
+                    eprintln!("nettrace: the last table; waiting for the command to end");
+                }
+                return Ok(frame);
+            }
+            if is_over(&self.plan.pids) {
+                eprintln!("nettrace: there is no process left to watch");
+                return Ok(frame);
+            }
+            // A frame that took longer than the interval doesn't make the next ones hurry.
+            let now = Instant::now();
+            if now > tick + interval {
+                tick = now;
+            }
+        }
+    }
+
+    /// Waits for `deadline`; true if the run is to end now.
+    fn wait(&mut self, watch: &mut Watch, deadline: Instant, writer: &mut Writer) -> Result<bool> {
+        loop {
+            match watch.wait(&self.session, deadline)? {
+                Event::Tick => return Ok(false),
+                Event::Stop => return Ok(true),
+                Event::Backlog => {
+                    let slow = self.model.absorb(&self.session.backlog()?);
+                    writer.slow(&slow).context("write the output")?;
+                    self.keep(slow);
+                }
+            }
+        }
+    }
+
+    /// Keeps slow calls for the next frame, if it lists those of the whole interval.
+    fn keep(&mut self, mut slow: Vec<SlowRow>) {
+        if self.plan.format == Format::Json {
+            let room = MAX_LISTED.saturating_sub(self.slow.len()).min(slow.len());
+            self.unlisted += (slow.len() - room) as u64;
+            self.slow.extend(slow.drain(..room));
+        }
+    }
+
+    fn frame(&mut self, writer: &mut Writer) -> Result<Frame> {
+        let mut frame = self.model.advance(&self.session.sample()?, self.plan.view);
+        self.model.settle(&mut frame, PATIENCE);
+        if self.plan.format == Format::Json {
+            self.keep(std::mem::take(&mut frame.slow));
+            frame.slow = std::mem::take(&mut self.slow);
+        }
+        frame.losses.add(vec![("slow_unlisted", self.unlisted)]);
+        let order = Order {
+            column: self.plan.sort,
+            reverse: self.plan.reverse,
+            rows: rows_that_fit(&self.plan),
+        };
+        let hidden = columns::arrange(&mut frame.rows, order);
+        writer.frame(&frame).context("write the output")?;
+        if hidden > 0 && self.plan.format == Format::Table && io::stderr().is_terminal() {
+            eprintln!("… and {hidden} more; --rows 0 shows all");
+        }
+        Ok(frame)
+    }
+}
+
+/// Whether all processes that were to be watched are gone.
+fn is_over(pids: &[u32]) -> bool {
+    !pids.is_empty() && !pids.iter().any(|pid| exists(*pid))
+}
+
+/// Has a command watched, and its children.
+fn follow(probes: &mut session::Options, pid: u32) {
+    if let Some(sockets) = &mut probes.sockets {
+        sockets.pids.push(pid);
+        sockets.follow_forks = true;
+    }
+    if let Some(syscalls) = &mut probes.syscalls {
+        syscalls.held = Some(pid);
+        syscalls.follow_forks = true;
+    }
+}
+
+/// What is still needed once everything is attached.
+fn capabilities(plan: &Plan, session: &Session, watch: &Watch) -> Vec<Capability> {
+    let mut needed = session.capabilities();
+    if plan.out.is_some() {
+        // A document gets its name at the end, maybe in another user's folder.
+        needed.push(Capability::CAP_DAC_OVERRIDE);
+    }
+    if plan.stacks {
+        // To read other programs' maps and files, and where the kernel's functions are.
+        needed.extend([
+            Capability::CAP_SYS_PTRACE,
+            Capability::CAP_SYS_ADMIN,
+            Capability::CAP_DAC_OVERRIDE,
+            Capability::CAP_SYSLOG,
+        ]);
+    }
+    if watch.child.is_some() {
+        // The command may become another user.
+        needed.push(Capability::CAP_KILL);
+    }
+    needed
+}
+
+fn style(plan: &Plan) -> Style {
+    let is_terminal = plan.out.is_none() && io::stdout().is_terminal();
+    let no_colour = plan.plain
+        || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let size = terminal_size::terminal_size().filter(|_| is_terminal);
+    Style {
+        format: plan.format,
+        units: plan.units,
+        columns: plan.columns.clone(),
+        colour: is_terminal && !no_colour,
+        width: size.map(|(width, _)| usize::from(width.0)),
+        times: plan.interval.is_some() && plan.count != Some(1),
+        totals: plan.summary,
+    }
+}
+
+/// What was asked for, or what fits a terminal; 0 is all.
+fn rows_that_fit(plan: &Plan) -> usize {
+    let is_table_on_terminal =
+        plan.format == Format::Table && plan.out.is_none() && io::stdout().is_terminal();
+    plan.rows.unwrap_or_else(|| match terminal_size::terminal_size() {
+        Some((_, height)) if is_table_on_terminal => {
+            usize::from(height.0).saturating_sub(NOT_ROWS).max(1)
+        }
+        _ => 0,
+    })
+}
+
+fn check_interface(name: &str, ifaces: &[IfaceRecord]) -> Result<()> {
+    if ifaces.iter().any(|iface| iface.name == name) {
+        return Ok(());
+    }
+    let known: Vec<String> = ifaces.iter().map(|i| visible(i.name.as_bytes())).collect();
+    Err(Usage(format!("there is no interface {name}; there are {}", known.join(" "))).into())
+}
+
+fn report_missing_hooks(session: &Session) {
+    for (_, standing) in session.standings() {
+        if let Some(reason) = standing.reason() {
+            eprintln!("nettrace: missing are {}: {reason}", standing.words);
+        }
+    }
+}
+
+fn report_losses(frame: &Frame) {
+    for (cause, count) in frame.losses.happened() {
+        let todo = match cause {
+            "closed_unlisted" => {
+                eprintln!(
+                    "nettrace: {count} connections closed within one INTERVAL have no row of their own; their bytes are counted"
+                );
+                continue;
+            }
+            "close_ring" => "; --ring-size makes more room, a shorter INTERVAL reads more often",
+            _ => "",
+        };
+        eprintln!("nettrace: lost {count} by {cause}{todo}");
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

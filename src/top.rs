@@ -1,0 +1,239 @@
+//! `nettrace top`: tables of one view, interval by interval.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cli::TopArgs;
+use crate::model::View;
+use crate::netns::Netns;
+use crate::probes::{sockets, syscalls};
+use crate::run::{self, Plan, Usage};
+use crate::session;
+
+/// Below it, reading costs more than it shows.
+const LEAST_INTERVAL: f64 = 0.05;
+const LONGEST_INTERVAL: f64 = 1e9;
+const DEFAULT_INTERVAL: f64 = 1.0;
+
+/// Runs `top` and returns the exit status.
+///
+/// # Errors
+/// As [`run::run`].
+pub fn run(args: &TopArgs) -> Result<i32> {
+    run::run(plan(args)?)
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Words {
+    view: Option<View>,
+    interval: Option<f64>,
+    count: Option<u64>,
+    filter: String,
+}
+
+fn plan(args: &TopArgs) -> Result<Plan> {
+    let words = Words::parse(&args.words).map_err(Usage)?;
+    let view = words.view.unwrap_or(View::Procs);
+    check_scope(view, args).map_err(Usage)?;
+    let mut plan = Plan::new(view, &words.filter, &args.run)?;
+    if view == View::Syscalls {
+        run::check_filter(&plan.filter)?;
+    }
+    let netns = args.sockets.netns.as_deref().map(Netns::open).transpose()?;
+    if let Some(netns) = &netns {
+        plan.filter.and_netns(netns.inode());
+    }
+    if args.sockets.v4 || args.sockets.v6 {
+        plan.filter.and_family(args.sockets.v6);
+    }
+    let count = args.count.or(words.count);
+    if args.count.is_some() && words.count.is_some() {
+        return Err(Usage("write COUNT or --count, not both".to_owned()).into());
+    }
+    let has_command = !plan.command.is_empty();
+    let default_count = if has_command || plan.duration.is_some() { 0 } else { 1 };
+    plan.count = Some(count.unwrap_or(default_count)).filter(|count| *count > 0);
+    let default_interval = (!has_command).then_some(DEFAULT_INTERVAL);
+    plan.interval = words.interval.or(default_interval).map(Duration::from_secs_f64);
+    plan.interface.clone_from(&args.sockets.interface);
+    plan.probes = probes(&plan, args, netns);
+    Ok(plan)
+}
+
+fn probes(plan: &Plan, args: &TopArgs, netns: Option<Netns>) -> session::Options {
+    if plan.view == View::Ifaces {
+        return session::Options { ifaces: true, netns, ..session::Options::default() };
+    }
+    let sockets = sockets::Options {
+        netns: netns.as_ref().map_or(0, Netns::inode),
+        pids: plan.pids.clone(),
+        unix: args.sockets.unix,
+        ring_bytes: args.run.ring_size,
+        ..sockets::Options::default()
+    };
+    let syscalls =
+        syscalls::Options { count_only: plan.view == View::Containers, ..plan.syscalls(&args.run) };
+    session::Options {
+        sockets: (plan.view != View::Syscalls).then_some(sockets),
+        syscalls: matches!(plan.view, View::Syscalls | View::Containers).then_some(syscalls),
+        ..session::Options::default()
+    }
+}
+
+impl Words {
+    /// `[VIEW] [INTERVAL [COUNT]] [FILTER]…`, told apart by their looks.
+    fn parse(words: &[String]) -> Result<Self, String> {
+        let mut parsed = Words::default();
+        let mut rest = words.iter().map(String::as_str).peekable();
+        let is_filter = |word: &str| {
+            let body = word.strip_prefix('!').unwrap_or(word);
+            body.starts_with('/') || body.contains(':')
+        };
+        let is_number =
+            |word: &str| word.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
+        if let Some(word) = rest.next_if(|word| !is_filter(word) && !is_number(word)) {
+            parsed.view = Some(word.parse()?);
+        }
+        if let Some(word) = rest.next_if(|word| is_number(word) && !is_filter(word)) {
+            parsed.interval = Some(interval(word)?);
+        }
+        if let Some(word) = rest.next_if(|word| is_number(word) && !is_filter(word)) {
+            let count =
+                word.parse().map_err(|_| format!("“{word}” is no COUNT; write 5, or 0 for no end"));
+            parsed.count = Some(count?);
+        }
+        parsed.filter = rest.collect::<Vec<_>>().join(" ");
+        Ok(parsed)
+    }
+}
+
+fn interval(word: &str) -> Result<f64, String> {
+    match word.parse::<f64>() {
+        Ok(seconds) if (LEAST_INTERVAL..=LONGEST_INTERVAL).contains(&seconds) => Ok(seconds),
+        _ => Err(format!(
+            "“{word}” is no INTERVAL; write seconds from {LEAST_INTERVAL} up, as 1 or 0.5"
+        )),
+    }
+}
+
+fn check_scope(view: View, args: &TopArgs) -> Result<(), String> {
+    let (sockets, processes) = (&args.sockets, &args.run.processes);
+    if view != View::Ifaces && sockets.interface.is_some() {
+        return Err(format!("-i goes with the view ifaces; what {view} counts has no interface"));
+    }
+    let about_sockets = sockets.v4 || sockets.v6 || sockets.unix;
+    if view == View::Syscalls && (about_sockets || sockets.netns.is_some()) {
+        return Err(
+            "syscalls counts all system calls; -4, -6, --unix and --netns are about sockets"
+                .to_owned(),
+        );
+    }
+    let has_filter = !processes.pids.is_empty()
+        || !processes.comms.is_empty()
+        || !processes.users.is_empty()
+        || [&processes.cgroup, &processes.container, &processes.pod]
+            .into_iter()
+            .any(Option::is_some)
+        || about_sockets
+        || args.words.iter().any(|word| word.contains(':') || word.contains('/'));
+    if view == View::Ifaces && has_filter {
+        return Err(
+            "ifaces counts what is on the wire, whoever sent it; it takes -i and --netns only"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Result<Words, String> {
+        Words::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    fn parsed(
+        view: Option<View>,
+        interval: Option<f64>,
+        count: Option<u64>,
+        filter: &str,
+    ) -> Words {
+        Words { view, interval, count, filter: filter.to_owned() }
+    }
+
+    #[test]
+    fn every_part_may_be_left_out() {
+        assert_eq!(words(""), Ok(parsed(None, None, None, "")));
+        assert_eq!(words("conns"), Ok(parsed(Some(View::Conns), None, None, "")));
+        assert_eq!(words("2"), Ok(parsed(None, Some(2.0), None, "")));
+        assert_eq!(words("hosts .5 0"), Ok(parsed(Some(View::Hosts), Some(0.5), Some(0), "")));
+        assert_eq!(
+            words("conns 1 port:443 !comm:curl"),
+            Ok(parsed(Some(View::Conns), Some(1.0), None, "port:443 !comm:curl"))
+        );
+        assert_eq!(words("/a b/"), Ok(parsed(None, None, None, "/a b/")));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert_eq!(words("conn").unwrap_err(), "no view conn; did you mean conns?");
+        assert_eq!(
+            words("zzz").unwrap_err(),
+            "no view zzz; there are procs conns hosts containers ifaces listeners syscalls"
+        );
+        assert_eq!(
+            words("procs 0").unwrap_err(),
+            "“0” is no INTERVAL; write seconds from 0.05 up, as 1 or 0.5"
+        );
+        for wrong in ["-1", "1e99", "1x"] {
+            assert!(words(wrong).unwrap_err().contains("is no INTERVAL"), "{wrong}");
+        }
+        assert!(words("1 -3").unwrap_err().contains("is no COUNT"));
+        assert!(words("1 1.5").unwrap_err().contains("is no COUNT"));
+    }
+
+    fn planned(words: &[&str], change: impl FnOnce(&mut TopArgs)) -> Result<Plan> {
+        let words = words.iter().map(|w| (*w).to_owned()).collect();
+        let mut args = TopArgs { words, ..TopArgs::default() };
+        change(&mut args);
+        plan(&args)
+    }
+
+    #[test]
+    fn counts() {
+        assert_eq!(planned(&[], |_| {}).unwrap().count, Some(1));
+        assert_eq!(planned(&["1", "0"], |_| {}).unwrap().count, None);
+        assert_eq!(planned(&["1"], |a| a.count = Some(3)).unwrap().count, Some(3));
+        assert_eq!(planned(&[], |a| a.run.duration = Some(3.0)).unwrap().count, None);
+        let with_command = planned(&[], |a| a.run.command = vec!["true".into()]).unwrap();
+        assert_eq!((with_command.count, with_command.interval), (None, None));
+        assert!(planned(&["1", "2"], |a| a.count = Some(3)).is_err());
+    }
+
+    #[test]
+    fn scopes_that_do_not_fit_are_refused() {
+        let message = |words: &[&str], change: fn(&mut TopArgs)| {
+            let error = planned(words, change).unwrap_err();
+            assert!(error.is::<Usage>());
+            error.to_string()
+        };
+        let on_eth0 = |a: &mut TopArgs| a.sockets.interface = Some("eth0".to_owned());
+        assert!(message(&["conns"], on_eth0).contains("-i goes with the view ifaces"));
+        assert!(message(&["ifaces"], |a| a.sockets.v4 = true).contains("on the wire"));
+        assert!(message(&["ifaces", "port:1"], |_| {}).contains("on the wire"));
+        assert_eq!(
+            message(&[], |a| a.run.processes.users = vec!["nobody-here".to_owned()]),
+            "there is no user nobody-here"
+        );
+        assert_eq!(
+            message(&[], |a| a.run.processes.pids = vec![4_194_305]),
+            "there is no process 4194305"
+        );
+        assert!(
+            message(&[], |a| a.run.order.sort = Some("rx/z".to_owned()))
+                .contains("did you mean RX/s?")
+        );
+    }
+}
