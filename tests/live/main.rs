@@ -9,6 +9,7 @@ mod support;
 mod behaviour;
 mod exact;
 mod lockdown;
+mod privileges;
 mod rungs;
 mod ss;
 mod verifier;
