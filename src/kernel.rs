@@ -147,16 +147,17 @@ pub fn has_symbol(name: &str) -> bool {
         .is_ok_and(|all| ["\n", "\t"].iter().any(|end| all.contains(&format!(" {name}{end}"))))
 }
 
-/// Whether a task that runs a tracepoint's program can be preempted, as since Linux 7.0. The kernel
-/// then skips the program for others on that CPU.
-pub fn has_preemptible_tracepoints() -> bool {
-    let is_preemptible = nix::sys::utsname::uname()
-        .is_ok_and(|uname| uname.version().to_string_lossy().contains("PREEMPT"));
-    is_preemptible
-        && btf().is_ok_and(|btf| {
-            btf.type_by_name::<types::Typedef<'_>>("class_srcu_fast_notrace_t").is_some()
-                && btf.type_by_name::<types::Var<'_>>("tracepoint_srcu_srcu_data").is_some()
-        })
+/// Whether a task can lose its CPU within the kernel, as far as its build says.
+pub fn is_preemptible() -> bool {
+    nix::sys::utsname::uname()
+        .is_ok_and(|uname| uname.version().to_string_lossy().contains("PREEMPT"))
+}
+
+/// Whether a task that runs a tracepoint's program can lose its CPU in a kernel that
+/// [`is_preemptible`], as since Linux 7.0. The kernel then skips the program for others on that CPU.
+pub fn has_preemptible_tracepoints(btf: &Btf<'_>) -> bool {
+    btf.type_by_name::<types::Typedef<'_>>("class_srcu_fast_notrace_t").is_some()
+        && btf.type_by_name::<types::Var<'_>>("tracepoint_srcu_srcu_data").is_some()
 }
 
 /// The lockdown mode (`none`, `integrity`, `confidentiality`), if the kernel has lockdown.

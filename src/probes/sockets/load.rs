@@ -43,7 +43,10 @@ impl From<libbpf_rs::Error> for Failure {
 /// # Errors
 /// [`Unsupported`] where even the table of sockets can't be had.
 pub(super) fn load(options: &Options) -> Result<Loaded> {
-    let arrangements = arrangements(options, kernel::has_preemptible_tracepoints());
+    // Read at most once, since that takes a while; the usual kernel isn't asked for more.
+    let mut btf = kernel::is_preemptible().then(kernel::btf).and_then(Result::ok);
+    let in_pairs = btf.as_ref().is_some_and(kernel::has_preemptible_tracepoints);
+    let arrangements = arrangements(options, in_pairs);
     let mut tried = Tried::from_environment(&arrangements)?;
     let mut is_asked = false;
     loop {
@@ -61,10 +64,11 @@ pub(super) fn load(options: &Options) -> Result<Loaded> {
         if let Some(reason) = kernel::obstacle(&failure.error) {
             return Err(Unsupported::new(WHAT, reason).into());
         }
-        // The usual kernel has everything; only another is asked, since that takes a while.
+        // The usual kernel has everything; only another is asked.
         if !is_asked {
             is_asked = true;
-            if tried.ask(&kernel::btf()?, &arrangements) {
+            let btf = btf.take().map_or_else(kernel::btf, Ok)?;
+            if tried.ask(&btf, &arrangements) {
                 continue;
             }
         }

@@ -59,7 +59,8 @@ pub fn verify() -> Result<Vec<Verified>> {
     let btf = kernel::btf()?;
     kernel::catch_all_of_libbpf();
     let mut all = Vec::new();
-    let arrangements = arrangements(&options, kernel::has_preemptible_tracepoints());
+    let in_pairs = kernel::is_preemptible() && kernel::has_preemptible_tracepoints(&btf);
+    let arrangements = arrangements(&options, in_pairs);
     for (number, arrangement) in arrangements.iter().enumerate() {
         for program in programs(arrangement) {
             let verdict = match way_of(arrangement, program, &btf) {
