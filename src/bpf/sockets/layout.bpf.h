@@ -24,6 +24,7 @@ enum turn { FIRST, SECOND };
 #define TURNS 4096
 __u32 call_turns[TURNS] = {};  /* by thread */
 __u32 state_turns[TURNS] = {}; /* by socket, since interrupts change states too */
+__u32 fork_turns[TURNS] = {};  /* by child */
 __u64 turns_deferred = 0;      /* by the first program, where another's mark was in its place */
 __u64 turns_made_up = 0;       /* by the second */
 const volatile bool in_pairs = false;

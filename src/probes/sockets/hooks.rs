@@ -116,23 +116,19 @@ fn with_common<const N: usize>(options: &Options, in_pairs: bool, table: [Datum;
     ));
     data.extend(calls(options, in_pairs));
     if options.follow_forks {
+        let forked: &[_] = if in_pairs { &["forked", "forked_second"] } else { &["forked"] };
         data.push(task(
             "forks",
             "children of the traced command",
-            [
-                ("sched_process_fork", "forked"),
-                ("wake_up_new_task", "fentry_forked"),
-                ("wake_up_new_task", "kprobe_forked"),
-            ],
+            tracepoint("sched_process_fork", "", forked),
+            ("wake_up_new_task", "fentry_forked", "kprobe_forked"),
         ));
+        // No pair: a missed end only leaves a process id behind, which is used again some day.
         data.push(task(
             "exits",
             "ends of traced processes",
-            [
-                ("sched_process_exit", "exited"),
-                ("exit_files", "fentry_exited"),
-                ("exit_files", "kprobe_exited"),
-            ],
+            tracepoint("sched_process_exit", "", &["exited"]),
+            ("exit_files", "fentry_exited", "kprobe_exited"),
         ));
     }
     data
@@ -141,11 +137,12 @@ fn with_common<const N: usize>(options: &Options, in_pairs: bool, table: [Datum;
 fn task(
     name: &'static str,
     words: &'static str,
-    [tracepoint, entry, probe]: [(&'static str, &'static str); 3],
+    tracepoint: Way,
+    (function, entry, probe): (&'static str, &'static str, &'static str),
 ) -> Datum {
-    let way = |rung, (target, program)| Way::new(rung, [Hook::new(rung, target, program)]);
-    let ways = [way(Rung::TpBtf, tracepoint), way(Rung::Fentry, entry), way(Rung::Kprobe, probe)];
-    datum(name, words, ways)
+    let by_entry = Way::new(Rung::Fentry, [fentry(function, entry)]);
+    let by_probe = Way::new(Rung::Kprobe, [kprobe(function, probe)]);
+    datum(name, words, [tracepoint, by_entry, by_probe])
 }
 
 /// The table by address needs to be told when an address is free again.

@@ -196,12 +196,15 @@ fn a_kretprobe_is_there_before_the_entry_it_completes() {
 
 #[test]
 fn pairs_are_attached_first_and_second() {
-    let arrangements = arrangements(&Options::default(), true);
+    let options = Options { follow_forks: true, ..Options::default() };
+    let arrangements = arrangements(&options, true);
     let choice = ladder::choose(&arrangements, &Tried::default());
     let programs: Vec<_> = choice.hooks().map(|hook| hook.program).collect();
-    let place = |program| programs.iter().position(|p| *p == program).unwrap();
-    assert!(place("sent") < place("sent_second"));
-    assert!(place("received") < place("received_second"));
+    let place = |program: &str| programs.iter().position(|p| *p == program).unwrap();
+    for first in ["sent", "received", "forked"] {
+        assert!(place(first) < place(&format!("{first}{SECOND}")), "{first}");
+    }
+    assert!(place("set_state_first") < place("set_state_second"));
 }
 
 #[test]
