@@ -56,7 +56,8 @@ const MAX_CLOSED: usize = 80_000;
 const GROWTH: usize = 8;
 /// Walks over tags by address in one reading, where sockets come and go meanwhile.
 const MAX_WALKS: u32 = 4;
-/// How often, and how long, a missed run that is new is waited on before it is told.
+/// How often, and how long, a program that may be preempted just now is waited on: before a missed run
+/// is told, and for a record that holds up the ring.
 const SECOND_CHANCES: u32 = 5;
 const SECOND_CHANCE: Duration = Duration::from_millis(2);
 /// Entries of the usage table read by one system call.
@@ -201,7 +202,7 @@ impl SocketProbe {
         self.read_table()?;
         // After the table: what closes later is in the next reading. Before the usage: each closed
         // socket's usage is then complete.
-        self.drain()?;
+        self.drain_to_now()?;
         self.ended.clear();
         std::mem::swap(&mut self.ended, &mut self.closed.borrow_mut().records);
         self.read_usage()
@@ -223,6 +224,26 @@ impl SocketProbe {
     /// Where libbpf can't read the ring.
     pub fn drain(&self) -> Result<()> {
         self.ring.consume().context("read the ring of closed sockets")
+    }
+
+    /// Empties the ring of all that began to be written before. A record that isn't complete holds up
+    /// those behind it, which may be the last of a process that is dead by now.
+    fn drain_to_now(&self) -> Result<()> {
+        // SAFETY: the ring buffer has one ring, which lives as long; libbpf only reads its positions.
+        let (ring, end) = unsafe {
+            let ring = libbpf_sys::ring_buffer__ring(self.ring.as_libbpf_object().as_ptr(), 0);
+            (ring, libbpf_sys::ring__producer_pos(ring))
+        };
+        self.drain()?;
+        for _ in 0..SECOND_CHANCES {
+            // SAFETY: as above.
+            if unsafe { libbpf_sys::ring__consumer_pos(ring) } >= end {
+                break;
+            }
+            std::thread::sleep(SECOND_CHANCE);
+            self.drain()?;
+        }
+        Ok(())
     }
 
     /// Closed sockets that wait to be handed on, once they are many: before the tick ends, since it
