@@ -1,4 +1,5 @@
-//! Processes and their sums, from the first socket to one frame after their end.
+//! Processes and their sums, from the first socket to one frame after their end, and for what comes late
+//! to one more.
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -70,12 +71,12 @@ pub(super) struct ProcessEntry {
     pub(super) retransmits: u64,
     pub(super) drops: u64,
     pub(super) connections: u64,
-    /// The filter let something of it through.
+    /// The filter let something of it through since it was last told to have ended.
     pub(super) shown: bool,
     /// Owns or uses an open socket that the filter lets through.
     pub(super) has_sockets: bool,
     tick: u32,
-    /// It is dead; this is its last frame.
+    /// It is dead; this is its last frame, as far as is known.
     pub(super) ended: bool,
 }
 
@@ -99,11 +100,13 @@ impl ProcessTable {
         }
     }
 
-    /// Begins an interval.
+    /// Begins an interval. One that ended is hidden, and goes at this interval's end; what is late, since
+    /// it closed a connection and died within the last reading, joins its sums and is told by another row.
     pub(super) fn begin(&mut self) {
         self.tick += 1;
-        self.entries.retain(|_, entry| !entry.ended);
         for entry in self.entries.values_mut() {
+            entry.shown &= !entry.ended;
+            entry.ended = false;
             entry.delta = Change::default();
             entry.connections = 0;
             entry.has_sockets = false;

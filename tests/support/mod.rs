@@ -141,29 +141,20 @@ impl Traced {
         rows(&self.document)
     }
 
-    /// Sums by process: of each its last row, since one that ended has no more. One that is found to
-    /// have had another connection after all begins anew.
+    /// Sums by process: of each its last row, since one that ended has no more. If something of it is
+    /// found out late, there is another with all of it.
     pub(crate) fn by_process(&self) -> Vec<Truth> {
         let frames = self.document["frames"].as_array().expect("frames");
         let rows = frames.iter().flat_map(|frame| frame["rows"].as_array().expect("rows"));
-        let (mut ended, mut last) = (BTreeMap::new(), BTreeMap::new());
-        for row in rows {
-            let pid = number(row, "pid");
-            let sum = (number(row, "rx_bytes"), number(row, "tx_bytes"));
-            if row["ended"] == true {
-                let all: &mut (u64, u64) = ended.entry(pid).or_default();
-                *all = (all.0 + sum.0, all.1 + sum.1);
-                last.remove(&pid);
-            } else {
-                last.insert(pid, sum);
-            }
-        }
-        for (pid, sum) in last {
-            let all = ended.entry(pid).or_default();
-            *all = (all.0 + sum.0, all.1 + sum.1);
-        }
-        let sums = ended.into_iter().map(|(pid, (rx, tx))| Truth { pid, rx, tx });
-        sums.filter(|sum| sum.rx + sum.tx > 0).collect()
+        let last: BTreeMap<u64, Truth> = rows
+            .map(|row| Truth {
+                pid: number(row, "pid"),
+                rx: number(row, "rx_bytes"),
+                tx: number(row, "tx_bytes"),
+            })
+            .map(|sum| (sum.pid, sum))
+            .collect();
+        last.into_values().filter(|sum| sum.rx + sum.tx > 0).collect()
     }
 
     pub(crate) fn assert_no_loss(&self) {

@@ -521,6 +521,19 @@ fn a_dead_process_is_shown_once_with_its_sums() {
 }
 
 #[test]
+fn what_a_dead_process_did_and_is_told_late_joins_its_sums() {
+    let mut run = Run::new();
+    run.procs(&Tick::open(&[moved(tcp(1, A), 5, 6)]));
+    assert!(run.procs(&Tick::closed(&[moved(tcp(1, A), 7, 6)]))[&A].ended);
+    let rows = run.procs(&Tick::closed(&[moved(tcp(2, A), 100, 200)]));
+    assert_eq!((bytes_of(&rows[&A]), rows[&A].ended), ((107, 206), true));
+    assert_eq!((rows[&A].rx_rate, rows[&A].tx_rate), (50.0, 100.0));
+    assert!(run.procs(&Tick::default()).is_empty());
+    let rows = run.procs(&Tick::closed(&[moved(tcp(3, A), 1, 1)]));
+    assert_eq!(bytes_of(&rows[&A]), (1, 1), "nobody is remembered for ever");
+}
+
+#[test]
 fn a_living_process_stays_when_its_sockets_are_gone() {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let ticks = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap();
