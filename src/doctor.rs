@@ -55,25 +55,25 @@ fn examine() -> Report {
         stacks: true,
         ..syscalls::Options::default()
     };
-    for options in [
-        Options { sockets: Some(sockets), ..Options::default() },
-        Options { syscalls: Some(syscalls), ..Options::default() },
-    ] {
-        match Session::open(options) {
-            Ok(session) => {
-                hooks
-                    .extend(session.standings().map(|(probe, standing)| (probe, standing.clone())));
-            }
-            Err(error) => {
-                failure = failure.or(Some(match error.downcast_ref::<Unsupported>() {
-                    Some(unsupported) => unsupported.why.to_string(),
-                    None => format!("{error:#}"),
-                }));
-            }
+    match Session::open(Options { sockets: Some(sockets), ..Options::default() }) {
+        Ok(session) => hooks.extend(standings(&session)),
+        Err(error) => {
+            failure = Some(match error.downcast_ref::<Unsupported>() {
+                Some(unsupported) => unsupported.why.to_string(),
+                None => format!("{error:#}"),
+            });
         }
+    }
+    match Session::open(Options { syscalls: Some(syscalls), ..Options::default() }) {
+        Ok(session) => hooks.extend(standings(&session)),
+        Err(error) => hooks.push(("syscalls", crate::probes::syscalls::not_had(&error))),
     }
     hooks.push(("ifaces", interfaces()));
     Report { facts: facts(), hooks, failure }
+}
+
+fn standings(session: &Session) -> Vec<(&'static str, Standing)> {
+    session.standings().map(|(probe, standing)| (probe, standing.clone())).collect()
 }
 
 fn interfaces() -> Standing {

@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::{SysconfVar, sysconf};
 
+use crate::kernel::Unsupported;
 use crate::netns::Netns;
 use crate::probes::ifaces;
 use crate::probes::ladder::Standing;
@@ -58,6 +59,8 @@ pub struct Session {
     syscalls: Option<SyscallProbe>,
     backlog_after: Duration,
     backlog_at: Instant,
+    /// Why there is no probe of system calls.
+    lacking: Option<Standing>,
     with_ifaces: bool,
     netns: Option<Netns>,
     ifaces: Vec<IfaceRecord>,
@@ -71,7 +74,15 @@ impl Session {
     /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
     pub fn open(options: Options) -> Result<Self> {
         let sockets = options.sockets.as_ref().map(SocketProbe::open).transpose()?;
-        let syscalls = options.syscalls.as_ref().map(SyscallProbe::open).transpose()?;
+        let mut lacking = None;
+        let syscalls = match options.syscalls.as_ref().map(SyscallProbe::open).transpose() {
+            // A column less, where there is another probe.
+            Err(error) if sockets.is_some() && error.is::<Unsupported>() => {
+                lacking = Some(syscalls::not_had(&error));
+                None
+            }
+            syscalls => syscalls?,
+        };
         let is_slow_wanted = options.syscalls.is_some_and(|options| options.slower_than_ns > 0);
         let backlog_after = if is_slow_wanted { READ_SLOW_CALLS_AFTER } else { READ_CALLS_AFTER };
         Ok(Session {
@@ -79,6 +90,7 @@ impl Session {
             syscalls,
             backlog_after,
             backlog_at: Instant::now() + backlog_after,
+            lacking,
             with_ifaces: options.ifaces,
             netns: options.netns,
             ifaces: Vec::new(),
@@ -229,7 +241,8 @@ impl Session {
         let sockets = self.sockets.as_ref().map_or(&[][..], SocketProbe::standings);
         let syscalls = self.syscalls.as_ref().map_or(&[][..], SyscallProbe::standings);
         let of = |probe| move |standing| (probe, standing);
-        sockets.iter().map(of("sockets")).chain(syscalls.iter().map(of("syscalls")))
+        let syscalls = syscalls.iter().chain(&self.lacking);
+        sockets.iter().map(of("sockets")).chain(syscalls.map(of("syscalls")))
     }
 
     fn reseed(&mut self) -> Result<()> {

@@ -2,6 +2,7 @@
 //! is left works.
 
 use anyhow::Result;
+use libbpf_rs::btf::Btf;
 
 use crate::kernel::{self, Reason, Unsupported};
 use crate::probes::ladder::{self, Arrangement, Choice, Hook, Rung, Tried};
@@ -27,16 +28,18 @@ impl Failure {
     }
 }
 
-/// Tries the best choice that is left until one works.
+/// Tries the best choice that is left until one works. `btf` is the kernel's types, if they were
+/// read already.
 ///
 /// # Errors
 /// [`Unsupported`] where what the probe needs can't be had.
 pub(super) fn climb<T>(
     what: &str,
     arrangements: &[Arrangement],
+    mut btf: Option<Btf<'static>>,
     mut attempt: impl FnMut(Choice) -> Result<Result<T, Failure>>,
 ) -> Result<T> {
-    let mut tried = Tried::from_environment(arrangements)?;
+    let mut tried = Tried::from_environment(arrangements, &super::targets())?;
     let mut is_asked = false;
     loop {
         let choice = ladder::choose(arrangements, &tried);
@@ -56,7 +59,8 @@ pub(super) fn climb<T>(
         // The usual kernel has everything; only another is asked, since that takes a while.
         if !is_asked {
             is_asked = true;
-            if tried.ask(&kernel::btf()?, arrangements) {
+            let btf = btf.take().map_or_else(kernel::btf, Ok)?;
+            if tried.ask(&btf, arrangements) {
                 continue;
             }
         }

@@ -31,6 +31,16 @@ pub enum Rung {
 }
 
 impl Rung {
+    const ALL: [Rung; 7] = [
+        Rung::TpBtf,
+        Rung::RawTp,
+        Rung::Iter,
+        Rung::Fentry,
+        Rung::Kprobe,
+        Rung::Helper,
+        Rung::Netlink,
+    ];
+
     /// Its name, as in BPF's section names.
     pub fn name(self) -> &'static str {
         match self {
@@ -169,31 +179,29 @@ pub struct Tried {
 }
 
 impl Tried {
-    /// What the environment switches off.
+    /// What the environment switches off; `targets` are those of all probes.
     ///
     /// # Errors
     /// If it names what isn't there.
-    pub fn from_environment(arrangements: &[Arrangement]) -> Result<Self> {
+    pub fn from_environment(arrangements: &[Arrangement], targets: &[&str]) -> Result<Self> {
         match std::env::var(WITHOUT) {
-            Ok(words) => Tried::without(&words, arrangements),
+            Ok(words) => Tried::without(&words, arrangements, targets),
             Err(_) => Ok(Tried::default()),
         }
     }
 
-    fn without(words: &str, arrangements: &[Arrangement]) -> Result<Self> {
+    fn without(words: &str, arrangements: &[Arrangement], targets: &[&str]) -> Result<Self> {
         let mut tried = Tried::default();
-        let words = words.split(',').map(str::trim).filter(|word| !word.is_empty());
-        for word in words {
-            let before = tried.failures.len();
+        for word in words.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            if Rung::ALL.iter().all(|rung| rung.name() != word) && !targets.contains(&word) {
+                bail!(
+                    "{WITHOUT}: there is no hook {word}; write tp_btf, fentry, kprobe or a name that `nettrace doctor` shows"
+                );
+            }
             for hook in hooks(arrangements) {
                 if hook.rung.name() == word || hook.target == word {
                     tried.insert(hook, Reason::SwitchedOff { by: WITHOUT });
                 }
-            }
-            if tried.failures.len() == before {
-                bail!(
-                    "{WITHOUT}: there is no hook {word}; write tp_btf, fentry, kprobe or a name that `nettrace doctor` shows"
-                );
             }
         }
         Ok(tried)

@@ -1,5 +1,5 @@
 //! User side of each probe: load, attach, read, and nothing of what the figures mean. A new probe
-//! is one `src/bpf/<probe>.bpf.c`, one file here, and one field of [`crate::session::Session`].
+//! is one `src/bpf/<probe>.bpf.c`, one folder here, and one field of [`crate::session::Session`].
 
 mod climb;
 pub mod ifaces;
@@ -7,3 +7,11 @@ pub mod ladder;
 mod programs;
 pub mod sockets;
 pub mod syscalls;
+pub mod verify;
+
+/// What the probes can be attached to, with everything switched on.
+fn targets() -> Vec<&'static str> {
+    let subjects = sockets::subjects(true).into_iter().chain(syscalls::subjects());
+    let arrangements: Vec<_> = subjects.map(|subject| subject.arrangement).collect();
+    ladder::hooks(&arrangements).map(|hook| hook.target).collect()
+}

@@ -1,6 +1,6 @@
 //! Every BPF program passes this kernel's verifier, each alone and with everything switched on.
 
-use nettrace::probes::sockets::verify::{Verdict, verify};
+use nettrace::probes::verify::{Verdict, verify};
 
 use crate::support::keep_result;
 
@@ -17,7 +17,7 @@ fn every_program_is_verified() {
             Verdict::Refused => "refused,".to_owned(),
             Verdict::Failed { .. } => "failed,".to_owned(),
         };
-        format!("sockets,{},{},{verdict}\n", one.arrangement, one.program)
+        format!("{},{},{},{verdict}\n", one.object, one.arrangement, one.program)
     });
     keep_result("verifier.csv", &lines.collect::<String>());
 

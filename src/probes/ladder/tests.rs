@@ -22,8 +22,10 @@ fn two() -> [Arrangement; 2] {
     ]
 }
 
+const TARGETS: [&str; 4] = ["storage", "calls", "destruct", "elsewhere"];
+
 fn without(words: &str) -> Tried {
-    Tried::without(words, &two()).unwrap()
+    Tried::without(words, &two(), &TARGETS).unwrap()
 }
 
 #[test]
@@ -72,7 +74,7 @@ fn what_is_against_it_is_told_of_all_arrangements() {
 
 #[test]
 fn a_switch_that_switches_nothing_is_an_error() {
-    let error = Tried::without("fentri", &two()).unwrap_err().to_string();
+    let error = Tried::without("fentri", &two(), &TARGETS).unwrap_err().to_string();
     assert!(error.contains("there is no hook fentri"), "{error}");
 }
 
@@ -82,4 +84,9 @@ fn the_first_failure_is_the_reason() {
     let mut tried = without("tp_btf");
     tried.insert(&hook, missing(&hook));
     assert_eq!(tried.failure(&hook), Some(&Reason::SwitchedOff { by: WITHOUT }));
+}
+
+#[test]
+fn what_another_probe_has_is_no_mistake() {
+    assert_eq!(choose(&two(), &without("elsewhere,netlink")).arrangement, 0);
 }

@@ -10,10 +10,9 @@ use libbpf_rs::{IterOpts, Link, MapCore, MapFlags, OpenObject, ProgramMut};
 use super::Options;
 use super::hooks::{BY_ADDRESS, SECOND, arrangements};
 use super::skel::{OpenSocketsSkel, SocketsSkel, SocketsSkelBuilder};
-use crate::kernel::{self, Reason, Unsupported};
-use crate::probes::ladder::{self, Choice, Hook, Rung, Tried};
-
-const WHAT: &str = "load the socket probe";
+use crate::kernel;
+use crate::probes::climb::{Failure, climb};
+use crate::probes::ladder::{Choice, Hook, Rung};
 
 /// The probe, loaded and attached.
 pub(super) struct Loaded {
@@ -26,86 +25,22 @@ pub(super) struct Loaded {
     pub(super) choice: Choice,
 }
 
-/// What failed in one attempt, and at which hook if that is known.
-struct Failure {
-    hook: Option<Hook>,
-    error: libbpf_rs::Error,
-}
-
-impl From<libbpf_rs::Error> for Failure {
-    fn from(error: libbpf_rs::Error) -> Self {
-        Failure { hook: None, error }
-    }
-}
-
 /// Loads and attaches the best that this kernel allows.
 ///
 /// # Errors
-/// [`Unsupported`] where even the table of sockets can't be had.
+/// [`kernel::Unsupported`] where even the table of sockets can't be had.
 pub(super) fn load(options: &Options) -> Result<Loaded> {
     // Read at most once, since that takes a while; the usual kernel isn't asked for more.
-    let mut btf = kernel::is_preemptible().then(kernel::btf).and_then(Result::ok);
+    let btf = kernel::is_preemptible().then(kernel::btf).and_then(Result::ok);
     let in_pairs = btf.as_ref().is_some_and(kernel::has_preemptible_tracepoints);
     let arrangements = arrangements(options, in_pairs);
-    let mut tried = Tried::from_environment(&arrangements)?;
-    let mut is_asked = false;
-    loop {
-        let choice = ladder::choose(&arrangements, &tried);
-        if let Some(lacking) = choice.lacking() {
-            let ways = ladder::against(&arrangements, &tried, lacking.datum);
-            let ways = ways.iter().map(ToString::to_string).collect();
-            return Err(Unsupported::new(WHAT, Reason::NoWay(ways)).into());
-        }
-        kernel::forget_libbpf();
-        let failure = match attempt(options, choice)? {
-            Ok(loaded) => return Ok(loaded),
-            Err(failure) => failure,
-        };
-        if let Some(reason) = kernel::obstacle(&failure.error) {
-            return Err(Unsupported::new(WHAT, reason).into());
-        }
-        // The usual kernel has everything; only another is asked.
-        if !is_asked {
-            is_asked = true;
-            let btf = btf.take().map_or_else(kernel::btf, Ok)?;
-            if tried.ask(&btf, &arrangements) {
-                continue;
-            }
-        }
-        let Some(hook) = failure.hook else {
-            return Err(Unsupported::new(WHAT, kernel::refused_all(&failure.error)).into());
-        };
-        tried.insert(&hook, reason(&hook, &failure.error));
-    }
-}
-
-fn reason(hook: &Hook, error: &libbpf_rs::Error) -> Reason {
-    const ENOTSUPP: i32 = 524;
-    match hook.rung {
-        Rung::Kprobe if !kernel::has_kprobes() => {
-            Reason::NotBuilt { option: "CONFIG_KPROBE_EVENTS" }
-        }
-        Rung::Fentry if kernel::errno(error) == Some(ENOTSUPP) => {
-            Reason::NotBuilt { option: "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS" }
-        }
-        Rung::Kprobe if kernel::errno(error) == Some(libc::EACCES) => kernel::added_paranoia()
-            .map_or_else(|| kernel::refused(error), |level| Reason::Paranoid { level }),
-        _ if kernel::is_confidential() => {
-            Reason::Lockdown { what: "BPF to read kernel memory by its address" }
-        }
-        _ if kernel::errno(error) == Some(libc::EPERM) => Reason::Policy,
-        _ => kernel::refused(error),
-    }
+    climb("load the socket probe", &arrangements, btf, |choice| attempt(options, choice))
 }
 
 fn attempt(options: &Options, choice: Choice) -> Result<Result<Loaded, Failure>> {
     let skel = match open(options, &choice) {
         Ok(skel) => skel,
-        Err(error) => {
-            let program = kernel::failed_program();
-            let hook = choice.hooks().find(|hook| Some(hook.program) == program.as_deref());
-            return Ok(Err(Failure { hook: hook.copied(), error }));
-        }
+        Err(error) => return Ok(Err(Failure::of_loading(&choice, error))),
     };
     for pid in &options.pids {
         let followed = skel.maps.tree.update(&pid.to_ne_bytes(), &[1], MapFlags::ANY);

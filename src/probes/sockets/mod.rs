@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use libbpf_rs::skel::Skel;
+use libbpf_rs::skel::{OpenSkel, Skel};
 use libbpf_rs::{
     AsRawLibbpf, Iter, Link, MapCore, MapFlags, MapHandle, ProgramImpl, RingBuffer,
     RingBufferBuilder,
@@ -18,12 +18,13 @@ use plain::Plain;
 use rustc_hash::FxHashSet;
 
 use crate::probes::ladder::{Choice, Standing};
+use crate::probes::programs;
+use crate::probes::verify::{Load, Subject};
 use crate::sample::{SocketRecord, UsageRecord, born_ns, tag};
 
 mod hooks;
 mod load;
 mod records;
-pub mod verify;
 
 #[allow(clippy::all, clippy::restriction, missing_docs, unreachable_pub, unused)]
 mod skel {
@@ -140,6 +141,24 @@ pub struct Reading<'a> {
     pub usage: &'a [UsageRecord],
     /// CLOCK_MONOTONIC at its start, ns.
     pub clock_ns: u64,
+}
+
+/// The probe's arrangements with everything switched on.
+pub(super) fn subjects(in_pairs: bool) -> Vec<Subject> {
+    let options = Options { pids: vec![1], follow_forks: true, unix: true, ..Options::default() };
+    let names = ["storage", "address"];
+    let arrangements = hooks::arrangements(&options, in_pairs).into_iter().zip(names).enumerate();
+    arrangements
+        .map(|(number, (arrangement, name))| {
+            let options = options.clone();
+            let load: Load = Box::new(move |choice, change| {
+                let mut open = load::prepare(&options, choice)?;
+                change(open.open_object_mut());
+                open.load().map(|_| ())
+            });
+            Subject { object: "sockets", name, number, arrangement, load }
+        })
+        .collect()
 }
 
 impl SocketProbe {
@@ -298,7 +317,7 @@ impl SocketProbe {
     fn missed_runs(&self) -> u64 {
         let (mut states, mut destructs, mut others) = (0, None, 0);
         for program in self.skel.object().progs().filter(ProgramImpl::autoload) {
-            let missed = program_info(program.as_fd()).map_or(0, |info| info.recursion_misses);
+            let missed = programs::info(program.as_fd()).map_or(0, |info| info.recursion_misses);
             match program.name().to_string_lossy() {
                 // Costs a name for a moment; and what the second of a pair misses, the first had.
                 name if name.contains("clone") || name.ends_with(SECOND) => {}
@@ -326,14 +345,7 @@ impl SocketProbe {
 
     /// Run time of the programs, if the kernel keeps it.
     pub fn run_time_ns(&self) -> Option<u64> {
-        let enabled = std::fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").ok()?;
-        (enabled.trim() != "0").then(|| self.program_infos().map(|info| info.run_time_ns).sum())
-    }
-
-    /// What the kernel says of each loaded program.
-    fn program_infos(&self) -> impl Iterator<Item = libbpf_sys::bpf_prog_info> {
-        let progs = self.skel.object().progs();
-        progs.filter(ProgramImpl::autoload).filter_map(|p| program_info(p.as_fd()))
+        programs::run_time_ns(self.skel.object())
     }
 
     /// Whether this kernel has the hooks that count per call.
@@ -519,15 +531,6 @@ fn keep_closed(sink: &RefCell<Closed>, bytes: &[u8]) -> i32 {
         closed.dropped += 1;
     }
     0
-}
-
-fn program_info(fd: BorrowedFd<'_>) -> Option<libbpf_sys::bpf_prog_info> {
-    let mut info = libbpf_sys::bpf_prog_info::default();
-    let mut len = size_of::<libbpf_sys::bpf_prog_info>() as u32;
-    // SAFETY: `info` is a bpf_prog_info of `len` bytes; zeroed, it asks for no arrays.
-    let status =
-        unsafe { libbpf_sys::bpf_prog_get_info_by_fd(fd.as_raw_fd(), &raw mut info, &raw mut len) };
-    (status == 0).then_some(info)
 }
 
 fn bytes_of(key: &types::usage_key) -> &[u8] {

@@ -27,7 +27,7 @@ pub(super) struct Loaded {
 /// # Errors
 /// [`crate::kernel::Unsupported`] where system calls can't be counted.
 pub(super) fn load(options: &Options) -> Result<Loaded> {
-    climb("load the system-call probe", &arrangements(options), |choice| {
+    climb("load the system-call probe", &arrangements(options), None, |choice| {
         let skel = match prepare(options, &choice).and_then(OpenSkel::load) {
             Ok(skel) => skel,
             Err(error) => return Ok(Err(Failure::of_loading(&choice, error))),
@@ -53,7 +53,10 @@ pub(super) fn attach(skel: &SyscallsSkel<'static>, choice: &Choice) -> Result<Ve
 }
 
 /// The object with all settings, before the kernel sees it.
-fn prepare(options: &Options, choice: &Choice) -> libbpf_rs::Result<OpenSyscallsSkel<'static>> {
+pub(super) fn prepare(
+    options: &Options,
+    choice: &Choice,
+) -> libbpf_rs::Result<OpenSyscallsSkel<'static>> {
     // The storage of one libbpf handle per session, a few words that live as long as the process.
     let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut open = SyscallsSkelBuilder::default().open(storage)?;

@@ -7,16 +7,18 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use libbpf_rs::skel::Skel;
+use libbpf_rs::skel::{OpenSkel, Skel};
 use libbpf_rs::{AsRawLibbpf, Link, MapCore, MapFlags, RingBuffer, RingBufferBuilder};
 use plain::Plain;
 use rustc_hash::FxHashMap;
 
 use crate::histogram::Histogram;
+use crate::kernel::{Reason, Unsupported};
 use crate::names::syscalls::{Abi, Call};
-use crate::probes::ladder::{Choice, Standing};
+use crate::probes::ladder::{Choice, Refused, Rung, Standing};
 use crate::probes::programs;
 use crate::probes::sockets::monotonic_ns;
+use crate::probes::verify::{Load, Subject};
 use crate::sample::{CallRecord, EndedThread, ProcessRecord, SlowCall, SyscallReading};
 
 mod hooks;
@@ -83,6 +85,51 @@ pub struct Options {
 impl Options {
     fn only_tree(&self) -> bool {
         !self.pids.is_empty() || self.held.is_some()
+    }
+}
+
+/// The probe's arrangements with everything switched on.
+pub(super) fn subjects() -> Vec<Subject> {
+    let everything = Options {
+        pids: vec![1],
+        follow_forks: true,
+        comms: vec![String::new()],
+        uids: vec![0],
+        calls: Some(Vec::new()),
+        errors_only: true,
+        slower_than_ns: 1,
+        stacks: true,
+        ..Options::default()
+    };
+    let counting = Options { count_only: true, ..everything.clone() };
+    let mut subjects = Vec::new();
+    for options in [everything, counting] {
+        let arrangements = hooks::arrangements(&options).into_iter().zip(["storage", "thread"]);
+        for (number, (arrangement, name)) in arrangements.enumerate() {
+            let options = options.clone();
+            let load: Load = Box::new(move |choice, change| {
+                let mut open = load::prepare(&options, choice)?;
+                change(open.open_object_mut());
+                open.load().map(|_| ())
+            });
+            subjects.push(Subject { object: "syscalls", name, number, arrangement, load });
+        }
+    }
+    subjects
+}
+
+/// How the probe stands that couldn't be opened.
+pub fn not_had(error: &anyhow::Error) -> Standing {
+    let reason = match error.downcast_ref::<Unsupported>() {
+        Some(unsupported) => unsupported.why.clone(),
+        None => Reason::Refused(format!("{error:#}")),
+    };
+    Standing {
+        datum: "calls",
+        words: "system calls",
+        required: true,
+        way: None,
+        above: vec![Refused { rung: Rung::TpBtf, target: "sys_exit", reason }],
     }
 }
 

@@ -1,26 +1,26 @@
-//! What this kernel's verifier says of each program of the socket probe, loaded alone. Tests hold it
-//! against a list; nettrace itself has no use for it.
+//! What this kernel's verifier says of each program of each probe, loaded alone. Tests hold it against
+//! a list; nettrace itself has no use for it.
 
 use anyhow::{Context, Result};
+use libbpf_rs::OpenObject;
 use libbpf_rs::btf::Btf;
-use libbpf_rs::skel::OpenSkel;
 
-use super::Options;
-use super::hooks::{BY_ADDRESS, arrangements};
-use super::load::prepare;
+use super::ladder::{Arrangement, Choice, Datum, Hook, Rung, Standing, Way};
+use super::{sockets, syscalls};
 use crate::kernel;
-use crate::probes::ladder::{Arrangement, Choice, Datum, Hook, Rung, Standing, Way};
 
 /// The verifier's log levels: a summary, and each step.
 const SUMMARY: u32 = 4;
 const STEPS: u32 = 1;
 
-/// A program in one of the probe's arrangements.
+/// A program in one of its probe's arrangements.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    /// Where the probe has its tags: `storage` or `address`.
+    /// Its object's name.
+    pub object: &'static str,
+    /// Where the probe knows sockets or threads by: `storage`, `address` or `thread`.
     pub arrangement: &'static str,
-    /// Its name in `sockets.bpf.c`.
+    /// Its name in `<object>.bpf.c`.
     pub program: &'static str,
     /// What became of it.
     pub verdict: Verdict,
@@ -45,34 +45,47 @@ pub enum Verdict {
     },
 }
 
+/// How an object is opened with all settings of a choice, changed, and loaded.
+pub(super) type Load =
+    Box<dyn Fn(&Choice, &mut dyn FnMut(&mut OpenObject)) -> libbpf_rs::Result<()>>;
+
+/// One of a probe's arrangements, with everything switched on.
+pub(super) struct Subject {
+    pub(super) object: &'static str,
+    /// The arrangement's name ...
+    pub(super) name: &'static str,
+    /// ... and number.
+    pub(super) number: usize,
+    pub(super) arrangement: Arrangement,
+    pub(super) load: Load,
+}
+
 /// Loads all programs, one after the other, with everything switched on.
 ///
 /// # Errors
 /// Where this kernel's types can't be read.
 pub fn verify() -> Result<Vec<Verified>> {
-    let options = Options {
-        pids: vec![std::process::id()],
-        follow_forks: true,
-        unix: true,
-        ..Options::default()
-    };
     let btf = kernel::btf()?;
     kernel::catch_all_of_libbpf();
-    let mut all = Vec::new();
     let in_pairs = kernel::is_preemptible() && kernel::has_preemptible_tracepoints(&btf);
-    let arrangements = arrangements(&options, in_pairs);
-    for (number, arrangement) in arrangements.iter().enumerate() {
+    let mut all: Vec<Verified> = Vec::new();
+    for subject in sockets::subjects(in_pairs).into_iter().chain(syscalls::subjects()) {
+        let Subject { object, name, number, arrangement, load } = &subject;
         for program in programs(arrangement) {
+            let is_known = |one: &Verified| {
+                (one.object, one.arrangement, one.program) == (*object, *name, program)
+            };
+            if all.iter().any(is_known) {
+                continue;
+            }
             let verdict = match way_of(arrangement, program, &btf) {
                 Some(way) => {
-                    let choice = Choice { arrangement: number, standings: with(arrangement, way) };
-                    verdict(&options, &choice, program)
-                        .with_context(|| format!("verify {program}"))?
+                    let choice = Choice { arrangement: *number, standings: with(arrangement, way) };
+                    verdict(load, &choice, program).with_context(|| format!("verify {program}"))?
                 }
                 None => Verdict::Absent,
             };
-            let arrangement = if number == BY_ADDRESS { "address" } else { "storage" };
-            all.push(Verified { arrangement, program, verdict });
+            all.push(Verified { object, arrangement: name, program, verdict });
         }
     }
     Ok(all)
@@ -113,8 +126,8 @@ fn with(arrangement: &Arrangement, way: &Way) -> Vec<Standing> {
     arrangement.data.iter().map(standing).collect()
 }
 
-fn verdict(options: &Options, choice: &Choice, program: &str) -> Result<Verdict> {
-    let Err(error) = load(options, choice, program, SUMMARY) else {
+fn verdict(load: &Load, choice: &Choice, program: &str) -> Result<Verdict> {
+    let Err(error) = load_one(load, choice, program, SUMMARY) else {
         let log = kernel::quoted_libbpf();
         let instructions = processed(&log).context("the verifier didn't tell how much it did")?;
         return Ok(Verdict::Loaded { instructions });
@@ -123,20 +136,20 @@ fn verdict(options: &Options, choice: &Choice, program: &str) -> Result<Verdict>
     if kernel::errno(&error) == Some(libc::EPERM) && !is_verified {
         return Ok(Verdict::Refused);
     }
-    let error = load(options, choice, program, STEPS).err().unwrap_or(error);
+    let error = load_one(load, choice, program, STEPS).err().unwrap_or(error);
     Ok(Verdict::Failed { log: format!("{error:#}{}", kernel::quoted_libbpf()) })
 }
 
 /// Loads one program of those chosen.
-fn load(options: &Options, choice: &Choice, program: &str, log: u32) -> libbpf_rs::Result<()> {
+fn load_one(load: &Load, choice: &Choice, program: &str, log: u32) -> libbpf_rs::Result<()> {
     kernel::forget_libbpf();
-    let mut open = prepare(options, choice)?;
-    for mut each in open.open_object_mut().progs_mut() {
-        let is_it = each.name() == program;
-        each.set_autoload(is_it);
-        each.set_log_level(log);
-    }
-    open.load().map(|_| ())
+    load(choice, &mut |open| {
+        for mut each in open.progs_mut() {
+            let is_it = each.name() == program;
+            each.set_autoload(is_it);
+            each.set_log_level(log);
+        }
+    })
 }
 
 /// The number in “processed 1234 insns (limit 1000000) …”.
@@ -152,15 +165,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_program_of_the_object_is_verified() {
-        let options = Options { follow_forks: true, unix: true, ..Options::default() };
-        let all = [false, true].map(|in_pairs| arrangements(&options, in_pairs));
-        let names: Vec<_> = all.iter().flatten().flat_map(programs).collect();
-        let nothing = Choice { arrangement: 0, standings: Vec::new() };
-        let mut open = prepare(&options, &nothing).unwrap();
-        for program in open.open_object_mut().progs_mut() {
-            let name = program.name().to_string_lossy().into_owned();
-            assert!(names.contains(&name.as_str()), "{name}");
+    fn every_program_of_every_object_is_verified() {
+        let subjects: Vec<_> = [false, true]
+            .into_iter()
+            .flat_map(sockets::subjects)
+            .chain(syscalls::subjects())
+            .collect();
+        for Subject { object, load, .. } in &subjects {
+            let of_object = subjects.iter().filter(|subject| subject.object == *object);
+            let names: Vec<_> = of_object.flat_map(|s| programs(&s.arrangement)).collect();
+            let nothing = Choice { arrangement: 0, standings: Vec::new() };
+            // It isn't for the kernel: the first program that it should have stops it.
+            let _ = load(&nothing, &mut |open| {
+                for mut program in open.progs_mut() {
+                    let name = program.name().to_string_lossy().into_owned();
+                    assert!(names.contains(&name.as_str()), "{object} {name}");
+                    program.set_autoload(false);
+                }
+            });
         }
     }
 
