@@ -30,7 +30,7 @@ test:
 # Guests need no root.
 vm:
 	@scripts/deps.sh build test vm
-	cargo build --locked --example traffic
+	cargo build --locked --examples
 	KERNEL="$(KERNEL)" CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=tests/vm/live \
 		cargo test --locked --test live -- $(TEST)
 

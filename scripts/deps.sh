@@ -36,6 +36,7 @@ for goal in "$@"; do
 		need setpriv has setpriv
 		need setcap has setcap
 		need bpftool has bpftool
+		need strace has strace
 		;;
 	vm)
 		if [ "$(uname -m)" != x86_64 ] || ! has apt-get >/dev/null; then

@@ -176,12 +176,12 @@ int BPF_PROG(switched, bool preempt, struct task_struct *prev, struct task_struc
 	__u64 now = 0, away;
 	struct thread *t;
 
-	t = bpf_task_storage_get(&storage, prev, 0, 0);
+	t = thread_of(prev);
 	if (t && t->entered_ns) {
 		t->left_ns = now = bpf_ktime_get_ns();
 		t->left_stack = bpf_get_stackid(ctx, &stacks, 0);
 	}
-	t = bpf_task_storage_get(&storage, next, 0, 0);
+	t = thread_of(next);
 	if (!t || !t->entered_ns || t->left_ns < t->entered_ns)
 		return 0;
 	away = (now ?: bpf_ktime_get_ns()) - t->left_ns;

@@ -12,4 +12,5 @@ mod lockdown;
 mod privileges;
 mod rungs;
 mod ss;
+mod syscalls;
 mod verifier;

@@ -66,12 +66,18 @@ pub(crate) fn nettrace() -> Command {
     command
 }
 
-/// The traffic program, built as an example beside it.
+/// The traffic program.
 pub(crate) fn traffic() -> PathBuf {
+    example("traffic")
+}
+
+/// A program that is built as an example beside the program under test.
+pub(crate) fn example(name: &str) -> PathBuf {
     let mut path = PathBuf::from(env!("CARGO_BIN_EXE_nettrace"));
     path.pop();
-    path.push("examples/traffic");
-    assert!(path.exists(), "{} isn't built: cargo build --example traffic", path.display());
+    path.push("examples");
+    path.push(name);
+    assert!(path.exists(), "{} isn't built: cargo build --examples", path.display());
     path
 }
 

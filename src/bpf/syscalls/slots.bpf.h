@@ -22,6 +22,17 @@ static __always_inline struct thread *find_thread(struct task_struct *task)
 	return bpf_map_lookup_elem(&threads, &tid);
 }
 
+/* Of any task that the verifier knows. */
+static __always_inline struct thread *thread_of(struct task_struct *task)
+{
+	__u32 tid;
+
+	if (!by_thread)
+		return bpf_task_storage_get(&storage, task, 0, 0);
+	tid = task->pid;
+	return bpf_map_lookup_elem(&threads, &tid);
+}
+
 static __always_inline struct thread *make_thread(struct task_struct *task)
 {
 	struct thread *t, *fresh;

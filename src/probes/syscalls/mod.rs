@@ -32,7 +32,7 @@ mod skel {
 use load::{attach, load};
 use skel::SyscallsSkel;
 use skel::types::{self, call_slot, loss, slow_call, thread_slot};
-use slots::{CHUNK, Slots, THREAD};
+use slots::{CHUNK, MAX_CHUNKS, Slots, THREAD};
 
 // SAFETY: integers and arrays of them only, and no padding that isn't a field.
 unsafe impl Plain for slow_call {}
@@ -78,6 +78,8 @@ pub struct Options {
     pub slower_than_ns: u64,
     /// Those with their stacks.
     pub stacks: bool,
+    /// Room for so many threads and calls of each; `None` takes a million, as they are needed.
+    pub room: Option<usize>,
     /// Bytes of the ring of slow calls, a power of two; `None` takes the default of 256 KiB.
     pub ring_bytes: Option<u32>,
 }
@@ -136,6 +138,7 @@ pub fn not_had(error: &anyhow::Error) -> Standing {
 /// The loaded probe. Dropping it detaches everything.
 pub struct SyscallProbe {
     slots: Slots,
+    room: usize,
     /// By slot: what was read of it.
     seen: Vec<Seen>,
     records: Vec<CallRecord>,
@@ -185,6 +188,7 @@ impl SyscallProbe {
         let mut probe = SyscallProbe {
             seen: vec![Seen::default(); slots.len()],
             slots,
+            room: options.room.unwrap_or(MAX_CHUNKS * CHUNK),
             records: Vec::new(),
             ended: Vec::new(),
             slow: Vec::new(),
@@ -361,15 +365,19 @@ impl SyscallProbe {
             let used = (probe.slots.len() as u64).saturating_sub(free);
             free < FREE_SLOTS + used / FREE_SHARE
         };
-        while is_short(self) && !self.slots.is_full() {
+        while is_short(self) && !self.is_full() {
             self.grow()?;
         }
         self.incoming.borrow_mut().wants_slots = false;
         if let Some(bss) = self.skel.maps.bss_data.as_mut() {
             // SAFETY: a valid reference; volatile because BPF programs look there.
-            unsafe { (&raw mut bss.wants_slots).write_volatile(self.slots.is_full()) };
+            unsafe { (&raw mut bss.wants_slots).write_volatile(self.is_full()) };
         }
         Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.slots.len() >= self.room
     }
 
     fn grow(&mut self) -> Result<()> {

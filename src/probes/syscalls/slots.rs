@@ -15,7 +15,7 @@ use super::skel::types::{call_slot, thread_slot};
 /// Slots of a chunk; `CHUNK_SLOTS` in `layout.bpf.h`.
 pub(super) const CHUNK: usize = 1 << 10;
 /// Chunks at most; `MAX_CHUNKS` in `layout.bpf.h`.
-const MAX_CHUNKS: usize = 1024;
+pub(super) const MAX_CHUNKS: usize = 1024;
 
 // A thread's slot lies in the same place; the kernel rounds elements up to 8 bytes.
 const _: () = assert!(size_of::<call_slot>().is_multiple_of(8));
@@ -63,11 +63,6 @@ impl Slots {
     /// Slots there are, those in use and those that are free.
     pub(super) fn len(&self) -> usize {
         self.chunks.len() * CHUNK
-    }
-
-    /// Whether there can be no more.
-    pub(super) fn is_full(&self) -> bool {
-        self.chunks.len() >= MAX_CHUNKS
     }
 
     /// Makes another chunk, of the same type as the first: on Linux 6.1 one without a type can't
