@@ -31,8 +31,8 @@ static __always_inline bool failed(long result)
 	return result < 0 && result >= -4095;
 }
 
-static __always_inline void report_slow(struct pt_regs *regs, struct thread *t, __u32 call,
-					long result, __u64 duration, __u64 began, void *ctx)
+static __always_inline void report_slow(struct thread *t, __u32 call, long result, __u64 duration,
+					__u64 began, void *ctx)
 {
 	struct slow_call *slow = bpf_ringbuf_reserve(&slow_calls, sizeof(*slow), 0);
 
@@ -46,7 +46,7 @@ static __always_inline void report_slow(struct pt_regs *regs, struct thread *t, 
 	slow->began_ns = began;
 	slow->duration_ns = duration;
 	slow->result = result;
-	arguments_of(regs, call & CALL_COMPAT, slow->args);
+	__builtin_memcpy(slow->args, t->args, sizeof(slow->args));
 	slow->asleep_ns = t->asleep_ns;
 	slow->user_stack = slow->kernel_stack = -1;
 	if (with_stacks) {
@@ -102,28 +102,27 @@ static __always_inline struct call_slot *count(struct thread *t, __u32 call, lon
 	return slot;
 }
 
-SEC("tp_btf/sys_enter")
-int BPF_PROG(entered, struct pt_regs *regs, long id)
+/* Notes a begin; the thread, if it is in scope. */
+static __always_inline struct thread *enter(long id)
 {
 	struct task_struct *task = current_task(by_thread);
 	struct thread *t = make_thread(task);
 
 	if (!t)
-		return 0;
+		return NULL;
 	if (has_scope && judge(t, task) == SCOPE_OUT)
-		return 0;
+		return NULL;
 	t->call = call_of(task, id);
 	if (with_stacks)
 		t->asleep_ns = t->longest_ns = 0;
 	t->entered_ns = bpf_ktime_get_ns();
-	return 0;
+	return t;
 }
 
-/* Also of a call that began before us. */
-static __always_inline int count_untimed(struct pt_regs *regs, struct task_struct *task,
-					 long result)
+/* Also for a call that began before us. */
+static __always_inline int count_untimed(long id, struct task_struct *task, long result)
 {
-	__u32 call = call_of(task, number_of(regs));
+	__u32 call = call_of(task, id);
 	struct thread *t;
 
 	if (!is_own(task, call, result))
@@ -134,14 +133,7 @@ static __always_inline int count_untimed(struct pt_regs *regs, struct task_struc
 	return 0;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(counted, struct pt_regs *regs, long result)
-{
-	return count_untimed(regs, current_task(by_thread), result);
-}
-
-SEC("tp_btf/sys_exit")
-int BPF_PROG(returned, struct pt_regs *regs, long result)
+static __always_inline int leave(void *ctx, long id, long result)
 {
 	struct task_struct *task = current_task(by_thread);
 	struct thread *t = find_thread(task);
@@ -150,7 +142,7 @@ int BPF_PROG(returned, struct pt_regs *regs, long result)
 	__u32 call;
 
 	if (!t || !t->entered_ns)
-		return count_untimed(regs, task, result);
+		return count_untimed(id, task, result);
 	began = t->entered_ns;
 	duration = bpf_ktime_get_ns() - began;
 	t->entered_ns = 0;
@@ -165,8 +157,59 @@ int BPF_PROG(returned, struct pt_regs *regs, long result)
 		slot->max_ns = duration;
 	slot->buckets[bucket_of(duration)]++;
 	if (slower_than_ns && duration >= slower_than_ns)
-		report_slow(regs, t, call, result, duration, began, ctx);
+		report_slow(t, call, result, duration, began, ctx);
 	return 0;
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(entered, struct pt_regs *regs, long id)
+{
+	struct thread *t = enter(id);
+
+	if (slower_than_ns && t)
+		arguments_of(regs, t->call & CALL_COMPAT, t->args);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(returned, struct pt_regs *regs, long result)
+{
+	return leave(ctx, number_of(regs), result);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(counted, struct pt_regs *regs, long result)
+{
+	return count_untimed(number_of(regs), current_task(by_thread), result);
+}
+
+/*
+ * By perf's way to the same tracepoints, which costs more. But programs on it are never preempted:
+ * since Linux 7.0 those above are, and the kernel doesn't run a program for a task while another
+ * one was preempted inside of it, which busy threads are half of the time.
+ */
+
+SEC("tracepoint")
+int perf_entered(struct trace_event_raw_sys_enter *ctx)
+{
+	struct thread *t = enter(ctx->id);
+
+	if (slower_than_ns && t)
+		for (int i = 0; i < 6; i++)
+			t->args[i] = ctx->args[i];
+	return 0;
+}
+
+SEC("tracepoint")
+int perf_returned(struct trace_event_raw_sys_exit *ctx)
+{
+	return leave(ctx, ctx->id, ctx->ret);
+}
+
+SEC("tracepoint")
+int perf_counted(struct trace_event_raw_sys_exit *ctx)
+{
+	return count_untimed(ctx->id, current_task(by_thread), ctx->ret);
 }
 
 /* With stacks: where a call sleeps. */
@@ -193,8 +236,9 @@ int BPF_PROG(switched, bool preempt, struct task_struct *prev, struct task_struc
 	return 0;
 }
 
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
+/* What follows may run twice for an event: where programs can be preempted, there are two. */
+
+static __always_inline int fork_of(struct task_struct *parent, struct task_struct *child)
 {
 	__u32 tgid = parent->tgid, pid = child->tgid;
 	__u8 *follow = bpf_map_lookup_elem(&tree, &tgid), copy;
@@ -207,33 +251,70 @@ int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
 	return 0;
 }
 
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(exited, struct task_struct *task)
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
+{
+	return fork_of(parent, child);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(forked_second, struct task_struct *parent, struct task_struct *child)
+{
+	return fork_of(parent, child);
+}
+
+/* The call that a thread ends in, which won't return. */
+static __always_inline void count_last(struct thread *t, struct task_struct *task)
+{
+	__u32 call;
+
+	if (has_scope && t->scope != SCOPE_IN)
+		return;
+	if (count_only) {
+		call = call_of(task, number_at_end(task));
+		if (!is_exit(call))
+			return;
+	} else {
+		if (!t->entered_ns)
+			return;
+		t->entered_ns = 0;
+		call = t->call;
+	}
+	if (is_wanted(call) && !errors_only)
+		count(t, call, 0);
+}
+
+static __always_inline int exit_of(struct task_struct *task)
 {
 	struct thread *t = find_thread(task);
-	struct thread_slot *who;
 	bool is_last = !task->signal->live.counter;
-	__u32 tgid = task->tgid, tid = task->pid, call = 0;
+	__u32 tgid = task->tgid, tid = task->pid;
+	struct thread_slot *who;
 
-	if (t && (!has_scope || t->scope == SCOPE_IN)) {
-		if (count_only) {
-			call = call_of(task, number_at_end(task));
-			if (!is_exit(call))
-				call = 0;
-		} else if (t->entered_ns) {
-			call = t->call;
+	if (t && !t->ended) {
+		count_last(t, task);
+		t->ended = true;
+		who = t->slot ? (void *)slot_at(t->slot) : NULL;
+		if (who) {
+			who->process_ended = is_last;
+			who->ended = true;
 		}
-		if (call && is_wanted(call) && !errors_only)
-			count(t, call, 0);
-	}
-	who = t ? (void *)slot_at(t->slot) : NULL;
-	if (who && t->slot) {
-		who->process_ended = is_last;
-		who->ended = true;
 	}
 	if (by_thread)
 		bpf_map_delete_elem(&threads, &tid);
 	if (only_tree && is_last)
 		bpf_map_delete_elem(&tree, &tgid);
 	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(exited, struct task_struct *task)
+{
+	return exit_of(task);
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(exited_second, struct task_struct *task)
+{
+	return exit_of(task);
 }

@@ -8,7 +8,7 @@ use libbpf_rs::btf::Btf;
 
 use crate::kernel::{self, Reason};
 
-/// Switches rungs and hooks off, to test the lower ones: `NETTRACE_WITHOUT=tp_btf,inet_sendmsg`.
+/// Switches rungs and hooks off, to test the lower ones: `NETTRACE_WITHOUT=fentry,tp_btf:sys_exit`.
 const WITHOUT: &str = "NETTRACE_WITHOUT";
 
 /// A rung, cheapest first.
@@ -18,6 +18,8 @@ pub enum Rung {
     TpBtf,
     /// A tracepoint with untyped arguments, which helps others out.
     RawTp,
+    /// A tracepoint by perf's way, as tracefs numbers it.
+    Perf,
     /// A BPF iterator over kernel objects.
     Iter,
     /// A trampoline on a function's entry or exit.
@@ -31,9 +33,10 @@ pub enum Rung {
 }
 
 impl Rung {
-    const ALL: [Rung; 7] = [
+    const ALL: [Rung; 8] = [
         Rung::TpBtf,
         Rung::RawTp,
+        Rung::Perf,
         Rung::Iter,
         Rung::Fentry,
         Rung::Kprobe,
@@ -46,6 +49,7 @@ impl Rung {
         match self {
             Rung::TpBtf => "tp_btf",
             Rung::RawTp => "raw_tp",
+            Rung::Perf => "perf",
             Rung::Iter => "iter",
             Rung::Fentry => "fentry",
             Rung::Kprobe => "kprobe",
@@ -109,7 +113,8 @@ impl Hook {
             Rung::Fentry | Rung::Kprobe => {
                 kernel::has_function(btf, self.target) || kernel::has_symbol(self.target)
             }
-            Rung::Netlink => true,
+            // Tracefs has the answer, if it can be read at all.
+            Rung::Perf | Rung::Netlink => true,
         }
     }
 }
@@ -193,13 +198,15 @@ impl Tried {
     fn without(words: &str, arrangements: &[Arrangement], targets: &[&str]) -> Result<Self> {
         let mut tried = Tried::default();
         for word in words.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-            if Rung::ALL.iter().all(|rung| rung.name() != word) && !targets.contains(&word) {
+            let (of_rung, name) = word.split_once(':').unwrap_or(("", word));
+            if Rung::ALL.iter().all(|rung| rung.name() != name) && !targets.contains(&name) {
                 bail!(
                     "{WITHOUT}: there is no hook {word}; write tp_btf, fentry, kprobe or a name that `nettrace doctor` shows"
                 );
             }
             for hook in hooks(arrangements) {
-                if hook.rung.name() == word || hook.target == word {
+                let rung = hook.rung.name();
+                if rung == name || (hook.target == name && ["", rung].contains(&of_rung)) {
                     tried.insert(hook, Reason::SwitchedOff { by: WITHOUT });
                 }
             }

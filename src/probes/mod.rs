@@ -4,6 +4,7 @@
 mod climb;
 pub mod ifaces;
 pub mod ladder;
+mod perf;
 mod programs;
 pub mod sockets;
 pub mod syscalls;
@@ -11,7 +12,7 @@ pub mod verify;
 
 /// What the probes can be attached to, with everything switched on.
 fn targets() -> Vec<&'static str> {
-    let subjects = sockets::subjects(true).into_iter().chain(syscalls::subjects());
+    let subjects = sockets::subjects(true).into_iter().chain(syscalls::subjects(true));
     let arrangements: Vec<_> = subjects.map(|subject| subject.arrangement).collect();
     ladder::hooks(&arrangements).map(|hook| hook.target).collect()
 }

@@ -60,6 +60,10 @@ pub(super) struct Subject {
     pub(super) load: Load,
 }
 
+fn subjects(in_pairs: bool) -> impl Iterator<Item = Subject> {
+    sockets::subjects(in_pairs).into_iter().chain(syscalls::subjects(in_pairs))
+}
+
 /// Loads all programs, one after the other, with everything switched on.
 ///
 /// # Errors
@@ -69,7 +73,7 @@ pub fn verify() -> Result<Vec<Verified>> {
     kernel::catch_all_of_libbpf();
     let in_pairs = kernel::is_preemptible() && kernel::has_preemptible_tracepoints(&btf);
     let mut all: Vec<Verified> = Vec::new();
-    for subject in sockets::subjects(in_pairs).into_iter().chain(syscalls::subjects()) {
+    for subject in subjects(in_pairs) {
         let Subject { object, name, number, arrangement, load } = &subject;
         for program in programs(arrangement) {
             let is_known = |one: &Verified| {
@@ -166,11 +170,7 @@ mod tests {
 
     #[test]
     fn every_program_of_every_object_is_verified() {
-        let subjects: Vec<_> = [false, true]
-            .into_iter()
-            .flat_map(sockets::subjects)
-            .chain(syscalls::subjects())
-            .collect();
+        let subjects: Vec<_> = [false, true].into_iter().flat_map(subjects).collect();
         for Subject { object, load, .. } in &subjects {
             let of_object = subjects.iter().filter(|subject| subject.object == *object);
             let names: Vec<_> = of_object.flat_map(|s| programs(&s.arrangement)).collect();

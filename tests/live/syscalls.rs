@@ -13,6 +13,9 @@ use crate::support::{example, nettrace, number, rows, text};
 /// Without task storage, as on kernels before 5.12.
 const BY_THREAD: (&str, &str) = ("NETTRACE_WITHOUT", "bpf_task_storage_get");
 
+/// By perf's way to the tracepoints, as where their programs can be preempted.
+const BY_PERF: (&str, &str) = ("NETTRACE_WITHOUT", "tp_btf:sys_exit");
+
 /// Calls and errors by errno, by process and name.
 type Counts = BTreeMap<(u64, String), (Option<u64>, BTreeMap<String, u64>)>;
 
@@ -146,6 +149,13 @@ fn more_errnos_than_a_call_s_counters_have_places() {
 fn threads_are_known_without_task_storage() {
     let calls = ["count", "procs=10", "threads=3", "calls=1000"];
     assert_exact(&["top", "syscalls"], &calls, &[BY_THREAD]);
+}
+
+#[test]
+fn calls_are_counted_by_perf_s_way_too() {
+    let calls = ["count", "procs=10", "threads=3", "calls=1000"];
+    assert_exact(&["top", "syscalls"], &calls, &[BY_PERF]);
+    assert_exact(&["top", "syscalls"], &["interrupted"], &[BY_PERF]);
 }
 
 #[test]

@@ -73,12 +73,14 @@ struct thread {
 	__u32 further;	  /* first call_slot that has no place in `table` */
 	__u32 generation; /* of the scope that it was judged by */
 	__u8 scope;	  /* enum scope */
-	__u8 pad[7];
+	__u8 ended;
+	__u8 pad[6];
 	__u64 left_ns;	  /* when it last went off the CPU in this call */
 	__u64 asleep_ns;  /* in this call, in all */
 	__u64 longest_ns; /* one time */
 	__s32 left_stack;
 	__s32 longest_stack;
+	__u64 args[6];	 /* if slow calls are wanted */
 	__u32 table[64]; /* number << 20 | slot */
 };
 

@@ -108,7 +108,7 @@ static __always_inline long number_at_end(struct task_struct *task)
 #endif
 }
 
-/* As the call had them; execve() leaves none. */
+/* At the call's begin. */
 static __always_inline void arguments_of(struct pt_regs *regs, bool compat, __u64 *args)
 {
 #if defined(__TARGET_ARCH_x86)

@@ -56,8 +56,9 @@ static __always_inline struct thread *make_thread(struct task_struct *task)
 
 static __always_inline __u8 scope_of(struct task_struct *task)
 {
-	struct process process;
+	struct process process = {};
 	struct name name;
+	bool ended = false;
 	__u8 *value;
 
 	describe(&process, task, by_thread);
@@ -71,7 +72,11 @@ static __always_inline __u8 scope_of(struct task_struct *task)
 	if (only_uids && !bpf_map_lookup_elem(&uids, &process.uid))
 		return SCOPE_OUT;
 	if (only_comms) {
-		__builtin_memcpy(name.comm, process.comm, sizeof(name.comm));
+		/* What is behind the end may be left of an older name. */
+		for (int i = 0; i < TASK_COMM_LEN; i++) {
+			ended |= !process.comm[i];
+			name.comm[i] = ended ? 0 : process.comm[i];
+		}
 		if (!bpf_map_lookup_elem(&comms, &name))
 			return SCOPE_OUT;
 	}

@@ -90,3 +90,9 @@ fn the_first_failure_is_the_reason() {
 fn what_another_probe_has_is_no_mistake() {
     assert_eq!(choose(&two(), &without("elsewhere,netlink")).arrangement, 0);
 }
+
+#[test]
+fn a_hook_is_switched_off_on_one_rung() {
+    assert_eq!(choose(&two(), &without("iter:storage")).arrangement, 1);
+    assert_eq!(choose(&two(), &without("kprobe:storage")).arrangement, 0);
+}

@@ -1,17 +1,20 @@
 //! Loads and attaches the system-call probe.
 
 use std::mem::MaybeUninit;
+use std::os::fd::{IntoRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, OpenObject};
 
 use super::Options;
-use super::hooks::{BY_THREAD, arrangements};
+use super::hooks::{BY_THREAD, GROUP, arrangements};
 use super::skel::{OpenSyscallsSkel, SyscallsSkel, SyscallsSkelBuilder, types};
+use crate::kernel;
 use crate::names::syscalls::{Abi, Call};
 use crate::probes::climb::{Failure, climb};
-use crate::probes::ladder::{Choice, Rung};
+use crate::probes::ladder::{Choice, Hook, Rung};
+use crate::probes::perf;
 
 /// Stacks that are kept until they are read.
 const STACKS: u32 = 1 << 14;
@@ -20,6 +23,8 @@ const STACKS: u32 = 1 << 14;
 pub(super) struct Loaded {
     pub(super) skel: SyscallsSkel<'static>,
     pub(super) choice: Choice,
+    /// Perf's events, for the hooks of that rung in their order.
+    pub(super) events: Vec<OwnedFd>,
 }
 
 /// Loads the best that this kernel allows.
@@ -27,13 +32,21 @@ pub(super) struct Loaded {
 /// # Errors
 /// [`crate::kernel::Unsupported`] where system calls can't be counted.
 pub(super) fn load(options: &Options) -> Result<Loaded> {
-    climb("load the system-call probe", &arrangements(options), None, |choice| {
+    let btf = kernel::is_preemptible().then(kernel::btf).and_then(Result::ok);
+    let is_preempted = btf.as_ref().is_some_and(kernel::has_preemptible_tracepoints);
+    let arrangements = arrangements(options, is_preempted);
+    climb("load the system-call probe", &arrangements, btf, |choice| {
+        // Asked for before the rest is loaded, since it may not be there.
+        let events = match open_events(&choice) {
+            Ok(events) => events,
+            Err(failure) => return Ok(Err(failure)),
+        };
         let skel = match prepare(options, &choice).and_then(OpenSkel::load) {
             Ok(skel) => skel,
             Err(error) => return Ok(Err(Failure::of_loading(&choice, error))),
         };
         fill_scope(&skel, options)?;
-        Ok(Ok(Loaded { skel, choice }))
+        Ok(Ok(Loaded { skel, choice, events }))
     })
 }
 
@@ -41,15 +54,36 @@ pub(super) fn load(options: &Options) -> Result<Loaded> {
 ///
 /// # Errors
 /// What the kernel says.
-pub(super) fn attach(skel: &SyscallsSkel<'static>, choice: &Choice) -> Result<Vec<Link>> {
+pub(super) fn attach(
+    skel: &SyscallsSkel<'static>,
+    choice: &Choice,
+    events: Vec<OwnedFd>,
+) -> Result<Vec<Link>> {
     let mut links = Vec::new();
-    for hook in choice.hooks().filter(|hook| hook.rung == Rung::TpBtf) {
+    let mut events = events.into_iter();
+    // What ends is hooked first, and of calls the end: what is seen to begin will be seen to end.
+    let (calls, others): (Vec<&Hook>, Vec<&Hook>) =
+        choice.hooks().partition(|hook| hook.target.starts_with("sys_"));
+    for hook in others.into_iter().chain(calls) {
         let mut programs = skel.object().progs_mut();
         let program = programs.find(|program| program.name() == hook.program);
-        let link = program.map(|program| program.attach_trace()).transpose();
-        links.extend(link.with_context(|| format!("attach to {}", hook.target))?);
+        let event = if hook.rung == Rung::Perf { events.next() } else { None };
+        let link = program.map(|program| match event {
+            Some(event) => program.attach_perf_event(event.into_raw_fd()),
+            None => program.attach_trace(),
+        });
+        links.extend(link.transpose().with_context(|| format!("attach to {}", hook.target))?);
     }
     Ok(links)
+}
+
+fn open_events(choice: &Choice) -> Result<Vec<OwnedFd>, Failure> {
+    let hooks = choice.hooks().filter(|hook| hook.rung == Rung::Perf);
+    let event = |hook: &Hook| {
+        perf::open_tracepoint(GROUP, hook.target)
+            .map_err(|error| Failure { hook: Some(*hook), error: error.into() })
+    };
+    hooks.map(event).collect()
 }
 
 /// The object with all settings, before the kernel sees it.

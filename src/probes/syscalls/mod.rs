@@ -2,13 +2,13 @@
 //! the last reading.
 
 use std::cell::RefCell;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use libbpf_rs::skel::{OpenSkel, Skel};
-use libbpf_rs::{AsRawLibbpf, Link, MapCore, MapFlags, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{AsRawLibbpf, Link, MapCore, MapFlags, ProgramImpl, RingBuffer, RingBufferBuilder};
 use plain::Plain;
 use rustc_hash::FxHashMap;
 
@@ -91,7 +91,7 @@ impl Options {
 }
 
 /// The probe's arrangements with everything switched on.
-pub(super) fn subjects() -> Vec<Subject> {
+pub(super) fn subjects(is_preempted: bool) -> Vec<Subject> {
     let everything = Options {
         pids: vec![1],
         follow_forks: true,
@@ -106,7 +106,8 @@ pub(super) fn subjects() -> Vec<Subject> {
     let counting = Options { count_only: true, ..everything.clone() };
     let mut subjects = Vec::new();
     for options in [everything, counting] {
-        let arrangements = hooks::arrangements(&options).into_iter().zip(["storage", "thread"]);
+        let arrangements =
+            hooks::arrangements(&options, is_preempted).into_iter().zip(["storage", "thread"]);
         for (number, (arrangement, name)) in arrangements.enumerate() {
             let options = options.clone();
             let load: Load = Box::new(move |choice, change| {
@@ -200,7 +201,7 @@ impl SyscallProbe {
         };
         probe.give(first as u64);
         probe.make_room()?;
-        probe._links = attach(&probe.skel, &probe.choice)?;
+        probe._links = attach(&probe.skel, &probe.choice, loaded.events)?;
         Ok(probe)
     }
 
@@ -278,11 +279,20 @@ impl SyscallProbe {
         let mut losses: Vec<_> =
             LOSS_NAMES.into_iter().map(|(name, cause)| (name, count(cause))).collect();
         losses.push(("slow_backlog", self.incoming.borrow().dropped));
-        losses.push((
-            "hook_reentered",
-            programs::infos(self.skel.object()).map(|p| p.recursion_misses).sum(),
-        ));
+        losses.push(("hook_reentered", self.missed_runs()));
         losses
+    }
+
+    /// Runs that the kernel skipped, less those that another program of the same hook had.
+    fn missed_runs(&self) -> u64 {
+        let mut missed: FxHashMap<String, u64> = FxHashMap::default();
+        for program in self.skel.object().progs().filter(ProgramImpl::autoload) {
+            let count = programs::info(program.as_fd()).map_or(0, |info| info.recursion_misses);
+            let name = program.name().to_string_lossy();
+            let hook = name.strip_suffix("_second").unwrap_or(&name).to_owned();
+            missed.entry(hook).and_modify(|least| *least = count.min(*least)).or_insert(count);
+        }
+        missed.values().sum()
     }
 
     /// Run time of the programs, if the kernel keeps it.
