@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use regex::{Regex, RegexBuilder};
 
+use crate::names::Container;
 use crate::sample::TCP_STATES;
 
 /// What a filter looks at: one socket and the process that its bytes belong to.
@@ -34,6 +35,26 @@ pub struct Facts<'a> {
     pub netns: u32,
     /// Its name, where it has one.
     pub netns_name: &'a str,
+}
+
+impl<'a> Facts<'a> {
+    /// Of a cgroup, or of what runs in it: neither a socket nor, as yet, a process.
+    pub fn of_cgroup(container: Option<&'a Container>, cgroup: Option<&'a str>) -> Self {
+        Facts {
+            proto: "",
+            local: None,
+            remote: None,
+            state: "",
+            pid: 0,
+            comm: "",
+            uid: 0,
+            container: container.map(|container| container.name.as_str()),
+            pod: container.and_then(|container| container.pod.as_deref()),
+            cgroup,
+            netns: 0,
+            netns_name: "",
+        }
+    }
 }
 
 /// A wrong filter, with what would be right.

@@ -19,7 +19,7 @@ use nix::sys::signal::kill;
 use nix::unistd::{Pid, Uid, User};
 
 use cgroups::Cgroups;
-pub use cgroups::{Container, container_of};
+pub use cgroups::{Container, all_cgroups, container_of, has_old_cgroups};
 
 use crate::netns;
 use crate::sample::ProcessRecord;

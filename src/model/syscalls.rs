@@ -335,20 +335,8 @@ fn id(process: &ProcessRecord) -> (u32, u64) {
 }
 
 fn matches(filter: &Filter, process: &Process) -> bool {
-    filter.matches(&Facts {
-        proto: "",
-        local: None,
-        remote: None,
-        state: "",
-        pid: process.pid,
-        comm: &process.comm,
-        uid: process.uid,
-        container: process.container.as_ref().map(|c| c.name.as_str()),
-        pod: process.container.as_ref().and_then(|c| c.pod.as_deref()),
-        cgroup: process.cgroup.as_deref(),
-        netns: 0,
-        netns_name: "",
-    })
+    let facts = Facts::of_cgroup(process.container.as_deref(), process.cgroup.as_deref());
+    filter.matches(&Facts { pid: process.pid, comm: &process.comm, uid: process.uid, ..facts })
 }
 
 #[cfg(test)]

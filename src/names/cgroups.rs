@@ -78,12 +78,25 @@ impl Cgroups {
             return None;
         }
         if !self.by_id.contains_key(&id) {
-            self.by_id.clear();
-            let root = kernel::cgroup2()?;
-            walk(&root, &root, &mut self.by_id);
+            self.by_id = all_cgroups();
         }
         self.by_id.get(&id).cloned()
     }
+}
+
+/// Cgroups of the unified hierarchy, by id.
+pub fn all_cgroups() -> HashMap<u64, Arc<str>> {
+    let mut found = HashMap::new();
+    if let Some(root) = kernel::cgroup2() {
+        walk(&root, &root, &mut found);
+    }
+    found
+}
+
+/// Whether there are other hierarchies, in which a runtime may keep containers.
+pub fn has_old_cgroups() -> bool {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    own.lines().any(|line| !line.starts_with("0::"))
 }
 
 fn walk(root: &Path, dir: &Path, found: &mut HashMap<u64, Arc<str>>) {

@@ -15,10 +15,12 @@ use crate::kernel;
 /// # Errors
 /// Where tracefs can't be read, or has no such tracepoint, or the privileges don't allow it.
 pub(super) fn open_tracepoint(group: &str, name: &str) -> io::Result<OwnedFd> {
-    let mut attr = libbpf_sys::perf_event_attr::default();
-    attr.type_ = libbpf_sys::PERF_TYPE_TRACEPOINT;
-    attr.size = size_of::<libbpf_sys::perf_event_attr>() as u32;
-    attr.config = number(group, name)?;
+    let attr = libbpf_sys::perf_event_attr {
+        type_: libbpf_sys::PERF_TYPE_TRACEPOINT,
+        size: size_of::<libbpf_sys::perf_event_attr>() as u32,
+        config: number(group, name)?,
+        ..Default::default()
+    };
     // SAFETY: an attr of its own size; any process, CPU 0 (programs run on all), no group.
     let fd = unsafe {
         let flags = libbpf_sys::PERF_FLAG_FD_CLOEXEC;

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,9 +12,9 @@ use nix::unistd::User;
 use super::Usage;
 use crate::cli::{FormatArg, ProcessArgs, RunArgs, UnitsArg};
 use crate::columns;
-use crate::filter::Filter;
+use crate::filter::{Facts, Filter};
 use crate::model::{Grouping, View};
-use crate::names::exists;
+use crate::names::{self, exists};
 use crate::output::{self, Format, Units};
 use crate::probes::syscalls;
 use crate::session;
@@ -124,6 +125,7 @@ impl Plan {
             pids: self.pids.clone(),
             comms: args.processes.comms.clone(),
             uids: self.uids.clone(),
+            cgroups: cgroups(&args.processes),
             ring_bytes: args.ring_size,
             ..syscalls::Options::default()
         }
@@ -142,6 +144,34 @@ pub fn check_filter(filter: &Filter) -> Result<(), Usage> {
     })
 }
 
+/// Which cgroups are in scope and which aren't, so that the kernel's side can leave those out. New
+/// ones are in neither list, and judged when they are seen.
+fn cgroups(args: &ProcessArgs) -> Vec<(u64, bool)> {
+    let mut filter = Filter::default();
+    add_cgroups(&mut filter, args);
+    let by_container = args.container.is_some() || args.pod.is_some();
+    if filter.is_empty() || by_container && names::has_old_cgroups() {
+        return Vec::new();
+    }
+    let judge = |(id, path): (u64, Arc<str>)| {
+        let container = names::container_of(&path);
+        (id, filter.matches(&Facts::of_cgroup(container.as_ref(), Some(&path))))
+    };
+    names::all_cgroups().into_iter().map(judge).collect()
+}
+
+fn add_cgroups(filter: &mut Filter, args: &ProcessArgs) {
+    if let Some(path) = &args.cgroup {
+        filter.and_cgroup(path.strip_prefix("/sys/fs/cgroup").unwrap_or(path));
+    }
+    if let Some(name) = &args.container {
+        filter.and_container(name);
+    }
+    if let Some(name) = &args.pod {
+        filter.and_pod(name);
+    }
+}
+
 fn add_processes(filter: &mut Filter, args: &ProcessArgs, uids: &[u32]) -> Result<()> {
     if !args.pids.is_empty() {
         filter.and_pids(&args.pids);
@@ -152,15 +182,7 @@ fn add_processes(filter: &mut Filter, args: &ProcessArgs, uids: &[u32]) -> Resul
     if !uids.is_empty() {
         filter.and_uids(uids);
     }
-    if let Some(path) = &args.cgroup {
-        filter.and_cgroup(path.strip_prefix("/sys/fs/cgroup").unwrap_or(path));
-    }
-    if let Some(name) = &args.container {
-        filter.and_container(name);
-    }
-    if let Some(name) = &args.pod {
-        filter.and_pod(name);
-    }
+    add_cgroups(filter, args);
     for pid in &args.pids {
         if !exists(*pid) {
             return Err(Usage(format!("there is no process {pid}")).into());

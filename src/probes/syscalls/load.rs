@@ -112,7 +112,9 @@ fn configure(
         rodata.only_tree = options.only_tree();
         rodata.only_comms = !options.comms.is_empty();
         rodata.only_uids = !options.uids.is_empty();
-        rodata.has_scope = rodata.only_tree || rodata.only_comms || rodata.only_uids;
+        rodata.only_cgroups = !options.cgroups.is_empty();
+        rodata.has_scope =
+            rodata.only_tree || rodata.only_comms || rodata.only_uids || rodata.only_cgroups;
         rodata.slower_than_ns = options.slower_than_ns;
         rodata.with_stacks = options.stacks;
         if let Some(bytes) = options.ring_bytes {
@@ -167,6 +169,10 @@ fn fill_scope(skel: &SyscallsSkel<'static>, options: &Options) -> Result<()> {
         let len = bytes.len().min(comm.len() - 1);
         comm[..len].copy_from_slice(&bytes[..len]);
         maps.comms.update(&comm, &[1], MapFlags::ANY).context("set the names to watch")?;
+    }
+    for (id, is_watched) in &options.cgroups {
+        // Those that find no room are judged as they are seen.
+        let _ = maps.cgroups.update(&id.to_ne_bytes(), &[u8::from(*is_watched)], MapFlags::ANY);
     }
     for uid in &options.uids {
         let key = uid.to_ne_bytes();

@@ -68,6 +68,8 @@ pub struct Options {
     pub comms: Vec<String>,
     /// Only processes of these users.
     pub uids: Vec<u32>,
+    /// Cgroups by id, and whether they are watched; of those that aren't listed all is.
+    pub cgroups: Vec<(u64, bool)>,
     /// Only these calls.
     pub calls: Option<Vec<Call>>,
     /// Only calls that fail.
@@ -97,6 +99,7 @@ pub(super) fn subjects(is_preempted: bool) -> Vec<Subject> {
         follow_forks: true,
         comms: vec![String::new()],
         uids: vec![0],
+        cgroups: vec![(1, true)],
         calls: Some(Vec::new()),
         errors_only: true,
         slower_than_ns: 1,
@@ -242,6 +245,7 @@ impl SyscallProbe {
         for slot in released {
             self.release(slot, further.get(&slot).map_or(&[], Vec::as_slice))?;
         }
+        self.judge_anew();
         self.make_room()
     }
 
@@ -415,6 +419,17 @@ impl SyscallProbe {
             unsafe {
                 let given = (&raw const bss.slots_given).read_volatile();
                 (&raw mut bss.slots_given).write_volatile(given + count);
+            }
+        }
+    }
+
+    /// Names, users and cgroups change; with each reading the kernel's side looks again.
+    fn judge_anew(&mut self) {
+        if let Some(bss) = self.skel.maps.data_data.as_mut() {
+            // SAFETY: a valid reference; only we write it, volatile because programs look there.
+            unsafe {
+                let generation = &raw mut bss.scope_generation;
+                generation.write_volatile(generation.read_volatile().wrapping_add(1));
             }
         }
     }
