@@ -189,27 +189,39 @@ int BPF_PROG(counted, struct pt_regs *regs, long result)
  * one was preempted inside of it, which busy threads are half of the time.
  */
 
+/* Without relocations, after which no field of a context may be read. */
+struct perf_sys_enter {
+	__u64 common;
+	long id;
+	__u64 args[6];
+};
+
+struct perf_sys_exit {
+	__u64 common;
+	long id;
+	long result;
+};
+
 SEC("tracepoint")
-int perf_entered(struct trace_event_raw_sys_enter *ctx)
+int perf_entered(struct perf_sys_enter *ctx)
 {
 	struct thread *t = enter(ctx->id);
 
 	if (slower_than_ns && t)
-		for (int i = 0; i < 6; i++)
-			t->args[i] = ctx->args[i];
+		__builtin_memcpy(t->args, ctx->args, sizeof(t->args));
 	return 0;
 }
 
 SEC("tracepoint")
-int perf_returned(struct trace_event_raw_sys_exit *ctx)
+int perf_returned(struct perf_sys_exit *ctx)
 {
-	return leave(ctx, ctx->id, ctx->ret);
+	return leave(ctx, ctx->id, ctx->result);
 }
 
 SEC("tracepoint")
-int perf_counted(struct trace_event_raw_sys_exit *ctx)
+int perf_counted(struct perf_sys_exit *ctx)
 {
-	return count_untimed(ctx->id, current_task(by_thread), ctx->ret);
+	return count_untimed(ctx->id, current_task(by_thread), ctx->result);
 }
 
 /* With stacks: where a call sleeps. */
