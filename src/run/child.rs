@@ -3,10 +3,11 @@
 use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{self, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -63,7 +64,8 @@ impl Child {
                 drop((gate_out, failure_in));
                 Ok(Child {
                     pid: child,
-                    pidfd: open_pidfd(child)?,
+                    pidfd: open_pidfd(child.as_raw().cast_unsigned())
+                        .context("watch the command (pidfd_open)")?,
                     gate: Some(File::from(gate_in)),
                     failure: File::from(failure_out),
                     name,
@@ -155,15 +157,11 @@ fn become_command(mut gate: File, mut failure: File, argv: &[CString]) -> ! {
     unsafe { libc::_exit(NOT_FOUND) }
 }
 
-fn open_pidfd(pid: Pid) -> Result<OwnedFd> {
+/// A descriptor that is readable when the process ends.
+pub(super) fn open_pidfd(pid: u32) -> nix::Result<OwnedFd> {
     // SAFETY: pidfd_open(pid, 0) returns a new descriptor or -1.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-    let fd = i32::try_from(fd).unwrap_or(-1);
-    if fd < 0 {
-        return Err(std::io::Error::last_os_error()).context("watch the command (pidfd_open)");
-    }
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = Errno::result(i32::try_from(fd).unwrap_or(-1))?;
     // SAFETY: a descriptor that nobody else owns.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    debug_assert!(fd.as_raw_fd() >= 0);
-    Ok(fd)
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -15,7 +15,7 @@ pub use plan::{Plan, check_filter};
 
 use crate::columns::{self, Order};
 use crate::model::{Frame, Model, SlowRow};
-use crate::names::{Names, exists, visible};
+use crate::names::{Names, visible};
 use crate::output::{Format, Sink, Style, Writer};
 use crate::privileges;
 use crate::sample::IfaceRecord;
@@ -51,7 +51,7 @@ pub fn run(mut plan: Plan) -> Result<i32> {
     // Before any thread: a fork takes only one along.
     let held = Some(&plan.command).filter(|command| !command.is_empty());
     let child = held.map(|command| Child::hold(command)).transpose()?;
-    let mut watch = Watch::new(child, plan.out.is_none())?;
+    let mut watch = Watch::new(child, &plan.pids, plan.out.is_none())?;
     let mut probes = std::mem::take(&mut plan.probes);
     if let Some(child) = &watch.child {
         follow(&mut probes, child.pid());
@@ -117,14 +117,13 @@ impl Run {
                 || self.plan.count == Some(number)
                 || end.is_some_and(|end| Instant::now() >= end);
             let frame = self.frame(writer)?;
+            if watch.is_over() {
+                eprintln!("nettrace: there is no process left to watch");
+            }
             if is_last {
-                if !stopped && watch.child.is_some() && !self.plan.summary {
+                if !stopped && watch.child.is_some() {
                     eprintln!("nettrace: the last table; waiting for the command to end");
                 }
-                return Ok(frame);
-            }
-            if is_over(&self.plan.pids) {
-                eprintln!("nettrace: there is no process left to watch");
                 return Ok(frame);
             }
             // A frame that took longer than the interval doesn't make the next ones hurry.
@@ -179,11 +178,6 @@ impl Run {
         }
         Ok(frame)
     }
-}
-
-/// Whether all processes that were to be watched are gone.
-fn is_over(pids: &[u32]) -> bool {
-    !pids.is_empty() && !pids.iter().any(|pid| exists(*pid))
 }
 
 /// Has a command watched, and its children.

@@ -1,4 +1,5 @@
-//! What ends a run before its time: signals, the end of the command, a reader that is gone.
+//! What ends a run before its time: signals, the end of the command or of the processes that are
+//! watched, a reader that is gone.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,12 +7,14 @@ use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{SFlag, fstat};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::child::Child;
+use super::Usage;
+use super::child::{Child, open_pidfd};
 use crate::session::{Session, Wake};
 
 /// What a run waits for.
@@ -21,19 +24,34 @@ pub(super) enum Event {
     Backlog,
 }
 
-/// What ends a run early: signals, and the end of the command.
+/// What a descriptor tells.
+#[derive(Clone, Copy)]
+enum Watched {
+    Signals,
+    Reader,
+    Child,
+    /// Index in [`Watch::processes`].
+    Process(usize),
+}
+
+/// What ends a run early.
 pub(super) struct Watch {
     signals: UnixStream,
     which: [(Signal, std::sync::Arc<std::sync::atomic::AtomicBool>); 3],
     pub(super) child: Option<Child>,
     /// Standard output, if it is a pipe.
     pipe: Option<OwnedFd>,
+    /// Of the processes to watch, those that live.
+    processes: Vec<OwnedFd>,
     signalled: bool,
     child_ended: bool,
+    is_over: bool,
 }
 
 impl Watch {
-    pub(super) fn new(child: Option<Child>, to_stdout: bool) -> Result<Self> {
+    /// # Errors
+    /// [`Usage`] if one of `pids` is no process.
+    pub(super) fn new(child: Option<Child>, pids: &[u32], to_stdout: bool) -> Result<Self> {
         let (signals, sender) = UnixStream::pair().context("make a pipe for signals")?;
         signals.set_nonblocking(true).context("make a pipe for signals")?;
         let mut which = Vec::new();
@@ -48,7 +66,23 @@ impl Watch {
         }
         let which = which.try_into().map_err(|_| anyhow::anyhow!("three signals"))?;
         let pipe = stdout_pipe().filter(|_| to_stdout);
-        Ok(Watch { signals, which, child, pipe, signalled: false, child_ended: false })
+        let processes = pids.iter().filter_map(|pid| living(*pid).transpose());
+        let processes = processes.collect::<Result<Vec<_>>>()?;
+        Ok(Watch {
+            signals,
+            which,
+            child,
+            pipe,
+            is_over: processes.is_empty() && !pids.is_empty(),
+            processes,
+            signalled: false,
+            child_ended: false,
+        })
+    }
+
+    /// Whether all processes that were to be watched have ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
     }
 
     pub(super) fn release(&mut self) -> Result<()> {
@@ -56,31 +90,43 @@ impl Watch {
     }
 
     pub(super) fn wait(&mut self, session: &Session, deadline: Instant) -> Result<Event> {
-        loop {
-            let signals = self.signals.as_fd();
-            let child = self.child.as_ref().map(Child::fd);
-            // Asked for nothing, a pipe still tells that its reader is gone.
-            let reader = self.pipe.as_ref().map(|pipe| (pipe.as_fd(), PollFlags::empty()));
-            let has_pipe = reader.is_some();
-            let watched: Vec<(BorrowedFd<'_>, PollFlags)> =
-                std::iter::once((signals, PollFlags::POLLIN))
-                    .chain(reader)
-                    .chain(child.map(|fd| (fd, PollFlags::POLLIN)))
-                    .collect();
-            match session.wait(deadline, &watched)? {
+        while !self.is_over {
+            let (which, fds): (Vec<Watched>, Vec<_>) = self.watched().unzip();
+            match session.wait(deadline, &fds)? {
                 Wake::Tick => return Ok(Event::Tick),
                 Wake::Backlog => return Ok(Event::Backlog),
-                Wake::Fd(0) if self.signal() => return Ok(Event::Stop),
-                Wake::Fd(0) => {}
-                Wake::Fd(1) if has_pipe => {
-                    return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
-                }
-                Wake::Fd(_) => {
-                    self.child_ended = true;
-                    return Ok(Event::Stop);
-                }
+                Wake::Fd(index) => match which[index] {
+                    Watched::Signals if self.signal() => return Ok(Event::Stop),
+                    Watched::Signals => {}
+                    Watched::Reader => {
+                        return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
+                    }
+                    Watched::Child => {
+                        self.child_ended = true;
+                        return Ok(Event::Stop);
+                    }
+                    Watched::Process(index) => {
+                        self.processes.swap_remove(index);
+                        self.is_over = self.processes.is_empty();
+                    }
+                },
             }
         }
+        Ok(Event::Stop)
+    }
+
+    fn watched(&self) -> impl Iterator<Item = (Watched, (BorrowedFd<'_>, PollFlags))> {
+        let processes = self.processes.iter().enumerate();
+        // Asked for nothing, a pipe still tells that its reader is gone.
+        let reader = self.pipe.iter().map(|pipe| (Watched::Reader, pipe.as_fd()));
+        std::iter::once((Watched::Signals, self.signals.as_fd()))
+            .chain(reader)
+            .chain(self.child.iter().map(|child| (Watched::Child, child.fd())))
+            .chain(processes.map(|(index, fd)| (Watched::Process(index), fd.as_fd())))
+            .map(|(what, fd)| match what {
+                Watched::Reader => (what, (fd, PollFlags::empty())),
+                _ => (what, (fd, PollFlags::POLLIN)),
+            })
     }
 
     /// Takes a signal; true if the run is to end now. The command gets a chance to end first: the
@@ -116,6 +162,19 @@ fn has_terminal() -> bool {
         return false;
     };
     nix::unistd::tcgetpgrp(&terminal).is_ok_and(|group| group == nix::unistd::getpgrp())
+}
+
+/// Readable when the process ends; none if it has.
+fn living(pid: u32) -> Result<Option<OwnedFd>> {
+    match open_pidfd(pid) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::ESRCH) => Ok(None),
+        // Kernels differ.
+        Err(Errno::EINVAL | Errno::ENOENT) => {
+            Err(Usage(format!("{pid} is a thread; write its process's number")).into())
+        }
+        Err(error) => Err(error).with_context(|| format!("watch process {pid}")),
+    }
 }
 
 fn stdout_pipe() -> Option<OwnedFd> {

@@ -143,6 +143,34 @@ fn signals_end_it_with_a_last_frame_and_a_whole_document() {
     }
 }
 
+#[test]
+fn it_ends_with_the_last_process_that_it_watches() {
+    for args in [&["syscalls"][..], &["top", "syscalls", "60", "0"], &["top", "procs", "60", "0"]] {
+        let mut sleeps = [(); 2].map(|()| Command::new("sleep").arg("600").spawn().unwrap());
+        let pids = sleeps.each_ref().map(|sleep| sleep.id().to_string());
+        let mut child = nettrace()
+            .args(args)
+            .args(["-O", "json", "-p", &pids.join(",")])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_until_attached(child.id());
+        sleeps[0].kill().unwrap();
+        sleeps[0].wait().unwrap();
+        thread::sleep(Duration::from_millis(250));
+        assert!(child.try_wait().unwrap().is_none(), "{args:?}: one of two still runs");
+        // Nobody has waited for this one yet.
+        sleeps[1].kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        sleeps[1].wait().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert!(text(&output.stderr).contains("no process left"), "{args:?}");
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(document["frames"].as_array().unwrap().len(), 1, "{args:?}");
+    }
+}
+
 fn wait_until_attached(pid: u32) {
     wait_until("attached", || waits(pid) && !held("prog", pid).is_empty());
 }
