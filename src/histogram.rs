@@ -174,9 +174,9 @@ fn bar(count: u64, most: u64, room: usize) -> String {
     "█".repeat(eighths / 8) + PARTS[eighths % 8]
 }
 
-/// In three digits.
-fn duration(ns: u64) -> String {
-    const UNITS: [&str; 4] = ["ns", "µs", "ms", "s"];
+/// A duration for people, in three digits.
+pub fn duration(ns: u64) -> String {
+    const UNITS: [&str; 4] = ["ns", "us", "ms", "s"];
 
     let mut amount = ns as f64;
     let mut unit = 0;
@@ -351,11 +351,11 @@ mod tests {
         for (ns, text) in [
             (0, "0ns"),
             (999, "999ns"),
-            (1_000, "1.00µs"),
-            (1_024, "1.02µs"),
-            (9_994, "9.99µs"),
-            (9_996, "10.0µs"),
-            (131_072, "131µs"),
+            (1_000, "1.00us"),
+            (1_024, "1.02us"),
+            (9_994, "9.99us"),
+            (9_996, "10.0us"),
+            (131_072, "131us"),
             (999_700, "1.00ms"),
             (1 << 24, "16.8ms"),
             (1 << 31, "2.15s"),
@@ -385,12 +385,12 @@ mod tests {
           64ns – 128ns     3 |▏                                    |
          128ns – 256ns     0 |                                     |
          256ns – 512ns  1234 |█████████████████████████████████████|
-         512ns – 1.02µs  619 |██████████████████▌                  |
-        1.02µs – 2.05µs   99 |██▉                                  |
-        2.05µs – 4.10µs    0 |                                     |
-        4.10µs – 8.19µs    0 |                                     |
-        8.19µs – 16.4µs    0 |                                     |
-        16.4µs – 32.8µs    1 |▏                                    |
+         512ns – 1.02us  619 |██████████████████▌                  |
+        1.02us – 2.05us   99 |██▉                                  |
+        2.05us – 4.10us    0 |                                     |
+        4.10us – 8.19us    0 |                                     |
+        8.19us – 16.4us    0 |                                     |
+        16.4us – 32.8us    1 |▏                                    |
         ");
         insta::assert_snapshot!(lines[lines.len() - 2..].join("\n"), @r"
         275s – 550s      0 |                                     |

@@ -1,6 +1,7 @@
 //! Values as people read them in tables.
 
 use crate::columns::{Unit, Value};
+use crate::histogram::duration;
 
 /// Units of byte columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub(super) fn cell(value: &Value<'_>, unit: Unit, units: Units) -> String {
         (Value::Bool(yes), _) => if *yes { "yes" } else { "no" }.to_owned(),
         (Value::Int(n), Unit::Bytes) => bytes(*n as f64, units),
         (Value::Int(n), Unit::Micros) => micros(*n),
-        (Value::Int(n), Unit::Nanos) => nanos(*n),
+        (Value::Int(n), Unit::Nanos) => duration(*n),
         (Value::Int(n), _) => n.to_string(),
         (Value::Real(x), Unit::Bytes | Unit::ByteRate) => bytes(*x, units),
         (Value::Real(x), Unit::Seconds) => age(*x),
@@ -58,15 +59,6 @@ fn bytes(bytes: f64, units: Units) -> String {
     }
     let digits = usize::from(prefix > 0);
     format!("{amount:.digits$}{}{unit}", prefixes[prefix])
-}
-
-/// A duration, to three digits or more.
-pub(crate) fn nanos(ns: u64) -> String {
-    match ns {
-        0..1_000 => format!("{ns}ns"),
-        1_000..1_000_000 => format!("{:.1}us", ns as f64 / 1e3),
-        _ => micros(ns / 1_000),
-    }
 }
 
 fn micros(us: u64) -> String {

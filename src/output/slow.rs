@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::{human, rfc3339};
+use super::rfc3339;
+use crate::histogram::duration;
 use crate::model::SlowRow;
 use crate::names::syscalls::errno_name;
 
@@ -14,7 +15,7 @@ pub(super) fn write_lines(out: &mut impl Write, rows: &[SlowRow]) -> io::Result<
         let thread =
             if row.tid == row.process.pid { String::new() } else { format!("/{}", row.tid) };
         let asleep = row.asleep_ns.map_or_else(String::new, |ns| {
-            format!(" ({} asleep)", human::nanos(ns.min(row.duration_ns)))
+            format!(" ({} asleep)", duration(ns.min(row.duration_ns)))
         });
         let args: Vec<String> = row.args.iter().map(|arg| format!("{arg:#x}")).collect();
         writeln!(
@@ -23,7 +24,7 @@ pub(super) fn write_lines(out: &mut impl Write, rows: &[SlowRow]) -> io::Result<
             rfc3339(row.began),
             row.process.comm,
             row.process.pid,
-            human::nanos(row.duration_ns),
+            duration(row.duration_ns),
             row.call.name(),
             args.join(", "),
             result(row),

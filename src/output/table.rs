@@ -6,7 +6,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{Style, human, rfc3339};
 use crate::columns::{Column, Row, Unit};
-use crate::histogram;
+use crate::histogram::{self, duration};
 use crate::model::{Frame, Rows, SyscallRow};
 use crate::with_rows;
 
@@ -42,7 +42,7 @@ fn write_totals(out: &mut impl Write, rows: &[SyscallRow]) -> io::Result<()> {
     let (calls, errors) = (sum(|row| row.sums.calls), sum(|row| row.sums.errors));
     write!(out, "{calls} calls, {errors} errors")?;
     let total = sum(|row| row.sums.total_ns);
-    if total > 0 { writeln!(out, ", {}", human::nanos(total)) } else { writeln!(out) }
+    if total > 0 { writeln!(out, ", {}", duration(total)) } else { writeln!(out) }
 }
 
 /// How durations are distributed, below the table.
