@@ -24,7 +24,7 @@ pub use listeners::ListenerRow;
 pub use processes::Process;
 pub use procs::ProcRow;
 pub use sockets::Socket;
-pub use syscalls::{Grouping, SlowRow, Sums, SyscallRow};
+pub use syscalls::{Grouping, SlowRow, Sums, SyscallRow, Totals};
 
 use crate::filter::{Filter, nearest};
 use crate::names::{Names, NetnsNames};
@@ -131,6 +131,8 @@ pub struct Frame {
     pub slow: Vec<SlowRow>,
     /// In no order yet.
     pub rows: Rows,
+    /// What all rows of system calls come to, however many are shown.
+    pub totals: Totals,
     /// What was missed since the start.
     pub losses: Losses,
     /// What nettrace cost since the start.
@@ -231,6 +233,10 @@ impl Model {
             interval_s: span.seconds,
             view,
             slow,
+            totals: match &rows {
+                Rows::Syscalls(rows) => Totals::of(rows),
+                _ => Totals::default(),
+            },
             rows,
             losses: self.losses(sample),
             own: sample.own,

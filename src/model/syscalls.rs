@@ -99,6 +99,28 @@ impl Sums {
     }
 }
 
+/// What all rows of a frame come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Calls.
+    pub calls: u64,
+    /// Of them those that failed.
+    pub errors: u64,
+    /// Time in those seen from begin to end, ns.
+    pub total_ns: u64,
+}
+
+impl Totals {
+    /// The sum of `rows`.
+    pub(super) fn of(rows: &[SyscallRow]) -> Self {
+        rows.iter().fold(Totals::default(), |sum, row| Totals {
+            calls: sum.calls + row.sums.calls,
+            errors: sum.errors + row.sums.errors,
+            total_ns: sum.total_ns + row.sums.total_ns,
+        })
+    }
+}
+
 /// A call that took longer than wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlowRow {

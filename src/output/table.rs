@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr;
 use super::{Style, human, rfc3339};
 use crate::columns::{Column, Row, Unit};
 use crate::histogram::{self, duration};
-use crate::model::{Frame, Rows, SyscallRow};
+use crate::model::{Frame, Rows, SyscallRow, Totals};
 use crate::with_rows;
 
 /// Where there is no terminal.
@@ -30,19 +30,18 @@ pub(super) fn write(
     with_rows!(&frame.rows, rows => write_rows(out, rows, style))?;
     if let Rows::Syscalls(rows) = &frame.rows {
         if style.totals {
-            write_totals(out, rows)?;
+            write_totals(out, frame.totals)?;
         }
         write_histograms(out, rows, style)?;
     }
     Ok(())
 }
 
-fn write_totals(out: &mut impl Write, rows: &[SyscallRow]) -> io::Result<()> {
-    let sum = |of: fn(&SyscallRow) -> u64| -> u64 { rows.iter().map(of).sum() };
-    let (calls, errors) = (sum(|row| row.sums.calls), sum(|row| row.sums.errors));
-    write!(out, "{calls} calls, {errors} errors")?;
-    let total = sum(|row| row.sums.total_ns);
-    if total > 0 { writeln!(out, ", {}", duration(total)) } else { writeln!(out) }
+fn write_totals(out: &mut impl Write, totals: Totals) -> io::Result<()> {
+    let Totals { calls, errors, total_ns } = totals;
+    let plural = |count| if count == 1 { "" } else { "s" };
+    write!(out, "{calls} call{}, {errors} error{}", plural(calls), plural(errors))?;
+    if total_ns > 0 { writeln!(out, ", {}", duration(total_ns)) } else { writeln!(out) }
 }
 
 /// How durations are distributed, below the table.
