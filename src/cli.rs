@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Who talks to whom on this Linux server, to the byte.
+/// Who talks to whom on this Linux server, to the byte, and what is asked of its kernel.
 #[derive(Debug, Parser)]
 #[command(name = "nettrace", version, arg_required_else_help = false)]
 #[command(after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 not possible on this \
@@ -23,9 +23,9 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Tables: of processes, connections, hosts, containers, interfaces, listeners
+    /// Tables: processes, connections, hosts, containers, interfaces, listeners, syscalls
     Top(Box<TopArgs>),
-    /// System calls: how often, how long, how they fail; a summary at the end
+    /// System calls: how many, how long, how they fail; slow ones as they come
     Syscalls(Box<SyscallsArgs>),
     /// What works here, what doesn't, why, and what to do about it
     Doctor(DoctorArgs),
@@ -71,27 +71,30 @@ pub struct TopArgs {
 #[derive(Debug, Default, Args)]
 #[command(
     override_usage = "nettrace syscalls [OPTIONS] [FILTER]... [-- CMD...]",
-    after_help = "Filters, all of which must hold: comm: pid: container: pod: as in comm:nginx, /REGEX/, and \
-!FILTER for what must not hold.
+    after_help = "It counts until the command ends, the time is over, all processes of -p are gone, or \
+Ctrl-C. -- CMD takes children along, -p doesn't. Calls that never return, as exit_group, have no \
+duration.
 
-Calls (--syscall): names, /REGEX/, and strace's classes: %file %process %net %signal %ipc %desc \
-%memory %creds %clock %stat %lstat %fstat %statfs %pure; !NAME takes away.
+Filters, all of which must hold: comm: pid: container: pod: as in comm:nginx, /REGEX/ over pid, name \
+and container, and !FILTER for what must not hold.
+
+Calls (--syscall): names, /REGEX/ over names, and strace's classes: %file %process %net %signal %ipc \
+%desc %memory %creds %clock %stat %lstat %fstat %statfs %fstatfs %pure; !CALL takes away. Those of \
+32-bit programs are called as read.32.
 
 Examples:
-  nettrace syscalls -- ls -lR /usr          what a command calls, as strace -c, at a hundredth of the cost
+  nettrace syscalls -- ls -lR /usr          what a command calls, as strace -cf
   nettrace syscalls --duration 10           the whole server, for 10 s
-  nettrace syscalls -p 1234 --errors        what fails in a process, until Ctrl-C
+  nettrace syscalls -p 1234 --errors        what fails in a process
+  nettrace syscalls --by process --syscall %file
+                                            who uses files
   nettrace syscalls --slower-than 10ms --stack --syscall %file
-                                            each file access that takes 10 ms or more, and from where"
+                                            file accesses of 10 ms or more"
 )]
 pub struct SyscallsArgs {
-    /// What counts
+    /// Which processes count
     #[arg(value_name = "FILTER")]
     pub words: Vec<String>,
-
-    /// What every run takes.
-    #[command(flatten)]
-    pub run: RunArgs,
 
     /// What a row sums up (syscall)
     #[arg(long, value_enum, value_name = "WHAT", help_heading = "Calls")]
@@ -99,24 +102,28 @@ pub struct SyscallsArgs {
     /// One row a thread and system call
     #[arg(short, long, conflicts_with = "by", help_heading = "Calls")]
     pub threads: bool,
-    /// Only these calls: names, %class, /REGEX/, !NAME
+    /// Only these calls: read,write %file /^epoll/ !futex
     #[arg(long, value_name = "CALL", help_heading = "Calls")]
     pub syscall: Vec<String>,
     /// Only calls that fail
     #[arg(long, help_heading = "Calls")]
     pub errors: bool,
-    /// Only counts and errors: no durations, at a third of the cost
+    /// Only counts and errors, no durations: costs less
     #[arg(long, conflicts_with_all = ["slower_than", "histogram"], help_heading = "Calls")]
     pub count_only: bool,
-    /// Show each call that takes at least so long, as it returns: 500us, 10ms, 2s
+    /// Show also each call that takes at least so long, as it returns: 500us, 10ms, 2s
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Calls")]
     pub slower_than: Option<Duration>,
-    /// Those with their stacks: where the program called, and where the kernel slept longest
+    /// Show where it slept longest in the kernel, and where the program called it from
     #[arg(long, requires = "slower_than", help_heading = "Calls")]
     pub stack: bool,
-    /// Draw how durations are distributed, per row
+    /// Draw below the table how each row's durations are distributed
     #[arg(long, help_heading = "Calls")]
     pub histogram: bool,
+
+    /// What every run takes.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// What a row of `syscalls` sums up.

@@ -18,7 +18,8 @@ const WHO: &[(Grouping, &[&str])] = &[
     (Grouping::ThreadCall, &["pid", "tid", "comm", "syscall"]),
 ];
 const COUNTS: [&str; 3] = ["calls", "errors", "top_errno"];
-const TIMES: [&str; 6] = ["share_percent", "total_ns", "avg_ns", "p50_ns", "p99_ns", "max_ns"];
+/// What a terminal of 80 columns has no room for comes last.
+const TIMES: [&str; 6] = ["total_ns", "avg_ns", "p50_ns", "p99_ns", "max_ns", "share_percent"];
 
 /// Runs `syscalls` and returns the exit status.
 ///
@@ -29,6 +30,9 @@ pub fn run(args: &SyscallsArgs) -> Result<i32> {
 }
 
 fn plan(args: &SyscallsArgs) -> Result<Plan> {
+    if let Some(word) = args.words.iter().find(|word| !looks_like_a_filter(word)) {
+        return Err(Usage(no_filter(word)).into());
+    }
     let mut plan = Plan::new(View::Syscalls, &args.words.join(" "), &args.run)?;
     run::check_filter(&plan.filter)?;
     let calls = Some(&args.syscall).filter(|words| !words.is_empty());
@@ -51,7 +55,7 @@ fn plan(args: &SyscallsArgs) -> Result<Plan> {
     // A summary is whole, however small the terminal is.
     plan.rows = plan.rows.or(Some(0));
     if plan.columns.is_none() && plan.format == Format::Table {
-        plan.columns = Some(shown(plan.grouping, args.count_only));
+        plan.columns = Some(columns_of(plan.grouping, args.count_only));
     }
     let options = syscalls::Options {
         calls,
@@ -65,7 +69,22 @@ fn plan(args: &SyscallsArgs) -> Result<Plan> {
     Ok(plan)
 }
 
-fn shown(grouping: Grouping, count_only: bool) -> Vec<usize> {
+fn looks_like_a_filter(word: &str) -> bool {
+    word.trim_start_matches('!').starts_with('/') || word.contains(':')
+}
+
+/// What was meant, maybe.
+fn no_filter(word: &str) -> String {
+    let instead = match word {
+        _ if word.parse::<f64>().is_ok() => format!("--duration {word} ends it after {word} s"),
+        _ if word.starts_with('%') => format!("calls are chosen by --syscall {word}"),
+        _ => format!("a command goes behind --, as in nettrace syscalls -- {word}"),
+    };
+    format!("“{word}” is no filter, as comm:nginx is; {instead}")
+}
+
+/// The columns of a summary, in order.
+pub fn columns_of(grouping: Grouping, count_only: bool) -> Vec<usize> {
     let who = WHO.iter().find(|(of, _)| *of == grouping).map_or(&[][..], |(_, keys)| keys);
     let times = if count_only { &[][..] } else { &TIMES };
     let keys = who.iter().chain(&COUNTS).chain(times);
@@ -80,12 +99,12 @@ mod tests {
     fn columns_say_what_a_row_is_of() {
         let titles = |grouping, count_only| -> Vec<&str> {
             let all = columns::of_view(View::Syscalls);
-            shown(grouping, count_only).into_iter().map(|index| all[index].title).collect()
+            columns_of(grouping, count_only).into_iter().map(|index| all[index].title).collect()
         };
         assert_eq!(titles(Grouping::Process, true), ["PID", "COMM", "CALLS", "ERR", "TOPERRNO"]);
         assert_eq!(
             titles(Grouping::Call, false),
-            ["SYSCALL", "CALLS", "ERR", "TOPERRNO", "%TIME", "TOTAL", "AVG", "P50", "P99", "MAX"]
+            ["SYSCALL", "CALLS", "ERR", "TOPERRNO", "TOTAL", "AVG", "P50", "P99", "MAX", "%TIME"]
         );
     }
 
@@ -100,6 +119,11 @@ mod tests {
         };
         assert!(message(|a| a.syscall = vec!["raed".to_owned()]).contains("did you mean read"));
         assert!(message(|a| a.words = vec!["port:80".to_owned()]).contains("port:"));
+        assert_eq!(
+            message(|a| a.words = vec!["ls".to_owned()]),
+            "“ls” is no filter, as comm:nginx is; a command goes behind --, as in nettrace syscalls -- ls"
+        );
+        assert!(message(|a| a.words = vec!["10".to_owned()]).contains("--duration 10"));
         assert_eq!(
             message(|a| a.run.processes.pids = vec![4_194_305]),
             "there is no process 4194305"

@@ -1,7 +1,7 @@
 //! The columns of each view, in order, and the order of its rows where none was asked for.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::net::IpAddr;
 
 use super::{Column, Row, Unit, Value};
@@ -361,17 +361,17 @@ static SYSCALLS: [Column<SyscallRow>; 23] = [
         "calls",
         "CALLS",
         Count,
-        "calls since nettrace's start that returned, or never will",
+        "calls that returned since nettrace's start, or never will",
         |r| Value::Int(r.sums.calls),
     ),
     shown("errors", "ERR", Count, "of them those that failed", |r| Value::Int(r.sums.errors)),
     shown("top_errno", "TOPERRNO", Text, "the most frequent error", |r| {
-        let top = r.sums.errnos.iter().max_by_key(|(errno, count)| (*count, *errno));
+        let top = r.sums.errnos.iter().min_by_key(|(errno, count)| (Reverse(*count), *errno));
         top.map_or(Value::None, |(errno, _)| Value::Text(syscalls::errno_name(*errno)))
     }),
     extra("errnos", "ERRNOS", Counts, "errors by errno", |r| {
         let mut errnos = r.sums.errnos.clone();
-        errnos.sort_by_key(|(errno, count)| (std::cmp::Reverse(*count), *errno));
+        errnos.sort_by_key(|(errno, count)| (Reverse(*count), *errno));
         let named = errnos.into_iter().map(|(errno, n)| (syscalls::errno_name(errno), n));
         Value::Counts(named.collect())
     }),
@@ -388,7 +388,7 @@ static SYSCALLS: [Column<SyscallRow>; 23] = [
         timed(r, Some(r.sums.total_ns))
     }),
     extra("share_percent", "%TIME", Percent, "of all rows' time", |r| {
-        r.share.map_or(Value::None, Value::Real)
+        r.share.filter(|_| r.sums.timed() > 0).map_or(Value::None, Value::Real)
     }),
     extra("timed_calls", "TIMED", Count, "calls that were seen from begin to end", |r| {
         Value::Int(r.sums.timed())

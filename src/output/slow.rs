@@ -47,14 +47,14 @@ fn result(row: &SlowRow) -> String {
     }
 }
 
-/// An object a line.
+/// An object a line, which says what it is.
 pub(super) fn write_objects(out: &mut impl Write, rows: &[SlowRow]) -> io::Result<()> {
     for row in rows {
-        let mut object = object(row);
-        if let Some(object) = object.as_object_mut() {
-            object.insert("view".to_owned(), json!("slow-syscall"));
+        let mut line = json!({ "time": rfc3339(row.began), "view": "slow-syscall" });
+        if let (Value::Object(line), Value::Object(object)) = (&mut line, object(row)) {
+            line.extend(object);
         }
-        writeln!(out, "{object}")?;
+        writeln!(out, "{line}")?;
     }
     Ok(())
 }

@@ -103,6 +103,9 @@ impl Run {
         }
         self.model.advance(&baseline, self.plan.view);
         watch.release()?;
+        if self.plan.is_open_ended() && watch.child.is_none() && io::stderr().is_terminal() {
+            eprintln!("nettrace: counting; Ctrl-C ends it");
+        }
         let start = Instant::now();
         let end = self.plan.duration.map(|duration| start + duration);
         let interval = self.plan.interval.unwrap_or(FOREVER);
@@ -269,7 +272,15 @@ fn report_losses(frame: &Frame) {
                 );
                 continue;
             }
+            "slow_unlisted" => {
+                eprintln!(
+                    "nettrace: {count} slow calls are not listed, as a frame lists {MAX_LISTED}; -O ndjson lists all"
+                );
+                continue;
+            }
             "close_ring" => "; --ring-size makes more room, a shorter INTERVAL reads more often",
+            "slow_ring" => "; --ring-size makes more room, a longer --slower-than needs less",
+            "slow_backlog" => "; a longer --slower-than leaves less to show",
             _ => "",
         };
         eprintln!("nettrace: lost {count} by {cause}{todo}");

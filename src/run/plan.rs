@@ -119,6 +119,11 @@ impl Plan {
 }
 
 impl Plan {
+    /// Whether nothing is shown before somebody ends it.
+    pub(super) fn is_open_ended(&self) -> bool {
+        self.interval.is_none() && self.duration.is_none()
+    }
+
     /// What of system calls is to be recorded, as far as every command says.
     pub fn syscalls(&self, args: &RunArgs) -> syscalls::Options {
         syscalls::Options {
