@@ -68,15 +68,8 @@ impl Writer {
     /// # Errors
     /// What the sink says; a closed pipe among it.
     pub fn frame(&mut self, frame: &Frame) -> io::Result<()> {
-        self.slow(&frame.slow)?;
         let Writer { sink, style, frames } = self;
-        let is_first = *frames == 0;
-        match style.format {
-            Format::Table => table::write(sink, frame, style, is_first)?,
-            Format::Json => json::write_in_document(sink, frame, style, is_first)?,
-            Format::Ndjson => json::write_lines(sink, frame, style)?,
-            Format::Csv => csv::write(sink, frame, style, is_first)?,
-        }
+        write_frame(sink, frame, style, *frames == 0)?;
         *frames += 1;
         sink.flush()
     }
@@ -86,12 +79,10 @@ impl Writer {
     /// # Errors
     /// What the sink says; a closed pipe among it.
     pub fn slow(&mut self, rows: &[SlowRow]) -> io::Result<()> {
-        match self.style.format {
-            _ if rows.is_empty() => return Ok(()),
-            Format::Table => slow::write_lines(&mut self.sink, rows)?,
-            Format::Ndjson => slow::write_objects(&mut self.sink, rows)?,
-            Format::Json | Format::Csv => return Ok(()),
+        if rows.is_empty() {
+            return Ok(());
         }
+        write_slow(&mut self.sink, rows, self.style.format)?;
         self.sink.flush()
     }
 
@@ -104,6 +95,29 @@ impl Writer {
             json::end_document(&mut self.sink, self.frames == 0)?;
         }
         self.sink.finish()
+    }
+}
+
+fn write_frame(
+    out: &mut impl Write,
+    frame: &Frame,
+    style: &Style,
+    is_first: bool,
+) -> io::Result<()> {
+    write_slow(out, &frame.slow, style.format)?;
+    match style.format {
+        Format::Table => table::write(out, frame, style, is_first),
+        Format::Json => json::write_in_document(out, frame, style, is_first),
+        Format::Ndjson => json::write_lines(out, frame, style),
+        Format::Csv => csv::write(out, frame, style, is_first),
+    }
+}
+
+fn write_slow(out: &mut impl Write, rows: &[SlowRow], format: Format) -> io::Result<()> {
+    match format {
+        Format::Table => slow::write_lines(out, rows),
+        Format::Ndjson => slow::write_objects(out, rows),
+        Format::Json | Format::Csv => Ok(()),
     }
 }
 
@@ -140,14 +154,9 @@ pub fn select(view: View, words: &[String]) -> Result<Vec<usize>, String> {
 /// None but those of serializing.
 pub fn to_string(frame: &Frame, style: &Style) -> io::Result<String> {
     let mut text = Vec::new();
-    match style.format {
-        Format::Table => table::write(&mut text, frame, style, true)?,
-        Format::Json => {
-            json::write_in_document(&mut text, frame, style, true)?;
-            json::end_document(&mut text, false)?;
-        }
-        Format::Ndjson => json::write_lines(&mut text, frame, style)?,
-        Format::Csv => csv::write(&mut text, frame, style, true)?,
+    write_frame(&mut text, frame, style, true)?;
+    if style.format == Format::Json {
+        json::end_document(&mut text, false)?;
     }
     String::from_utf8(text).map_err(io::Error::other)
 }

@@ -53,7 +53,9 @@ fn write_histograms(out: &mut impl Write, rows: &[SyscallRow], style: &Style) ->
         let call = row.call.map(|call| call.name().into_owned());
         let title: Vec<String> =
             whose.or(container).into_iter().chain(thread).chain(call).collect();
-        writeln!(out, "\n{}", title.join(" "))?;
+        // In no container, as its row says.
+        let title = if title.is_empty() { "-".to_owned() } else { title.join(" ") };
+        writeln!(out, "\n{title}")?;
         for line in histogram::draw(&row.sums.histogram, style.width.unwrap_or(HISTOGRAM_WIDTH)) {
             writeln!(out, "{line}")?;
         }

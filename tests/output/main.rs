@@ -2,261 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod fixtures;
+mod syscalls;
+
 use std::collections::BTreeSet;
-use std::net::Ipv6Addr;
 use std::process::Command;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use assert_cmd::assert::OutputAssertExt;
+use fixtures::{FORMATS, empty, forms, frame, json, rows, selected, style, written};
 use nettrace::columns::{self, Order, arrange};
-use nettrace::filter::Filter;
-use nettrace::kernel;
-use nettrace::model::{ContainerRow, Frame, HostRow, Model, Rows, View};
-use nettrace::names::{Container, Names};
+use nettrace::model::{Frame, HostRow, Rows, View};
 use nettrace::output::{self, Format, Sink, Style, Units, Writer};
-use nettrace::sample::{
-    Endpoints, IfaceRecord, Losses, OwnCost, ProcessRecord, Sample, SocketRecord, SyscallReading,
-    UsageRecord, tag,
-};
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
-
-const FORMATS: [Format; 4] = [Format::Table, Format::Json, Format::Ndjson, Format::Csv];
-/// Above the highest that Linux gives, so that no living process is asked about.
-const PID: u32 = 4_194_305;
-const SECOND: u64 = 1_000_000_000;
-const START: u64 = 100 * SECOND;
-
-// Samples.
-
-fn process(number: u32, name: &str) -> ProcessRecord {
-    let mut record = ProcessRecord { tgid: PID + number, uid: 1000, ..ProcessRecord::default() };
-    for (to, from) in record.comm.iter_mut().zip(name.bytes()) {
-        *to = from.cast_signed();
-    }
-    record
-}
-
-/// An address of either family, v4-mapped, and a port.
-fn end(text: &str) -> ([u8; 16], u16) {
-    let end: std::net::SocketAddr = text.parse().unwrap();
-    let address = match end.ip() {
-        std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        std::net::IpAddr::V6(v6) => v6,
-    };
-    (Ipv6Addr::octets(&address), end.port())
-}
-
-/// A socket of that protocol, tagged so many seconds after the start.
-fn socket(owner: ProcessRecord, protocol: u16, ends: [&str; 2], born_s: u64) -> SocketRecord {
-    let ((local, local_port), (remote, remote_port)) = (end(ends[0]), end(ends[1]));
-    let born = ((START + born_s * SECOND) >> 6) << 12;
-    SocketRecord {
-        id: born + u64::from(owner.tgid - PID),
-        owner,
-        last_tgid: owner.tgid,
-        state: 1,
-        ends: Endpoints { local, remote, local_port, remote_port, netns: 7, family: 10, protocol },
-        ..SocketRecord::default()
-    }
-}
-
-/// An upload over IPv4 that lost some segments, held back by the congestion window.
-fn upload(rx_bytes: u64, tx_bytes: u64) -> SocketRecord {
-    SocketRecord {
-        srtt_us: 8 * 12_345,
-        rttvar_us: 4 * 678,
-        min_rtt_us: 900,
-        cwnd: 10,
-        ssthresh: 7,
-        retransmits: 3,
-        lost: 2,
-        delivered: 4000,
-        segments_in: 2001,
-        segments_out: 4003,
-        send_queue: 14_600,
-        pacing_rate: 2_500_000,
-        jiffies: 500,
-        busy: 400,
-        rx_bytes,
-        tx_bytes,
-        ..socket(process(0, "rsync"), 6, ["10.0.0.1:40000", "192.0.2.7:443"], 1)
-    }
-}
-
-/// A session over IPv6, older than nettrace, that is idle.
-fn session() -> SocketRecord {
-    SocketRecord {
-        flags: tag::SEEDED,
-        min_rtt_us: u32::MAX,
-        ssthresh: u32::MAX >> 1,
-        pacing_rate: u64::MAX,
-        cwnd: 10,
-        jiffies: 500,
-        rx_bytes: 5_000_000_000,
-        tx_bytes: 7_000,
-        ..socket(process(1, "sshd"), 6, ["[2001:db8::1]:22", "[2001:db8:0:1::99]:51234"], 0)
-    }
-}
-
-/// A process whose name wants to paint the terminal and to break lines of CSV.
-fn hostile() -> SocketRecord {
-    let process = process(2, "\u{1b}[2J\",'a\n=");
-    SocketRecord { flags: tag::USED, ..socket(process, 17, ["10.0.0.1:5353", "192.0.2.53:53"], 2) }
-}
-
-fn listener(number: u32, protocol: u16, local: &str) -> SocketRecord {
-    let any = if local.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
-    SocketRecord {
-        state: if protocol == 6 { 10 } else { 7 },
-        queue_max: 511,
-        ..socket(process(number, "nginx"), protocol, [local, any], 0)
-    }
-}
-
-fn calls(record: &SocketRecord, rx_bytes: u64, tx_bytes: u64) -> UsageRecord {
-    let SocketRecord { id, owner, ends, .. } = *record;
-    UsageRecord { id, socket: 0, user: owner, ends, rx_bytes, tx_bytes, ended: false }
-}
-
-fn sample(number: u64) -> Sample<'static> {
-    Sample {
-        time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123 + 2000 * number),
-        clock_ns: START + 2 * SECOND * number,
-        sockets: &[],
-        closed: &[],
-        calls_counted: true,
-        usage: &[],
-        ifaces: &[],
-        syscalls: SyscallReading::default(),
-        syscalls_watched: false,
-        losses: Losses(vec![("close_ring", 3), ("usage_table", 0)]),
-        own: OwnCost { cpu_s: 0.0421, rss_bytes: 9_000_000, bpf_ns: None },
-    }
-}
-
-fn iface(index: u32, name: &str, bytes: u64) -> IfaceRecord {
-    IfaceRecord {
-        index,
-        name: name.to_owned(),
-        rx_bytes: bytes,
-        tx_bytes: bytes / 3,
-        rx_packets: bytes / 1000,
-        tx_packets: bytes / 3000,
-        errors: 0,
-        drops: u64::from(index - 1),
-        hooks: Vec::new(),
-    }
-}
-
-/// The second of two samples, two seconds apart, in the order of weight.
-fn frame(view: View) -> Frame {
-    let mut model = Model::new(Names::new(true), Filter::default(), None);
-    let web = listener(3, 6, "[::]:443");
-    model.advance(
-        &Sample {
-            sockets: &[session(), web, listener(4, 17, "0.0.0.0:68")],
-            ifaces: &[iface(1, "lo", 1000), iface(2, "eth0", 50_000)],
-            ..sample(0)
-        },
-        view,
-    );
-    let resolver = hostile();
-    let gone = SocketRecord {
-        rx_bytes: 1536,
-        tx_bytes: 80,
-        ..socket(process(3, "nginx"), 6, ["10.0.0.1:443", "192.0.2.8:50001"], 1)
-    };
-    let hook = vec!["xdp:native#12".to_owned(), "clsact".to_owned()];
-    let mut frame = model.advance(
-        &Sample {
-            sockets: &[
-                upload(2048, 5_000_000),
-                session(),
-                resolver,
-                SocketRecord { receive_queue: 5, drops: 2, ..web },
-                listener(4, 17, "0.0.0.0:68"),
-            ],
-            closed: &[gone],
-            calls_counted: true,
-            usage: &[calls(&resolver, 512, 64)],
-            ifaces: &[
-                iface(1, "lo", 1000),
-                IfaceRecord { hooks: hook, ..iface(2, "eth0", 3_050_001) },
-            ],
-            ..sample(1)
-        },
-        view,
-    );
-    if let Rows::Hosts(rows) = &mut frame.rows {
-        let named = rows.iter_mut().find(|row| row.remote.to_string() == "192.0.2.7");
-        named.unwrap().name = Some("backup.example".into());
-    }
-    if let Rows::Containers(rows) = &mut frame.rows {
-        rows.push(pod());
-    }
-    arrange(&mut frame.rows, Order::default());
-    frame
-}
-
-/// Handmade: a container is only found by the cgroup of a process that lives.
-fn pod() -> ContainerRow {
-    let container = Container {
-        name: "cri:0123456789ab".to_owned(),
-        pod: Some("9a1b2c3d-1111-2222-3333-444455556666".to_owned()),
-    };
-    ContainerRow {
-        container: Some(Arc::new(container)),
-        rx_rate: 1024.0 / 3.0,
-        tx_rate: 0.0,
-        rx_bytes: 123_456,
-        tx_bytes: 0,
-        connections: 12,
-        syscall_rate: Some(1234.0),
-        drops: 0,
-    }
-}
-
-fn empty(view: View) -> Frame {
-    Model::new(Names::new(true), Filter::default(), None).advance(&sample(0), view)
-}
-
-fn style(format: Format) -> Style {
-    Style { format, ..Style::default() }
-}
-
-fn selected(format: Format, view: View, words: &[&str]) -> Style {
-    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-    Style { columns: Some(output::select(view, &words).unwrap()), ..style(format) }
-}
-
-/// What differs between hosts and releases is taken out.
-fn written(frame: &Frame, style: &Style) -> String {
-    let text = output::to_string(frame, style).unwrap();
-    [
-        ("nettrace", env!("CARGO_PKG_VERSION").to_owned()),
-        ("host", kernel::hostname()),
-        ("kernel", kernel::release()),
-    ]
-    .into_iter()
-    .fold(text, |text, (key, value)| {
-        text.replacen(&format!("\"{key}\":\"{value}\""), &format!("\"{key}\":\"[{key}]\""), 1)
-    })
-}
-
-/// One frame in all forms.
-fn forms(frame: &Frame) -> String {
-    FORMATS.map(|format| format!("{format:?}\n{}", written(frame, &style(format)))).join("\n")
-}
-
-fn json(frame: &Frame) -> Value {
-    serde_json::from_str(&output::to_string(frame, &style(Format::Json)).unwrap()).unwrap()
-}
-
-fn rows(document: &Value) -> &Vec<Value> {
-    document["frames"][0]["rows"].as_array().unwrap()
-}
 
 // Snapshots.
 
@@ -460,7 +218,7 @@ fn is_of(value: &Value, kind: &Value) -> bool {
         "null" => value.is_null(),
         "string" => value.is_string(),
         "boolean" => value.is_boolean(),
-        "integer" => value.is_u64(),
+        "integer" => value.is_u64() || value.is_i64(),
         "number" => value.is_number(),
         "array" => value.is_array(),
         "object" => value.is_object(),
@@ -715,6 +473,11 @@ fn each_view_has_its_own_order() {
     assert_eq!(first(View::Conns, "remote_port"), "443 50001 53 51234");
     assert_eq!(first(View::Ifaces, "interface"), "\"eth0\" \"lo\"");
     assert_eq!(first(View::Containers, "container"), "null \"cri:0123456789ab\"");
+    // Who waited longest, in calls that returned.
+    assert_eq!(
+        first(View::Syscalls, "syscall"),
+        "\"epoll_pwait\" \"futex\" \"read\" \"openat\" \"ioctl.32\" \"set_robust_list\" \"exit_group\""
+    );
     // The one that refused connections.
     assert_eq!(first(View::Listeners, "local_port"), "443 68");
 }
