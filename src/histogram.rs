@@ -101,7 +101,8 @@ impl Histogram {
     }
 
     /// The latency in ns that `p` percent of all don't exceed, by nearest rank: the middle of its
-    /// bucket, but never above `max_ns`, the longest latency that was seen; and that one itself for the last rank. Nothing of nothing.
+    /// bucket, but never above `max_ns`, the longest latency that was seen; and that one itself for
+    /// the last rank. Nothing of nothing.
     /// At most 12.5 % off from 64 ns to 2^40 ns; what is longer is said to be 1031 s.
     pub fn percentile(&self, p: f64, max_ns: u64) -> Option<u64> {
         let count = self.count();
