@@ -89,6 +89,16 @@ fn wrong_usage_is_2_and_says_what_to_type() {
         (&["top", "-O", "xml"], "[possible values: table, json, ndjson, csv]"),
         (&["doctr"], "similar subcommand exists: 'doctor'"),
         (&["top", "--force"], "-o <FILE>"),
+        (&["top", "syscalls", "-4"], "are about sockets"),
+        (&["syscalls", "ls"], "a command goes behind --, as in nettrace syscalls -- ls"),
+        (&["syscalls", "10"], "--duration 10 ends it after 10 s"),
+        (&["syscalls", "%file"], "calls are chosen by --syscall %file"),
+        (&["syscalls", "--syscall", "%fil"], "did you mean %file?"),
+        (&["syscalls", "--syscall", "read,!read"], "leaves no system call"),
+        (&["syscalls", "--stack"], "--slower-than <TIME>"),
+        (&["syscalls", "--count-only", "--histogram"], "cannot be used with"),
+        (&["syscalls", "--by", "thread"], "[possible values: syscall, process, container]"),
+        (&["syscalls", "-O", "csv", "--slower-than", "1s"], "-O ndjson has a line a call"),
     ] {
         let output = run(args);
         let stderr = text(&output.stderr);
@@ -141,6 +151,20 @@ fn signals_end_it_with_a_last_frame_and_a_whole_document() {
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(document["frames"].as_array().unwrap().len(), 1, "{signal}");
     }
+}
+
+#[test]
+fn a_thread_is_no_process() {
+    let thread = thread::spawn(|| {
+        let id = nix::unistd::gettid().to_string();
+        let output = run(&["syscalls", "-p", &id]);
+        (
+            output.status.code(),
+            text(&output.stderr)
+                == format!("nettrace: {id} is a thread; write its process's number\n"),
+        )
+    });
+    assert_eq!(thread.join().unwrap(), (Some(2), true));
 }
 
 #[test]
