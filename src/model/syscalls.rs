@@ -218,7 +218,10 @@ impl SyscallTable {
         }
         for thread in reading.ended {
             let id = id(&thread.process);
-            if thread.is_last
+            if thread.is_last && !self.has_rows_of_processes() {
+                // A summary may be hours away.
+                self.callers.remove(&id);
+            } else if thread.is_last
                 && let Some(caller) = self.callers.get_mut(&id)
             {
                 caller.ended = true;
@@ -319,6 +322,10 @@ impl SyscallTable {
             caller.shown = matches(filter, &caller.process);
         }
         caller
+    }
+
+    fn has_rows_of_processes(&self) -> bool {
+        !matches!(self.grouping, Grouping::Call | Grouping::Container)
     }
 
     fn key(&self, record: &CallRecord, container: Option<&Arc<Container>>) -> Key {

@@ -159,6 +159,16 @@ fn sums_over_processes_outlive_them() {
 }
 
 #[test]
+fn sums_over_processes_forget_those_that_ended() {
+    for grouping in [Grouping::Call, Grouping::Container] {
+        let mut run = Run::new(grouping);
+        run.absorb(&[calls(7, 7, READ, &[1]), calls(8, 8, READ, &[1])], &[end(7, 7, true)]);
+        assert_eq!(run.table.callers.len(), 1, "{grouping:?}");
+        assert_eq!(run.rows().values().next().unwrap().sums.calls, 2, "{grouping:?}");
+    }
+}
+
+#[test]
 fn a_thread_ends_alone() {
     let mut run = Run::new(Grouping::ThreadCall);
     run.absorb(&[calls(7, 7, READ, &[1]), calls(7, 8, READ, &[1])], &[end(7, 8, false)]);
