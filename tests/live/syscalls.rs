@@ -386,6 +386,63 @@ fn scopes_let_through_what_they_name() {
     assert_eq!(run_with(&["!comm:calls"]), 0);
 }
 
+/// A cgroup that is gone with the test.
+struct Cgroup(std::path::PathBuf);
+
+impl Cgroup {
+    fn new(name: &str) -> Self {
+        let root = nettrace::kernel::cgroup2().expect("a unified hierarchy");
+        let dir = root.join(format!("nettrace-{name}-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        Cgroup(dir)
+    }
+
+    fn add(&self, child: &Child) {
+        std::fs::write(self.0.join("cgroup.procs"), child.id().to_string()).unwrap();
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The kernel needs a moment to let go of those that ended.
+        for _ in 0..50 {
+            if std::fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn a_cgroup_lets_through_what_is_in_it() {
+    let cgroup = Cgroup::new("in");
+    let (mut inside, mut outside) = (hold(), hold());
+    cgroup.add(&inside);
+    let path = format!("/{}", cgroup.0.file_name().unwrap().display());
+    let mut nettrace = nettrace()
+        .args(["top", "syscalls", "0.3", "3", "-O", "ndjson", "--cgroup", &path])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(nettrace.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    for child in [&mut inside, &mut outside] {
+        child.stdin.take().unwrap().write_all(b"\n").unwrap();
+    }
+    let rows: Vec<Value> =
+        lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    inside.wait().unwrap();
+    outside.wait().unwrap();
+    assert!(nettrace.wait().unwrap().success());
+    let callers: std::collections::BTreeSet<u64> = rows
+        .iter()
+        .filter(|row| row["syscall"] == "getppid")
+        .map(|row| number(row, "pid"))
+        .collect();
+    assert_eq!(callers, [u64::from(inside.id())].into());
+}
+
 /// Calls of a program and its children: those counted, and those lost for want of room.
 fn counted_with_room(room: Option<usize>) -> (u64, u64) {
     let mut probe = SyscallProbe::open(&Options {
