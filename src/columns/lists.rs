@@ -338,7 +338,7 @@ fn timed(row: &SyscallRow, value: Option<u64>) -> Value<'static> {
     int(value.filter(|_| row.sums.timed() > 0))
 }
 
-static SYSCALLS: [Column<SyscallRow>; 23] = [
+static SYSCALLS: [Column<SyscallRow>; 24] = [
     shown("pid", "PID", Number, "process id", |r| int(r.process.as_ref().map(|p| p.pid))),
     extra("tid", "TID", Number, "thread id, where rows are of threads", |r| int(r.tid)),
     shown("comm", "COMM", Text, "the process's name", |r| {
@@ -386,6 +386,9 @@ static SYSCALLS: [Column<SyscallRow>; 23] = [
     shown("max_ns", "MAX", Nanos, "the longest call", |r| timed(r, Some(r.sums.max_ns))),
     shown("total_ns", "TOTAL", Nanos, "time in calls that were seen from begin to end", |r| {
         timed(r, Some(r.sums.total_ns))
+    }),
+    extra("interval_ns", "TIME", Nanos, "time in calls that ended in the interval", |r| {
+        timed(r, Some(r.interval_ns))
     }),
     extra("share_percent", "%TIME", Percent, "of all rows' time", |r| {
         r.share.filter(|_| r.sums.timed() > 0).map_or(Value::None, Value::Real)
@@ -510,7 +513,8 @@ impl Row for SyscallRow {
 
     fn by_weight(a: &Self, b: &Self) -> Ordering {
         let pid = |r: &Self| r.process.as_ref().map(|process| process.pid);
-        (b.sums.total_ns.cmp(&a.sums.total_ns))
+        (b.interval_ns.cmp(&a.interval_ns))
+            .then_with(|| b.sums.total_ns.cmp(&a.sums.total_ns))
             .then_with(|| b.sums.calls.cmp(&a.sums.calls))
             .then_with(|| pid(a).cmp(&pid(b)))
             .then_with(|| (a.tid, a.call).cmp(&(b.tid, b.call)))

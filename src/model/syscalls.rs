@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Span;
 use super::processes::{self, Process};
@@ -12,7 +12,7 @@ use crate::filter::{Facts, Filter};
 use crate::histogram::Histogram;
 use crate::names::syscalls::Call;
 use crate::names::{Container, Names};
-use crate::sample::{CallRecord, ProcessRecord, SyscallReading};
+use crate::sample::{CallRecord, EndedThread, ProcessRecord, SyscallReading};
 use crate::symbols::Symbols;
 
 /// What a row sums up.
@@ -44,6 +44,8 @@ pub struct SyscallRow {
     pub call: Option<Call>,
     /// Calls per second in the interval.
     pub rate: f64,
+    /// Time in calls that ended in the interval, ns.
+    pub interval_ns: u64,
     /// Its sums since the start.
     pub sums: Sums,
     /// p50, p90 and p99 of the durations, ns.
@@ -167,6 +169,7 @@ struct Entry {
     sums: Sums,
     /// As of the frame before.
     calls_before: u64,
+    total_ns_before: u64,
     percentiles: Option<[u64; 3]>,
     ended: bool,
 }
@@ -226,11 +229,17 @@ impl SyscallTable {
             {
                 caller.ended = true;
             }
-            if self.grouping == Grouping::ThreadCall {
-                let is_its = |key: &Key| key.process == Some(id) && key.tid == Some(thread.tid);
-                let entries = self.entries.iter_mut().filter(|(key, _)| is_its(key));
-                entries.for_each(|(_, entry)| entry.ended = true);
-            }
+        }
+        if self.grouping == Grouping::ThreadCall && !reading.ended.is_empty() {
+            self.end_threads(reading.ended);
+        }
+    }
+
+    fn end_threads(&mut self, ended: &[EndedThread]) {
+        let ended: FxHashSet<_> =
+            ended.iter().map(|thread| (Some(id(&thread.process)), Some(thread.tid))).collect();
+        for (key, entry) in &mut self.entries {
+            entry.ended |= ended.contains(&(key.process, key.tid));
         }
     }
 
@@ -292,6 +301,7 @@ impl SyscallTable {
                 tid: key.tid,
                 call: key.call,
                 rate: span.rate(entry.sums.calls - entry.calls_before),
+                interval_ns: entry.sums.total_ns - entry.total_ns_before,
                 percentiles: entry.percentiles(),
                 share: (total > 0).then(|| entry.sums.total_ns as f64 * 100.0 / total as f64),
                 sums: entry.sums.clone(),
@@ -299,6 +309,7 @@ impl SyscallTable {
                 ended: entry.ended,
             });
             entry.calls_before = entry.sums.calls;
+            entry.total_ns_before = entry.sums.total_ns;
         }
         self.entries.retain(|_, entry| !entry.ended);
         self.callers.retain(|_, caller| !caller.ended);
@@ -364,6 +375,10 @@ fn id(process: &ProcessRecord) -> (u32, u64) {
 }
 
 fn matches(filter: &Filter, process: &Process) -> bool {
+    // Its own waiting would stand above everything else; who asks for it gets it.
+    if filter.is_empty() && process.pid == std::process::id() {
+        return false;
+    }
     let facts = Facts::of_cgroup(process.container.as_deref(), process.cgroup.as_deref());
     filter.matches(&Facts { pid: process.pid, comm: &process.comm, uid: process.uid, ..facts })
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Style, rfc3339, schema, slow};
 use crate::columns::{Column, Row, Value};
 use crate::kernel;
-use crate::model::Frame;
+use crate::model::{Frame, View};
 use crate::with_rows;
 
 /// A row as an object of its columns.
@@ -83,7 +83,7 @@ pub(super) fn write_in_document(
     serde_json::to_writer(&mut *out, &Value::Real(frame.interval_s))?;
     write!(out, ",\"view\":\"{}\",\"rows\":", frame.view)?;
     with_rows!(&frame.rows, rows => write_list(out, rows, style))?;
-    if !frame.slow.is_empty() {
+    if frame.view == View::Syscalls {
         let slow: Vec<_> = frame.slow.iter().map(slow::object).collect();
         write!(out, ",\"slow_syscalls\":{}", json!(slow))?;
     }

@@ -324,7 +324,7 @@ fn a_call_that_began_before_counts_without_a_duration() {
 
 #[test]
 fn five_frames() {
-    let output = nettrace().args(["top", "syscalls", "0.1", "5", "-O", "json"]).output().unwrap();
+    let output = nettrace().args(["top", "syscalls", "0.1", "5", "-O", "json", "comm:nettrace"]).output().unwrap();
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["frames"].as_array().unwrap().len(), 5);
     assert!(!rows(&document).is_empty(), "nettrace itself calls something");
