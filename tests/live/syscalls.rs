@@ -93,12 +93,12 @@ fn assert_exact(args: &[&str], calls: &[&str], environment: &[(&str, &str)]) {
 
 #[test]
 fn ten_processes_at_once_are_counted_to_the_call() {
-    assert_exact(&["top", "syscalls"], &["count", "procs=10", "threads=3", "calls=5000"], &[]);
+    assert_exact(&["top", "syscalls"], &["count", "procs=10", "threads=3", "calls=2000"], &[]);
 }
 
 #[test]
 fn ticks_and_ends_between_them_lose_nothing() {
-    let run = run(&["top", "syscalls", "0.05", "0"], &["count", "procs=10", "calls=20000"], &[]);
+    let run = run(&["top", "syscalls", "0.05", "0"], &["count", "procs=10", "calls=8000"], &[]);
     let truth = run.truth();
     let mut sums = Counts::new();
     for frame in run.document["frames"].as_array().unwrap() {
@@ -324,7 +324,10 @@ fn a_call_that_began_before_counts_without_a_duration() {
 
 #[test]
 fn five_frames() {
-    let output = nettrace().args(["top", "syscalls", "0.1", "5", "-O", "json", "comm:nettrace"]).output().unwrap();
+    let output = nettrace()
+        .args(["top", "syscalls", "0.1", "5", "-O", "json", "comm:nettrace"])
+        .output()
+        .unwrap();
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["frames"].as_array().unwrap().len(), 5);
     assert!(!rows(&document).is_empty(), "nettrace itself calls something");
