@@ -97,6 +97,9 @@ fn the_setcap_line_of_doctor_is_enough() {
     assert_eq!(text(&output.stderr), "");
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(rows(&document)[0]["pid"], std::process::id());
+    let output = run(&["syscalls", "--", "true"]);
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+    assert!(text(&output.stdout).contains("\nexecve "), "{}", text(&output.stdout));
 }
 
 /// `CapEff` and `CapPrm` of each of its threads.
@@ -114,7 +117,7 @@ fn capabilities(pid: u32) -> Vec<u64> {
 fn once_attached_it_gives_up_what_it_no_longer_needs() {
     const NET_ADMIN: u64 = 1 << 12;
     const BPF: u64 = 1 << 39;
-    for (view, kept) in [("procs", BPF), ("ifaces", NET_ADMIN)] {
+    for (view, kept) in [("procs", BPF), ("syscalls", BPF), ("ifaces", NET_ADMIN)] {
         let mut child = nettrace()
             .args(["top", view, "0.1", "0", "-O", "ndjson"])
             .stdout(Stdio::piped())
