@@ -51,7 +51,7 @@ fmt:
 bench:
 	@scripts/deps.sh build bench
 	@$(MAKE) --no-print-directory $(PEERS)/bin/bandwhich
-	cargo build --release --locked --example traffic
+	cargo build --release --locked --examples
 	cargo bench --locked --bench system -- $(ARGS)
 
 # A peer that can't be built is shown as missing.

@@ -56,6 +56,8 @@ for goal in "$@"; do
 		need tcpdump has tcpdump
 		need nethogs has nethogs
 		need bpftrace has bpftrace
+		need strace has strace
+		need libbpf-tools has syscount
 		;;
 	*)
 		echo "usage: scripts/deps.sh build|lint|test|vm|bench" >&2

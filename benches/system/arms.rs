@@ -14,7 +14,7 @@ use crate::machine::{OBSERVER_CPU, pin};
 use crate::support::{Pair, nettrace};
 
 /// The slowest peer needs this long until it captures.
-const SETTLE: Duration = Duration::from_millis(800);
+pub(crate) const SETTLE: Duration = Duration::from_millis(800);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arm {
@@ -94,39 +94,46 @@ impl Arm {
 
     /// Starts it and waits until it watches.
     pub(crate) fn start(self, pair: &Pair) -> Running {
-        let child = self.command(pair).map(|mut command| {
-            // SAFETY: sched_setaffinity is async-signal-safe.
-            unsafe {
-                command.pre_exec(|| {
-                    pin(0, OBSERVER_CPU);
-                    Ok(())
-                });
-            }
-            let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            quiet.spawn().expect("start a peer")
-        });
+        let observer = self
+            .command(pair)
+            .map(|command| Observer::start(command, Stdio::null(), Stdio::null()));
         let empty =
             (self == Arm::Empty).then(|| Empty::attach(&["sock_send_length", "sock_recv_length"]));
         thread::sleep(SETTLE);
-        Running { child, _empty: empty }
+        Running { _observer: observer, _empty: empty }
     }
 }
 
-/// An observer that ends with its scope.
+/// What watches, for as long as its scope.
 pub(crate) struct Running {
-    child: Option<Child>,
+    _observer: Option<Observer>,
     _empty: Option<Empty>,
 }
 
-impl Drop for Running {
+/// A process on the observers' CPU that ends with its scope, by Ctrl-C.
+pub(crate) struct Observer(pub(crate) Child);
+
+impl Observer {
+    pub(crate) fn start(mut command: Command, stdout: Stdio, stderr: Stdio) -> Self {
+        // SAFETY: sched_setaffinity is async-signal-safe.
+        unsafe {
+            command.pre_exec(|| {
+                pin(0, OBSERVER_CPU);
+                Ok(())
+            });
+        }
+        let command = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        Observer(command.spawn().expect("start an observer"))
+    }
+}
+
+impl Drop for Observer {
     fn drop(&mut self) {
-        let Some(child) = &mut self.child else {
-            return;
-        };
+        let child = &mut self.0;
         assert!(child.try_wait().expect("wait").is_none(), "the observer ended too early");
         let pid = Pid::from_raw(child.id().cast_signed());
         kill(pid, Signal::SIGINT).expect("end the observer");
-        for _ in 0..40 {
+        for _ in 0..400 {
             if child.try_wait().expect("wait").is_some() {
                 return;
             }

@@ -1,5 +1,5 @@
-//! Programs that do nothing, on the hooks that nettrace uses per call: the least that watching there
-//! can cost.
+//! Programs that do nothing, or only ask for the time, on the hooks that nettrace uses per call: the
+//! least that watching there can cost.
 
 use std::ffi::c_char;
 use std::mem::size_of;
@@ -8,16 +8,21 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::types::Typedef;
 
-/// `r0 = 0; exit`
-const NOTHING: [libbpf_sys::bpf_insn; 2] = [insn(0xb7), insn(0x95)];
+type Insn = libbpf_sys::bpf_insn;
 
-const fn insn(code: u8) -> libbpf_sys::bpf_insn {
-    libbpf_sys::bpf_insn {
+const CALL: u8 = 0x85;
+/// `r0 = 0; exit`
+const NOTHING: [Insn; 2] = [insn(0xb7, 0), insn(0x95, 0)];
+/// `bpf_ktime_get_ns(); r0 = 0; exit`
+const CLOCK: [Insn; 3] = [insn(CALL, libbpf_sys::BPF_FUNC_ktime_get_ns), NOTHING[0], NOTHING[1]];
+
+const fn insn(code: u8, imm: u32) -> Insn {
+    Insn {
         code,
         _bitfield_align_1: [],
         _bitfield_1: libbpf_sys::__BindgenBitfieldUnit::new([0]),
         off: 0,
-        imm: 0,
+        imm: imm.cast_signed(),
     }
 }
 
@@ -28,11 +33,20 @@ pub(crate) struct Empty {
 
 impl Empty {
     pub(crate) fn attach(tracepoints: &[&str]) -> Self {
+        Self::attach_program(&NOTHING, tracepoints)
+    }
+
+    /// Programs that read the clock once.
+    pub(crate) fn attach_clock(tracepoints: &[&str]) -> Self {
+        Self::attach_program(&CLOCK, tracepoints)
+    }
+
+    fn attach_program(program: &[Insn], tracepoints: &[&str]) -> Self {
         let btf = Btf::from_vmlinux().expect("the kernel's types");
         let fds = tracepoints
             .iter()
             .flat_map(|name| {
-                let program = load(&btf, name);
+                let program = load(&btf, name, program);
                 // SAFETY: a program descriptor; typed raw tracepoints take no name.
                 let link = unsafe {
                     libbpf_sys::bpf_raw_tracepoint_open(std::ptr::null::<c_char>(), program)
@@ -47,7 +61,7 @@ impl Empty {
     }
 }
 
-fn load(btf: &Btf<'_>, name: &str) -> i32 {
+fn load(btf: &Btf<'_>, name: &str, program: &[Insn]) -> i32 {
     let typedef = btf.type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}")).expect(name);
     let mut opts = libbpf_sys::bpf_prog_load_opts {
         sz: size_of::<libbpf_sys::bpf_prog_load_opts>() as _,
@@ -55,14 +69,14 @@ fn load(btf: &Btf<'_>, name: &str) -> i32 {
         attach_btf_id: u32::from(typedef.type_id()),
         ..Default::default()
     };
-    // SAFETY: two instructions, a string with its end, and opts of its own size.
+    // SAFETY: whole instructions, a string with its end, and opts of its own size.
     let fd = unsafe {
         libbpf_sys::bpf_prog_load(
             libbpf_sys::BPF_PROG_TYPE_TRACING,
             std::ptr::null(),
             c"GPL".as_ptr(),
-            NOTHING.as_ptr(),
-            NOTHING.len() as _,
+            program.as_ptr(),
+            program.len() as _,
             &raw mut opts,
         )
     };

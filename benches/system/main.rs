@@ -1,7 +1,7 @@
 //! `make bench`: what nettrace costs beside nothing and beside its peers, as ratios taken in the same
 //! interleaved rounds. Prints a table and writes `target/bench.json`.
 //!
-//!     cargo bench --bench system [-- ROW…]     rows: packets tick start memory
+//!     cargo bench --bench system [-- ROW…]     rows: packets tick start memory syscalls
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -9,10 +9,12 @@
 mod support;
 
 mod arms;
+mod crowd;
 mod empty;
 mod machine;
 mod packets;
 mod stats;
+mod syscalls;
 mod table;
 
 use std::path::Path;
@@ -29,11 +31,13 @@ fn main() {
     println!("not measured: packets of a real NIC, more than 2 CPUs\n");
     let mut results = Vec::new();
     type Run = fn() -> Vec<Value>;
-    let rows: [(&str, Run); 4] = [
+    let rows: [(&str, Run); 6] = [
         ("packets", packets::run),
         ("tick", table::tick),
         ("start", table::start),
         ("memory", table::memory),
+        ("syscallsX", syscalls::run),
+        ("syscalls", crowd::run),
     ];
     for (name, run) in rows {
         if is_wanted(name) {

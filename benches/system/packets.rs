@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::arms::Arm;
 use crate::machine::{LOAD_CPU, pin};
-use crate::stats::{Dice, median, quartiles, verdict};
+use crate::stats::{Dice, NOISE, median, quartiles, ratios, verdict};
 use crate::support::{B4, Pair};
 
 const ROUNDS: usize = 9;
@@ -18,8 +18,6 @@ const PAYLOAD: usize = 18;
 /// One measurement is the median of so many chunks of so many packets.
 const CHUNKS: usize = 15;
 const PACKETS: usize = 4_000;
-/// A run whose two idle arms differ by more is thrown away.
-const NOISE: f64 = 0.05;
 /// Goals: UDP costs up to 3 % more than nothing; TCP nothing, which is what the noise allows.
 const UDP_GOAL: f64 = 1.03;
 
@@ -114,10 +112,8 @@ pub(crate) fn run() -> Vec<Value> {
 fn report(figure: &str, times: &[Vec<f64>], goal: Option<f64>) -> Vec<Value> {
     let base = &times[Arm::Nothing as usize];
     println!("{figure}: nothing takes {:.0} ns a packet", median(base));
-    let ratios = |arm: Arm| -> Vec<f64> {
-        times[arm as usize].iter().zip(base).map(|(time, base)| time / base).collect()
-    };
-    let noise = quartiles(&ratios(Arm::NothingAgain));
+    let of = |arm: Arm| ratios(&times[arm as usize], base);
+    let noise = quartiles(&of(Arm::NothingAgain));
     let is_valid = (noise[1] - 1.0).abs() <= NOISE;
     let mut results = Vec::new();
     for arm in Arm::ALL.into_iter().skip(1) {
@@ -126,7 +122,7 @@ fn report(figure: &str, times: &[Vec<f64>], goal: Option<f64>) -> Vec<Value> {
             results.push(json!({ "figure": figure, "arm": arm.name(), "missing": true }));
             continue;
         }
-        let [low, middle, high] = quartiles(&ratios(arm));
+        let [low, middle, high] = quartiles(&of(arm));
         // Within noise: not above what doing nothing twice may differ by.
         let most = goal.unwrap_or(1.0 + (noise[2] - 1.0).max(1.0 - noise[0]).max(0.01));
         let met = (arm == Arm::Nettrace && is_valid).then_some(middle <= most);

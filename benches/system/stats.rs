@@ -11,6 +11,14 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     quartiles(values)[1]
 }
 
+/// A run whose two idle arms differ by more is thrown away.
+pub(crate) const NOISE: f64 = 0.05;
+
+/// Round by round.
+pub(crate) fn ratios(times: &[f64], base: &[f64]) -> Vec<f64> {
+    times.iter().zip(base).map(|(time, base)| time / base).collect()
+}
+
 /// What is printed after a figure that has a goal.
 pub(crate) fn verdict(goal: &str, met: bool) -> String {
     format!("  goal ≤ {goal}: {}", if met { "met" } else { "MISSED" })

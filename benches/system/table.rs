@@ -219,14 +219,14 @@ pub(crate) fn memory() -> Vec<Value> {
     })]
 }
 
-fn status_bytes(pid: u32, field: &str) -> f64 {
+pub(crate) fn status_bytes(pid: u32, field: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
     let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
     line.trim().trim_end_matches(" kB").parse::<f64>().expect("kB") * 1024.0
 }
 
 /// Of each map once, by its id.
-fn map_bytes(pid: u32) -> f64 {
+pub(crate) fn map_bytes(pid: u32) -> f64 {
     let mut maps = std::collections::BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("its descriptors").flatten() {
         let info = fs::read_to_string(entry.path()).unwrap_or_default();
