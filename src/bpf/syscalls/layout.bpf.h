@@ -9,8 +9,6 @@
 #define CHUNK_SLOTS (1 << CHUNK_BITS)
 #define MAX_CHUNKS  1024
 #define MAX_SLOTS   (MAX_CHUNKS * CHUNK_SLOTS)
-/* User space is woken for more room when no more than this is left. */
-#define FEW_SLOTS CHUNK_SLOTS
 
 #define SLOW_RING_BYTES (1 << 18)
 #define THREAD_ENTRIES	(1 << 17)
@@ -144,6 +142,7 @@ __u32 scope_generation = 1;
 
 __u64 slots_taken = 0; /* by programs, since the start */
 __u64 slots_given = 0; /* by user space */
+__u64 few_slots = 0;   /* which is woken for more when no more than this is left */
 bool wants_slots = false;
 
 struct chunk {

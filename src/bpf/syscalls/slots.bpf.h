@@ -113,7 +113,7 @@ static __always_inline void ask_for_slots(void)
 {
 	__u32 nothing = 0;
 
-	if (slots_given - slots_taken > FEW_SLOTS || wants_slots)
+	if (slots_given - slots_taken > few_slots || wants_slots)
 		return;
 	wants_slots = true;
 	bpf_ringbuf_output(&slow_calls, &nothing, sizeof(nothing), BPF_RB_FORCE_WAKEUP);

@@ -37,8 +37,9 @@ use slots::{CHUNK, MAX_CHUNKS, Slots, THREAD};
 // SAFETY: integers and arrays of them only, and no padding that isn't a field.
 unsafe impl Plain for slow_call {}
 
-/// Slots kept free, enough for the calls of a few hundred processes, and a fourth of those in use.
-const FREE_SLOTS: u64 = 4 * CHUNK as u64;
+/// Slots kept free, and a fourth of those in use. More take the kernel a grace period, 5 to 90 ms,
+/// in which a storm of new processes takes thousands.
+const FREE_SLOTS: u64 = 16 * CHUNK as u64;
 const FREE_SHARE: u64 = 4;
 /// Slow calls kept between two readings; what comes above is counted as lost.
 const MAX_SLOW: usize = 20_000;
@@ -215,6 +216,8 @@ impl SyscallProbe {
     pub fn read(&mut self) -> Result<()> {
         self.records.clear();
         self.ended.clear();
+        // First, since reading a large table takes as long as a storm to fill what is left.
+        self.make_room()?;
         self.drain()?;
         self.take_slow();
         // Ends first: what a thread did before its end is then read whole.
@@ -373,33 +376,37 @@ impl SyscallProbe {
 
     /// Keeps a share of the slots free, as far as there can be more.
     fn make_room(&mut self) -> Result<()> {
-        let is_short = |probe: &Self| {
-            let (taken, given) = probe.balance();
-            let free = given.saturating_sub(taken);
-            let used = (probe.slots.len() as u64).saturating_sub(free);
-            free < FREE_SLOTS + used / FREE_SHARE
-        };
-        while is_short(self) && !self.is_full() {
-            self.grow()?;
+        let (taken, given) = self.balance();
+        let free = given.saturating_sub(taken);
+        let used = (self.slots.len() as u64).saturating_sub(free);
+        let wanted = FREE_SLOTS + used / FREE_SHARE;
+        let missing = usize::try_from(wanted.saturating_sub(free))?;
+        let missing = missing.min(self.room.saturating_sub(self.slots.len()));
+        if missing > 0 {
+            self.grow(missing.div_ceil(CHUNK))?;
         }
         self.incoming.borrow_mut().wants_slots = false;
+        let is_full = self.is_full();
         if let Some(bss) = self.skel.maps.bss_data.as_mut() {
-            // SAFETY: a valid reference; volatile because BPF programs look there.
-            unsafe { (&raw mut bss.wants_slots).write_volatile(self.is_full()) };
+            // SAFETY: valid references; volatile because BPF programs look there.
+            unsafe {
+                (&raw mut bss.few_slots).write_volatile(wanted / 2);
+                (&raw mut bss.wants_slots).write_volatile(is_full);
+            }
         }
+        Ok(())
+    }
+
+    fn grow(&mut self, chunks: usize) -> Result<()> {
+        let before = self.slots.len();
+        self.slots.grow(chunks)?;
+        self.seen.resize(self.slots.len(), Seen::default());
+        self.give((self.slots.len() - before) as u64);
         Ok(())
     }
 
     fn is_full(&self) -> bool {
         self.slots.len() >= self.room
-    }
-
-    fn grow(&mut self) -> Result<()> {
-        let before = self.slots.len();
-        self.slots.grow()?;
-        self.seen.resize(self.slots.len(), Seen::default());
-        self.give((self.slots.len() - before) as u64);
-        Ok(())
     }
 
     /// Slots taken and given out since the start.

@@ -2,6 +2,7 @@
 
 use std::mem::size_of;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
 
@@ -56,7 +57,7 @@ impl Slots {
         let free = MapHandle::try_from(free).context("open the queue of free slots")?;
         let first = MapHandle::try_from(first).context("open the first system calls")?;
         let mut slots = Slots { chunks: Vec::new(), table, free, btf_fd };
-        slots.add(first)?;
+        slots.add(vec![first])?;
         Ok(slots)
     }
 
@@ -65,12 +66,12 @@ impl Slots {
         self.chunks.len() * CHUNK
     }
 
-    /// Makes another chunk, of the same type as the first: on Linux 6.1 one without a type can't
-    /// stand beside one that has it.
+    /// Makes so many more chunks, of the same type as the first: on Linux 6.1 one without a type
+    /// can't stand beside one that has it.
     ///
     /// # Errors
-    /// Where the kernel has no memory for it.
-    pub(super) fn grow(&mut self) -> Result<()> {
+    /// Where the kernel has no memory for them.
+    pub(super) fn grow(&mut self, chunks: usize) -> Result<()> {
         let first = self.chunks.first().context("no slots")?;
         let types = first.map.info().context("ask for the type of system calls")?.info;
         let opts = libbpf_sys::bpf_map_create_opts {
@@ -82,29 +83,45 @@ impl Slots {
             ..Default::default()
         };
         let (key, value) = (size_of::<u32>() as u32, size_of::<call_slot>() as u32);
-        let map = MapHandle::create(MapType::Array, Some("chunk"), key, value, CHUNK as u32, &opts);
-        self.add(map.context("make room for system calls")?)
+        let make =
+            || MapHandle::create(MapType::Array, Some("chunk"), key, value, CHUNK as u32, &opts);
+        let maps: libbpf_rs::Result<Vec<MapHandle>> = (0..chunks).map(|_| make()).collect();
+        self.add(maps.context("make room for system calls")?)
     }
 
-    /// Maps a chunk, and gives its slots out.
-    fn add(&mut self, map: MapHandle) -> Result<()> {
-        let number = u32::try_from(self.chunks.len())?;
-        let len = NonZeroUsize::new(CHUNK * size_of::<call_slot>()).context("no chunk")?;
-        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a fresh shared mapping at an address of the kernel's choice.
-        let address = unsafe { mmap(None, len, protection, Mapping::MAP_SHARED, map.as_fd(), 0) };
-        let address = address.context("map the table of system calls")?.cast();
-        let fd = map.as_fd().as_raw_fd();
-        self.chunks.push(Chunk { address, map });
-        self.table
-            .update(&number.to_ne_bytes(), &fd.to_ne_bytes(), MapFlags::ANY)
-            .context("make room for system calls")?;
-        let first = number * CHUNK as u32;
+    /// Maps chunks, and gives their slots out.
+    fn add(&mut self, maps: Vec<MapHandle>) -> Result<()> {
+        let before = u32::try_from(self.chunks.len())?;
+        for map in maps {
+            let len = NonZeroUsize::new(CHUNK * size_of::<call_slot>()).context("no chunk")?;
+            let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+            // SAFETY: a fresh shared mapping at an address of the kernel's choice.
+            let address =
+                unsafe { mmap(None, len, protection, Mapping::MAP_SHARED, map.as_fd(), 0) };
+            let address = address.context("map the table of system calls")?.cast();
+            self.chunks.push(Chunk { address, map });
+        }
+        let numbers = before..u32::try_from(self.chunks.len())?;
+        self.enter(numbers.clone()).context("make room for system calls")?;
         // Number 0 means none.
-        for slot in first.max(1)..first + CHUNK as u32 {
+        for slot in (numbers.start * CHUNK as u32).max(1)..numbers.end * CHUNK as u32 {
             self.give(slot)?;
         }
         Ok(())
+    }
+
+    /// Enters chunks in the table. After each update there the kernel waits for its readers, so all
+    /// go in one, where Linux has that (since 5.16).
+    fn enter(&self, numbers: Range<u32>) -> libbpf_rs::Result<()> {
+        let fd = |number: u32| self.chunks[number as usize].map.as_fd().as_raw_fd().to_ne_bytes();
+        let keys: Vec<u8> = numbers.clone().flat_map(u32::to_ne_bytes).collect();
+        let fds: Vec<u8> = numbers.clone().flat_map(fd).collect();
+        let count = numbers.len() as u32;
+        if self.table.update_batch(&keys, &fds, count, MapFlags::ANY, MapFlags::ANY).is_ok() {
+            return Ok(());
+        }
+        let mut each = keys.chunks_exact(4).zip(fds.chunks_exact(4));
+        each.try_for_each(|(key, fd)| self.table.update(key, fd, MapFlags::ANY))
     }
 
     fn give(&self, slot: u32) -> Result<()> {
