@@ -36,7 +36,7 @@ fn main() {
         ("tick", table::tick),
         ("start", table::start),
         ("memory", table::memory),
-        ("syscallsX", syscalls::run),
+        ("syscalls", syscalls::run),
         ("syscalls", crowd::run),
     ];
     for (name, run) in rows {
