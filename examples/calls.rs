@@ -4,6 +4,9 @@
 //!     calls count [procs=N] [threads=N] [calls=N]   lines PID CALL CALLS|- ERRNO=COUNT…
 //!     calls kinds [procs=N]                         each process makes all calls that fail at once
 //!     calls errnos                                  a read() that fails in five ways
+//!     calls become [uid=N] [calls=N]                getppid() as another user and by another name
+//!     calls unknown [kinds=N]                       calls that there aren't, each once, and -1
+//!     calls vfork [procs=N]                         children that only exit
 //!     calls sleep [calls=N] [us=N]                  what nanosleep() took, ns, a line each
 //!     calls interrupted                             a read() that is restarted, one that isn't, a pause()
 //!                                                   that is killed
@@ -47,6 +50,9 @@ fn main() {
         "count" => in_processes(args.get("procs", 1), || count(&args)),
         "kinds" => in_processes(args.get("procs", 1), kinds),
         "errnos" => errnos(),
+        "become" => become_user(&args),
+        "unknown" => in_processes(args.get("procs", 1), || unknown(&args)),
+        "vfork" => vforks(&args),
         "sleep" => sleep(&args),
         "interrupted" => interrupted(),
         "compat" => compat(&args),
@@ -146,6 +152,47 @@ fn errnos() {
     }
     let pid = std::process::id();
     print(&format!("{pid} read - EBADF=3 EISDIR=3 EINVAL=3 EAGAIN=3 EFAULT=3\n"));
+}
+
+fn become_user(args: &Args) {
+    let calls = args.get("calls", 1000);
+    call(libc::SYS_getppid, 0, 0);
+    assert_eq!(call(libc::SYS_setuid, args.get("uid", 4242) as libc::c_long, 0), 0);
+    // SAFETY: a name with its end.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NAME, c"renamed".as_ptr()) }, 0);
+    for _ in 0..calls {
+        call(libc::SYS_getppid, 0, 0);
+    }
+    println!("{} getppid {calls}", std::process::id());
+}
+
+fn unknown(args: &Args) {
+    const FIRST: usize = 10_000;
+
+    let pid = std::process::id();
+    let kinds = args.get("kinds", 100);
+    for number in FIRST..FIRST + kinds {
+        assert_eq!(call(number as libc::c_long, 0, 0), -1);
+    }
+    for _ in 0..7 {
+        assert_eq!(call(-1, 0, 0), -1);
+    }
+    let lines = (FIRST..FIRST + kinds).map(|n| format!("{pid} syscall_{n} 1 ENOSYS=1\n"));
+    print(&lines.collect::<String>());
+}
+
+fn vforks(args: &Args) {
+    let children = args.get("procs", 20);
+    for _ in 0..children {
+        // SAFETY: the child does nothing but end, as it must.
+        let child = unsafe { libc::syscall(libc::SYS_vfork) };
+        if child == 0 {
+            // SAFETY: as above.
+            unsafe { libc::syscall(libc::SYS_exit_group, 0) };
+        }
+        assert!(waitpid(Pid::from_raw(child as i32), None).is_ok());
+    }
+    println!("{} exit_group {}", std::process::id(), children + 1);
 }
 
 fn sleep(args: &Args) {

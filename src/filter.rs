@@ -121,6 +121,9 @@ struct Network {
 pub const PROTOCOLS: [&str; 10] =
     ["tcp", "udp", "udplite", "mptcp", "sctp", "dccp", "icmp", "icmp6", "raw", "unix"];
 
+/// Bytes of a process's name, in the kernel.
+const LONGEST_COMM: usize = 15;
+
 /// The keys of the grammar, for messages and completion.
 pub const KEYS: [&str; 13] = [
     "port",
@@ -166,7 +169,9 @@ impl Filter {
 
     /// Only processes of exactly these names.
     pub fn and_comm(&mut self, names: &[String]) {
-        self.push(Test::Comm(names.to_vec()));
+        // Longer ones are cut by the kernel.
+        let cut = |name: &String| name.chars().take(LONGEST_COMM).collect();
+        self.push(Test::Comm(names.iter().map(cut).collect()));
     }
 
     /// Only processes of these users.

@@ -11,7 +11,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::kernel::Unsupported;
 use crate::netns::Netns;
 use crate::probes::ifaces;
 use crate::probes::ladder::Standing;
@@ -59,6 +58,7 @@ pub struct Session {
     syscalls: Option<SyscallProbe>,
     backlog_after: Duration,
     backlog_at: Instant,
+    read_calls_at: Instant,
     /// Why there is no probe of system calls.
     lacking: Option<Standing>,
     with_ifaces: bool,
@@ -77,7 +77,7 @@ impl Session {
         let mut lacking = None;
         let syscalls = match options.syscalls.as_ref().map(SyscallProbe::open).transpose() {
             // A column less, where there is another probe.
-            Err(error) if sockets.is_some() && error.is::<Unsupported>() => {
+            Err(error) if sockets.is_some() => {
                 lacking = Some(syscalls::not_had(&error));
                 None
             }
@@ -90,6 +90,7 @@ impl Session {
             syscalls,
             backlog_after,
             backlog_at: Instant::now() + backlog_after,
+            read_calls_at: Instant::now() + READ_CALLS_AFTER,
             lacking,
             with_ifaces: options.ifaces,
             netns: options.netns,
@@ -167,7 +168,12 @@ impl Session {
             backlog.closed = probe.take_backlog();
         }
         if let Some(probe) = &mut self.syscalls {
-            probe.read()?;
+            if probe.has_backlog() || Instant::now() >= self.read_calls_at {
+                self.read_calls_at = Instant::now() + READ_CALLS_AFTER;
+                probe.read()?;
+            } else {
+                probe.read_slow()?;
+            }
             backlog.syscalls = probe.reading();
         }
         Ok(backlog)

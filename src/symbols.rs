@@ -31,7 +31,11 @@ impl Symbols {
             *self = Symbols::default();
         }
         self.seen.insert(pid);
-        self.look_up(&Source::Process(Process::new(Pid::from(pid))), addresses)
+        let mut process = Process::new(Pid::from(pid));
+        // Files whose path the program chooses are not opened: a FIFO there would hold us for ever.
+        process.perf_map = false;
+        process.debug_syms = false;
+        self.look_up(&Source::Process(process), addresses)
     }
 
     /// The same for addresses of the kernel.

@@ -21,6 +21,8 @@
 
 #define SEND_SHUTDOWN 2
 
+#define PF_KTHREAD 0x00200000
+
 #define TASK_COMM_LEN 16
 
 /* A process, as known when it touched a socket. */

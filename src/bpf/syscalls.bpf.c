@@ -31,31 +31,65 @@ static __always_inline bool failed(long result)
 	return result < 0 && result >= -4095;
 }
 
-static __always_inline void report_slow(struct thread *t, __u32 call, long result, __u64 duration,
-					__u64 began, void *ctx)
+static __always_inline void fill_slow(struct slow_call *slow, struct thread *t, __u32 call,
+				      long result, __u64 duration, __u64 began)
 {
-	struct slow_call *slow = bpf_ringbuf_reserve(&slow_calls, sizeof(*slow), 0);
-
-	if (!slow) {
-		lost(LOSS_SLOW_RING);
-		return;
-	}
 	describe(&slow->process, current_task(by_thread), by_thread);
 	slow->tid = bpf_get_current_pid_tgid();
 	slow->call = call;
 	slow->began_ns = began;
 	slow->duration_ns = duration;
+	slow->asleep_ns = 0;
 	slow->result = result;
 	__builtin_memcpy(slow->args, t->args, sizeof(slow->args));
-	slow->asleep_ns = t->asleep_ns;
-	slow->user_stack = slow->kernel_stack = -1;
-	if (with_stacks) {
-		slow->user_stack = bpf_get_stackid(ctx, &stacks, BPF_F_USER_STACK);
-		slow->kernel_stack = t->longest_ns ? t->longest_stack : -1;
+}
+
+static __always_inline __u64 slow_wakeup(void)
+{
+	return bpf_ringbuf_query(&slow_calls, BPF_RB_AVAIL_DATA) < ring_wakeup
+		       ? BPF_RB_NO_WAKEUP
+		       : BPF_RB_FORCE_WAKEUP;
+}
+
+static __always_inline void report_with_stacks(void *ctx, struct thread *t, __u32 call, long result,
+					       __u64 duration, __u64 began)
+{
+	struct slow_call_with_stacks *slow;
+	struct sleep *sleep;
+
+	slow = bpf_ringbuf_reserve(&slow_calls, sizeof(*slow), 0);
+	if (!slow) {
+		lost(LOSS_SLOW_RING);
+		return;
 	}
-	bpf_ringbuf_submit(slow, bpf_ringbuf_query(&slow_calls, BPF_RB_AVAIL_DATA) < ring_wakeup
-					 ? BPF_RB_NO_WAKEUP
-					 : BPF_RB_FORCE_WAKEUP);
+	fill_slow(&slow->slow, t, call, result, duration, began);
+	slow->user_depth = bpf_get_stack(ctx, slow->user, sizeof(slow->user), BPF_F_USER_STACK);
+	slow->kernel_depth = 0;
+	sleep = find_sleep(current_task(by_thread));
+	if (sleep && sleep->left_ns >= began) {
+		slow->slow.asleep_ns = sleep->asleep_ns;
+		slow->kernel_depth = sleep->depth;
+		__builtin_memcpy(slow->kernel, sleep->stack, sizeof(slow->kernel));
+	}
+	bpf_ringbuf_submit(slow, slow_wakeup());
+}
+
+static __always_inline void report_slow(void *ctx, struct thread *t, __u32 call, long result,
+					__u64 duration, __u64 began)
+{
+	struct slow_call *slow;
+
+	if (with_stacks) {
+		report_with_stacks(ctx, t, call, result, duration, began);
+		return;
+	}
+	slow = bpf_ringbuf_reserve(&slow_calls, sizeof(*slow), 0);
+	if (!slow) {
+		lost(LOSS_SLOW_RING);
+		return;
+	}
+	fill_slow(slow, t, call, result, duration, began);
+	bpf_ringbuf_submit(slow, slow_wakeup());
 }
 
 /* A command counts from the execve on that it begins with. */
@@ -71,6 +105,8 @@ static __always_inline void release(void)
 /* The few returns that mean more; false for the child's part of a fork, which isn't a call. */
 static __always_inline bool is_own(struct task_struct *task, __u32 call, long result)
 {
+	struct thread *t;
+
 	if (result)
 		return true;
 	if (is_fork(call))
@@ -78,6 +114,10 @@ static __always_inline bool is_own(struct task_struct *task, __u32 call, long re
 	if (is_exec(call)) {
 		release();
 		rename_thread(find_thread(task));
+	} else if (has_scope && changes_identity(call)) {
+		t = find_thread(task);
+		if (t)
+			t->scope = SCOPE_UNKNOWN;
 	}
 	return true;
 }
@@ -90,16 +130,28 @@ static __always_inline bool is_counted(struct thread *t, struct task_struct *tas
 	return is_wanted(call) && (!errors_only || failed(result));
 }
 
-static __always_inline struct call_slot *count(struct thread *t, __u32 call, long result)
+static __always_inline struct call_slot *begin_count(struct thread *t, __u32 call, long result)
 {
 	struct call_slot *slot = find_slot(t, call);
 
-	if (!slot)
-		return NULL;
-	slot->calls++;
-	if (failed(result))
+	if (slot && failed(result))
 		count_errno(slot, -result);
 	return slot;
+}
+
+/* Last, since user space reads a slot again only if this changed. */
+static __always_inline void end_count(struct call_slot *slot)
+{
+	barrier();
+	*(volatile __u64 *)&slot->calls += 1;
+}
+
+static __always_inline void count(struct thread *t, __u32 call, long result)
+{
+	struct call_slot *slot = begin_count(t, call, result);
+
+	if (slot)
+		end_count(slot);
 }
 
 /* Notes a begin; the thread, if it is in scope. */
@@ -113,8 +165,6 @@ static __always_inline struct thread *enter(long id)
 	if (has_scope && judge(t, task) == SCOPE_OUT)
 		return NULL;
 	t->call = call_of(task, id);
-	if (with_stacks)
-		t->asleep_ns = t->longest_ns = 0;
 	t->entered_ns = bpf_ktime_get_ns();
 	return t;
 }
@@ -122,13 +172,15 @@ static __always_inline struct thread *enter(long id)
 /* Also for a call that began before us. */
 static __always_inline int count_untimed(long id, struct task_struct *task, long result)
 {
-	__u32 call = call_of(task, id);
+	__u32 call = returned_call(task, id, result);
 	struct thread *t;
 
 	if (!is_own(task, call, result))
 		return 0;
 	t = make_thread(task);
-	if (t && is_counted(t, task, call, result))
+	if (!t)
+		lost(LOSS_TASK_STORAGE);
+	else if (is_counted(t, task, call, result))
 		count(t, call, result);
 	return 0;
 }
@@ -149,15 +201,16 @@ static __always_inline int leave(void *ctx, long id, long result)
 	call = t->call;
 	if (!is_own(task, call, result) || !is_counted(t, task, call, result))
 		return 0;
-	slot = count(t, call, result);
+	slot = begin_count(t, call, result);
 	if (!slot)
 		return 0;
 	slot->total_ns += duration;
 	if (duration > slot->max_ns)
 		slot->max_ns = duration;
 	slot->buckets[bucket_of(duration)]++;
+	end_count(slot);
 	if (slower_than_ns && duration >= slower_than_ns)
-		report_slow(t, call, result, duration, began, ctx);
+		report_slow(ctx, t, call, result, duration, began);
 	return 0;
 }
 
@@ -224,26 +277,32 @@ int perf_counted(struct perf_sys_exit *ctx)
 	return count_untimed(ctx->id, current_task(by_thread), ctx->result);
 }
 
-/* With stacks: where a call sleeps. */
+/* With stacks: where a call sleeps, which is looked at as it goes on. */
 SEC("tp_btf/sched_switch")
 int BPF_PROG(switched, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-	__u64 now = 0, away;
+	__u64 now = bpf_ktime_get_ns(), away;
+	struct sleep *sleep;
 	struct thread *t;
 
-	t = thread_of(prev);
+	t = find_thread(prev);
 	if (t && t->entered_ns) {
-		t->left_ns = now = bpf_ktime_get_ns();
-		t->left_stack = bpf_get_stackid(ctx, &stacks, 0);
+		sleep = make_sleep(prev);
+		if (sleep) {
+			if (sleep->left_ns < t->entered_ns)
+				sleep->asleep_ns = sleep->longest_ns = 0;
+			sleep->left_ns = now;
+		}
 	}
-	t = thread_of(next);
-	if (!t || !t->entered_ns || t->left_ns < t->entered_ns)
+	t = find_thread(next);
+	sleep = t && t->entered_ns ? find_sleep(next) : NULL;
+	if (!sleep || sleep->left_ns < t->entered_ns)
 		return 0;
-	away = (now ?: bpf_ktime_get_ns()) - t->left_ns;
-	t->asleep_ns += away;
-	if (away > t->longest_ns) {
-		t->longest_ns = away;
-		t->longest_stack = t->left_stack;
+	away = now - sleep->left_ns;
+	sleep->asleep_ns += away;
+	if (away > sleep->longest_ns) {
+		sleep->longest_ns = away;
+		sleep->depth = bpf_get_task_stack(next, sleep->stack, sizeof(sleep->stack), 0);
 	}
 	return 0;
 }
@@ -280,7 +339,7 @@ static __always_inline void count_last(struct thread *t, struct task_struct *tas
 {
 	__u32 call;
 
-	if (has_scope && t->scope != SCOPE_IN)
+	if (has_scope && judge(t, task) != SCOPE_IN)
 		return;
 	if (count_only) {
 		call = call_of(task, number_at_end(task));
@@ -300,8 +359,14 @@ static __always_inline int exit_of(struct task_struct *task)
 {
 	struct thread *t = find_thread(task);
 	bool is_last = !task->signal->live.counter;
-	__u32 tgid = task->tgid, tid = task->pid;
 	struct thread_slot *who;
+	__u64 key = (__u64)task;
+	__u32 tgid = task->tgid;
+
+	/* It may not have called anything else. */
+	if (count_only && !by_thread && !t && !(task->flags & PF_KTHREAD) &&
+	    is_exit(call_of(task, number_at_end(task))))
+		t = make_thread(task);
 
 	if (t && !t->ended) {
 		count_last(t, task);
@@ -312,8 +377,10 @@ static __always_inline int exit_of(struct task_struct *task)
 			who->ended = true;
 		}
 	}
-	if (by_thread)
-		bpf_map_delete_elem(&threads, &tid);
+	if (by_thread) {
+		bpf_map_delete_elem(&threads, &key);
+		bpf_map_delete_elem(&sleeps_by_thread, &key);
+	}
 	if (only_tree && is_last)
 		bpf_map_delete_elem(&tree, &tgid);
 	return 0;

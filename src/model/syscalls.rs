@@ -11,7 +11,7 @@ use super::processes::{self, Process};
 use crate::filter::{Facts, Filter};
 use crate::histogram::Histogram;
 use crate::names::syscalls::Call;
-use crate::names::{Container, Names};
+use crate::names::{self, Container, Names};
 use crate::sample::{CallRecord, EndedThread, ProcessRecord, SyscallReading};
 use crate::symbols::Symbols;
 
@@ -178,6 +178,7 @@ struct Entry {
 #[derive(Debug)]
 struct Caller {
     process: Arc<Process>,
+    record: ProcessRecord,
     named_ns: u64,
     /// The filter lets it through.
     shown: bool,
@@ -192,7 +193,11 @@ pub(super) struct SyscallTable {
     entries: FxHashMap<Key, Entry>,
     callers: FxHashMap<(u32, u64), Caller>,
     containers: FxHashMap<String, Arc<Container>>,
+    readings: u32,
 }
+
+/// Readings between two looks at which processes live.
+const SWEEP_AFTER: u32 = 32;
 
 impl SyscallTable {
     /// A table of such rows.
@@ -230,9 +235,22 @@ impl SyscallTable {
                 caller.ended = true;
             }
         }
+        self.readings += 1;
+        if self.readings.is_multiple_of(SWEEP_AFTER) {
+            self.sweep(names::is_alive);
+        }
         if self.grouping == Grouping::ThreadCall && !reading.ended.is_empty() {
             self.end_threads(reading.ended);
         }
+    }
+
+    /// Ends processes whose last thread made none of the calls that are watched, so that nobody told.
+    fn sweep(&mut self, is_alive: impl Fn(&ProcessRecord) -> bool) {
+        let has_rows = self.has_rows_of_processes();
+        self.callers.retain(|_, caller| {
+            caller.ended |= !is_alive(&caller.record);
+            has_rows || !caller.ended
+        });
     }
 
     fn end_threads(&mut self, ended: &[EndedThread]) {
@@ -325,7 +343,13 @@ impl SyscallTable {
         let caller = self.callers.entry(id(&record.process)).or_insert_with(|| {
             let process = Arc::new(processes::process(&record.process, names));
             let shown = matches(filter, &process);
-            Caller { process, named_ns: record.named_ns, shown, ended: false }
+            Caller {
+                process,
+                record: record.process,
+                named_ns: record.named_ns,
+                shown,
+                ended: false,
+            }
         });
         if record.named_ns > caller.named_ns {
             caller.named_ns = record.named_ns;

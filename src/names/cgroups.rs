@@ -35,7 +35,7 @@ struct Place {
 
 #[derive(Debug, Default)]
 pub(super) struct Cgroups {
-    by_process: HashMap<(u32, u64), Place>,
+    by_process: HashMap<(u32, u64, u64), Place>,
     by_id: HashMap<u64, Arc<str>>,
 }
 
@@ -52,7 +52,8 @@ impl Cgroups {
         if self.by_process.len() > REMEMBERED {
             self.by_process.clear();
         }
-        let key = (process.tgid, process.start);
+        // One that is moved is looked at anew.
+        let key = (process.tgid, process.start, process.cgroup);
         if !self.by_process.contains_key(&key) {
             let place = self.find(process);
             self.by_process.insert(key, place);

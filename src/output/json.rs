@@ -84,8 +84,12 @@ pub(super) fn write_in_document(
     write!(out, ",\"view\":\"{}\",\"rows\":", frame.view)?;
     with_rows!(&frame.rows, rows => write_list(out, rows, style))?;
     if frame.view == View::Syscalls {
-        let slow: Vec<_> = frame.slow.iter().map(slow::object).collect();
-        write!(out, ",\"slow_syscalls\":{}", json!(slow))?;
+        write!(out, ",\"slow_syscalls\":[")?;
+        for (number, row) in frame.slow.iter().enumerate() {
+            let comma = if number > 0 { "," } else { "" };
+            write!(out, "{comma}{}", slow::object(row))?;
+        }
+        write!(out, "]")?;
     }
     write!(out, ",\"loss\":{},\"self\":{}}}", loss(frame), own(frame))
 }

@@ -165,16 +165,19 @@ fn interrupted_calls_have_the_kernel_s_errno() {
 
 #[test]
 fn calls_of_32_bits_have_names_of_their_own() {
+    let compat = ["compat", "calls=50"];
+    let has_compat = Command::new(example("calls")).args(compat).output().unwrap().status.success();
     let output = nettrace()
         .args(["top", "syscalls", "-O", "json", "--"])
         .arg(example("calls"))
-        .args(["compat", "calls=50"])
+        .args(compat)
         .output()
         .unwrap();
     // The truth, then the document.
     let stdout = text(&output.stdout);
-    if output.status.code() == Some(3) {
-        assert!(!stdout.contains("getppid.32"), "{stdout}");
+    if !has_compat {
+        assert_eq!(output.status.code(), Some(3), "the program's own");
+        assert!(stdout.contains("\"frames\"") && !stdout.contains("getppid.32"), "{stdout}");
         return;
     }
     let (truth, document) = stdout.split_once('\n').unwrap();
@@ -358,6 +361,47 @@ fn slow_calls_are_told_one_by_one() {
         assert!(kernel.contains("nanosleep"), "{kernel}");
         assert!(!call["user_stack"].as_array().unwrap().is_empty());
     }
+}
+
+#[test]
+fn who_changes_user_or_name_is_in_scope_at_once() {
+    for scope in [["--uid", "4242"], ["--comm", "renamed"]] {
+        let run = run(&["top", "syscalls", scope[0], scope[1]], &["become"], &[]);
+        let truth = run.truth();
+        assert_eq!(run.found(&truth), truth, "{scope:?}");
+    }
+}
+
+#[test]
+fn calls_that_there_are_not_have_numbers() {
+    assert_exact(&["top", "syscalls"], &["unknown", "kinds=100"], &[]);
+    let run = run(&["syscalls", "--syscall", "rt_sigreturn"], &["unknown", "kinds=1"], &[]);
+    assert!(rows(&run.document).is_empty(), "-1 isn't a sigreturn");
+}
+
+#[test]
+fn a_thread_of_too_many_kinds_of_calls_loses_its_own() {
+    let run = run(&["top", "syscalls"], &["unknown", "kinds=3000"], &[]);
+    let truth = run.truth();
+    let found = run.found(&truth).len() as u64;
+    assert!(found > 500 && found < 1000, "{found}");
+    let lost = number(&run.document["frames"][0]["loss"], "call_table");
+    // The other calls of the program are few, but more than none.
+    assert!((3000 - found..3100 - found).contains(&lost), "{lost} {found}");
+}
+
+#[test]
+fn children_that_only_exit_are_counted() {
+    for args in [&["--syscall", "exit_group"][..], &["--count-only", "--syscall", "exit_group"]] {
+        let run = run(&[&["syscalls"], args].concat(), &["vfork", "procs=20"], &[]);
+        assert_eq!(number(&rows(&run.document)[0], "calls"), 21, "{args:?}");
+        run.assert_no_loss();
+    }
+}
+
+#[test]
+fn a_burst_of_processes_finds_room() {
+    assert_exact(&["top", "syscalls"], &["kinds", "procs=150"], &[]);
 }
 
 #[test]

@@ -15,8 +15,8 @@
 #define TREE_ENTRIES	(1 << 14)
 #define SCOPE_ENTRIES	(1 << 14)
 #define ERRNO_ENTRIES	(1 << 16)
-#define STACK_ENTRIES	(1 << 14)
-#define STACK_DEPTH	64
+#define USER_DEPTH	64
+#define KERNEL_DEPTH	32
 
 /* Numbers of system calls, with what tells the tables of numbers apart. */
 #define CALL_NUMBER 0x4fffffff /* the bit of x32 is part of the number */
@@ -69,17 +69,22 @@ struct thread {
 	__u32 call;	  /* the one it is in */
 	__u32 slot;	  /* its thread_slot, 0: none yet */
 	__u32 further;	  /* first call_slot that has no place in `table` */
-	__u32 generation; /* of the scope that it was judged by */
+	__u32 judged;	  /* when, see judge() */
 	__u8 scope;	  /* enum scope */
 	__u8 ended;
 	__u8 pad[6];
-	__u64 left_ns;	  /* when it last went off the CPU in this call */
-	__u64 asleep_ns;  /* in this call, in all */
-	__u64 longest_ns; /* one time */
-	__s32 left_stack;
-	__s32 longest_stack;
 	__u64 args[6];	 /* if slow calls are wanted */
 	__u32 table[64]; /* number << 20 | slot */
+};
+
+/* Where a thread slept in its call, if stacks are wanted. */
+struct sleep {
+	__u64 left_ns;	  /* when it last went off the CPU */
+	__u64 asleep_ns;  /* in this call, in all */
+	__u64 longest_ns; /* one time */
+	__s32 depth;	  /* bytes of `stack` */
+	__u32 pad;
+	__u64 stack[KERNEL_DEPTH]; /* that time's */
 };
 
 enum scope {
@@ -105,8 +110,14 @@ struct slow_call {
 	struct process process;
 	__u32 tid;
 	__u32 call;
-	__s32 user_stack;   /* in `stacks`, below 0: none */
-	__s32 kernel_stack; /* where it slept longest */
+};
+
+struct slow_call_with_stacks {
+	struct slow_call slow;
+	__s32 user_depth;   /* bytes, below 0: an errno */
+	__s32 kernel_depth; /* of where it slept longest */
+	__u64 user[USER_DEPTH];
+	__u64 kernel[KERNEL_DEPTH];
 };
 
 struct errno_key {
@@ -117,7 +128,7 @@ struct errno_key {
 /* For the skeleton: types that no map names, or that clang 14 only declares in the inner map. */
 struct call_slot _call_slot = {};
 struct thread_slot _thread_slot = {};
-struct slow_call _slow_call = {};
+struct slow_call_with_stacks _slow_call = {};
 enum follow _follow = 0;
 enum loss _loss = 0;
 
@@ -136,9 +147,6 @@ const volatile __u64 wanted[2][16] = {}; /* bits by number; [1]: compat */
 const volatile __u64 slower_than_ns = 0; /* 0: no events */
 const volatile bool with_stacks = false;
 const volatile __u64 ring_wakeup = SLOW_RING_BYTES / 4;
-
-/* User space raises it to have all threads judged anew. */
-__u32 scope_generation = 1;
 
 __u64 slots_taken = 0; /* by programs, since the start */
 __u64 slots_given = 0; /* by user space */
@@ -174,13 +182,36 @@ struct {
 	__type(value, struct thread);
 } storage SEC(".maps");
 
+/* By the task's address, which it keeps when it executes something. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, THREAD_ENTRIES);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __u32);
+	__type(key, __u64);
 	__type(value, struct thread);
 } threads SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct sleep);
+} sleeps SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, THREAD_ENTRIES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct sleep);
+} sleeps_by_thread SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sleep);
+} new_sleep SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -226,12 +257,5 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, SLOW_RING_BYTES);
 } slow_calls SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, STACK_DEPTH * sizeof(__u64));
-} stacks SEC(".maps");
 
 #endif

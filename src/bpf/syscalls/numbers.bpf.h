@@ -14,6 +14,10 @@
 #define SYS_VFORK	    58
 #define SYS_EXIT	    60
 #define SYS_EXIT_GROUP	    231
+#define SYS_SETUID	    105
+#define SYS_SETREUID	    113
+#define SYS_SETRESUID	    117
+#define SYS_PRCTL	    157
 #define COMPAT_EXECVEAT	    358
 #define COMPAT_CLONE	    120
 #define COMPAT_RT_SIGRETURN 173
@@ -27,6 +31,10 @@
 #define SYS_VFORK	    220
 #define SYS_EXIT	    93
 #define SYS_EXIT_GROUP	    94
+#define SYS_SETUID	    146
+#define SYS_SETREUID	    145
+#define SYS_SETRESUID	    147
+#define SYS_PRCTL	    167
 #define COMPAT_EXECVEAT	    387
 #define COMPAT_CLONE	    120
 #define COMPAT_RT_SIGRETURN 173
@@ -39,7 +47,7 @@
 #define COMPAT_VFORK  190
 #define COMPAT_EXIT   1
 
-/* Number as the kernel's registers have it at a return; sigreturn() leaves none there. */
+/* As the kernel's registers have it at a return. */
 static __always_inline long number_of(struct pt_regs *regs)
 {
 #if defined(__TARGET_ARCH_x86)
@@ -65,11 +73,17 @@ static __always_inline bool is_compat(struct task_struct *task)
 
 static __always_inline __u32 call_of(struct task_struct *task, long number)
 {
-	bool compat = is_compat(task);
+	return (number & CALL_NUMBER) | (is_compat(task) ? CALL_COMPAT : 0);
+}
 
-	if ((int)number == -1)
-		number = compat ? COMPAT_RT_SIGRETURN : SYS_RT_SIGRETURN;
-	return (number & CALL_NUMBER) | (compat ? CALL_COMPAT : 0);
+/* At a return. sigreturn() leaves no number; that a program asks for -1 has another result. */
+static __always_inline __u32 returned_call(struct task_struct *task, long number, long result)
+{
+	const long enosys = 38;
+
+	if ((int)number == -1 && result != -enosys)
+		number = is_compat(task) ? COMPAT_RT_SIGRETURN : SYS_RT_SIGRETURN;
+	return call_of(task, number);
 }
 
 #define CALL_IS(call, native, compat) ((call) == (native) || (call) == (CALL_COMPAT | (compat)))
@@ -78,6 +92,26 @@ static __always_inline bool is_exec(__u32 call)
 {
 	return CALL_IS(call, SYS_EXECVE, COMPAT_EXECVE) ||
 	       CALL_IS(call, SYS_EXECVEAT, COMPAT_EXECVEAT);
+}
+
+/* What a scope may ask for: the user, the name. */
+static __always_inline bool changes_identity(__u32 call)
+{
+	switch (call) {
+	case SYS_SETUID:
+	case SYS_SETREUID:
+	case SYS_SETRESUID:
+	case SYS_PRCTL:
+	case CALL_COMPAT | 23: /* setuid() and the like ... */
+	case CALL_COMPAT | 70:
+	case CALL_COMPAT | 164:
+	case CALL_COMPAT | 203: /* ... and of 32 bits */
+	case CALL_COMPAT | 208:
+	case CALL_COMPAT | 213:
+	case CALL_COMPAT | 172: /* prctl() */
+		return true;
+	}
+	return false;
 }
 
 static __always_inline bool is_fork(__u32 call)

@@ -14,44 +14,53 @@
 
 static __always_inline struct thread *find_thread(struct task_struct *task)
 {
-	__u32 tid;
+	__u64 key = (__u64)task;
 
 	if (!by_thread)
 		return bpf_task_storage_get(&storage, task, 0, 0);
-	tid = bpf_get_current_pid_tgid();
-	return bpf_map_lookup_elem(&threads, &tid);
+	return bpf_map_lookup_elem(&threads, &key);
 }
 
-/* Of any task that the verifier knows. */
-static __always_inline struct thread *thread_of(struct task_struct *task)
+/* What a program has no stack for. */
+static __always_inline void *make_by_thread(void *map, void *fresh_map, struct task_struct *task)
 {
-	__u32 tid;
+	__u64 key = (__u64)task;
+	__u32 zero = 0;
+	void *fresh;
 
-	if (!by_thread)
-		return bpf_task_storage_get(&storage, task, 0, 0);
-	tid = task->pid;
-	return bpf_map_lookup_elem(&threads, &tid);
+	fresh = bpf_map_lookup_elem(fresh_map, &zero);
+	if (fresh)
+		bpf_map_update_elem(map, &key, fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(map, &key);
 }
 
 static __always_inline struct thread *make_thread(struct task_struct *task)
 {
-	struct thread *t, *fresh;
-	__u32 zero = 0, tid;
+	struct thread *t;
 
-	if (!by_thread) {
-		t = bpf_task_storage_get(&storage, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	} else {
-		tid = bpf_get_current_pid_tgid();
-		t = bpf_map_lookup_elem(&threads, &tid);
-		fresh = t ? NULL : bpf_map_lookup_elem(&new_thread, &zero);
-		if (fresh) {
-			bpf_map_update_elem(&threads, &tid, fresh, BPF_NOEXIST);
-			t = bpf_map_lookup_elem(&threads, &tid);
-		}
-	}
-	if (!t)
-		lost(LOSS_TASK_STORAGE);
-	return t;
+	if (!by_thread)
+		return bpf_task_storage_get(&storage, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	t = find_thread(task);
+	return t ?: make_by_thread(&threads, &new_thread, task);
+}
+
+static __always_inline struct sleep *find_sleep(struct task_struct *task)
+{
+	__u64 key = (__u64)task;
+
+	if (!by_thread)
+		return bpf_task_storage_get(&sleeps, task, 0, 0);
+	return bpf_map_lookup_elem(&sleeps_by_thread, &key);
+}
+
+static __always_inline struct sleep *make_sleep(struct task_struct *task)
+{
+	struct sleep *sleep;
+
+	if (!by_thread)
+		return bpf_task_storage_get(&sleeps, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	sleep = find_sleep(task);
+	return sleep ?: make_by_thread(&sleeps_by_thread, &new_sleep, task);
 }
 
 static __always_inline __u8 scope_of(struct task_struct *task)
@@ -88,13 +97,16 @@ static __always_inline __u8 scope_of(struct task_struct *task)
 	return SCOPE_IN;
 }
 
-/* Once per thread and generation, so that who is out of scope costs next to nothing. */
+/*
+ * Once per thread and second (or quarter of it, by the kernel's HZ), so that who is out of scope
+ * costs next to nothing. What a thread changes itself is seen at once.
+ */
 static __always_inline __u8 judge(struct thread *t, struct task_struct *task)
 {
-	__u32 generation = *(volatile __u32 *)&scope_generation;
+	__u32 now = bpf_jiffies64() >> 8;
 
-	if (t->scope == SCOPE_UNKNOWN || t->generation != generation) {
-		t->generation = generation;
+	if (t->scope == SCOPE_UNKNOWN || t->judged != now) {
+		t->judged = now;
 		t->scope = scope_of(task);
 	}
 	return t->scope;
@@ -195,6 +207,9 @@ static __always_inline struct call_slot *find_further(struct thread *t, __u32 ca
 			return slot;
 		number = slot->next;
 	}
+	/* One that calls so many kinds is up to no good, and has had its share. */
+	if (number)
+		return NULL;
 	slot = new_slot(t, call, &number);
 	if (slot) {
 		slot->next = t->further;

@@ -1,7 +1,7 @@
 //! Loads and attaches the system-call probe.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
@@ -15,9 +15,6 @@ use crate::names::syscalls::{Abi, Call};
 use crate::probes::climb::{Failure, climb};
 use crate::probes::ladder::{Choice, Hook, Rung};
 use crate::probes::perf;
-
-/// Stacks that are kept until they are read.
-const STACKS: u32 = 1 << 14;
 
 /// The probe, loaded; attached once there are slots.
 pub(super) struct Loaded {
@@ -69,7 +66,12 @@ pub(super) fn attach(
         let program = programs.find(|program| program.name() == hook.program);
         let event = if hook.rung == Rung::Perf { events.next() } else { None };
         let link = program.map(|program| match event {
-            Some(event) => program.attach_perf_event(event.into_raw_fd()),
+            Some(event) => {
+                let link = program.attach_perf_event(event.as_raw_fd())?;
+                // Its link closes it.
+                let _ = event.into_raw_fd();
+                Ok(link)
+            }
             None => program.attach_trace(),
         });
         links.extend(link.transpose().with_context(|| format!("attach to {}", hook.target))?);
@@ -128,13 +130,14 @@ fn configure(
     if let Some(bytes) = options.ring_bytes {
         open.maps.slow_calls.set_max_entries(bytes)?;
     }
-    if options.stacks {
-        open.maps.stacks.set_max_entries(STACKS)?;
-    }
     if by_thread {
         open.maps.storage.set_autocreate(false)?;
+        open.maps.sleeps.set_autocreate(false)?;
     } else {
         open.maps.threads.set_max_entries(1)?;
+    }
+    if !(by_thread && options.stacks) {
+        open.maps.sleeps_by_thread.set_max_entries(1)?;
     }
     for mut program in open.open_object_mut().progs_mut() {
         let is_used = choice.hooks().any(|hook| program.name() == hook.program);

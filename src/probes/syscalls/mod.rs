@@ -2,6 +2,7 @@
 //! the last reading.
 
 use std::cell::RefCell;
+use std::mem::size_of;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -9,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use libbpf_rs::skel::{OpenSkel, Skel};
 use libbpf_rs::{AsRawLibbpf, Link, MapCore, MapFlags, ProgramImpl, RingBuffer, RingBufferBuilder};
+use nix::unistd::{SysconfVar, sysconf};
 use plain::Plain;
 use rustc_hash::FxHashMap;
 
@@ -31,20 +33,20 @@ mod skel {
 }
 use load::{attach, load};
 use skel::SyscallsSkel;
-use skel::types::{self, call_slot, loss, slow_call, thread_slot};
+use skel::types::{self, call_slot, loss, slow_call, slow_call_with_stacks, thread_slot};
 use slots::{CHUNK, MAX_CHUNKS, Slots, THREAD};
 
 // SAFETY: integers and arrays of them only, and no padding that isn't a field.
 unsafe impl Plain for slow_call {}
+// SAFETY: as above.
+unsafe impl Plain for slow_call_with_stacks {}
 
-/// Slots kept free, and a fourth of those in use. More take the kernel a grace period, 5 to 90 ms,
+/// Slots kept free, and half as many as are in use. More take the kernel a grace period, 5 to 90 ms,
 /// in which a storm of new processes takes thousands.
 const FREE_SLOTS: u64 = 16 * CHUNK as u64;
-const FREE_SHARE: u64 = 4;
+const FREE_SHARE: u64 = 2;
 /// Slow calls kept between two readings; what comes above is counted as lost.
 const MAX_SLOW: usize = 20_000;
-/// Frames of a stack; `STACK_DEPTH` in `layout.bpf.h`.
-const STACK_DEPTH: usize = 64;
 
 /// Names of the loss causes that this probe has.
 const LOSS_NAMES: [(&str, loss); 5] = [
@@ -168,9 +170,16 @@ struct Seen {
     histogram: Histogram,
 }
 
+/// A slow call as it came through the ring.
+struct Slow {
+    call: slow_call,
+    user_stack: Vec<u64>,
+    kernel_stack: Vec<u64>,
+}
+
 #[derive(Default)]
 struct Incoming {
-    slow: Vec<slow_call>,
+    slow: Vec<Slow>,
     dropped: u64,
     wants_slots: bool,
 }
@@ -193,7 +202,7 @@ impl SyscallProbe {
         let mut probe = SyscallProbe {
             seen: vec![Seen::default(); slots.len()],
             slots,
-            room: options.room.unwrap_or(MAX_CHUNKS * CHUNK),
+            room: options.room.unwrap_or_else(room),
             records: Vec::new(),
             ended: Vec::new(),
             slow: Vec::new(),
@@ -216,8 +225,6 @@ impl SyscallProbe {
     pub fn read(&mut self) -> Result<()> {
         self.records.clear();
         self.ended.clear();
-        // First, since reading a large table takes as long as a storm to fill what is left.
-        self.make_room()?;
         self.drain()?;
         self.take_slow();
         // Ends first: what a thread did before its end is then read whole.
@@ -248,8 +255,19 @@ impl SyscallProbe {
         for slot in released {
             self.release(slot, further.get(&slot).map_or(&[], Vec::as_slice))?;
         }
-        self.judge_anew();
         self.make_room()
+    }
+
+    /// Reads slow calls alone; [`SyscallProbe::reading`] then has them.
+    ///
+    /// # Errors
+    /// Where libbpf can't read the ring.
+    pub fn read_slow(&mut self) -> Result<()> {
+        self.records.clear();
+        self.ended.clear();
+        self.drain()?;
+        self.take_slow();
+        Ok(())
     }
 
     /// What the last [`SyscallProbe::read`] found.
@@ -382,8 +400,15 @@ impl SyscallProbe {
         let wanted = FREE_SLOTS + used / FREE_SHARE;
         let missing = usize::try_from(wanted.saturating_sub(free))?;
         let missing = missing.min(self.room.saturating_sub(self.slots.len()));
-        if missing > 0 {
-            self.grow(missing.div_ceil(CHUNK))?;
+        if missing > 0
+            && let Err(error) = self.grow(missing.div_ceil(CHUNK))
+        {
+            // What there is has to do; what finds no room is counted as lost.
+            self.room = self.slots.len();
+            eprintln!(
+                "nettrace: {error:#}; there is none for more than {} kinds of calls by all threads",
+                self.room
+            );
         }
         self.incoming.borrow_mut().wants_slots = false;
         let is_full = self.is_full();
@@ -399,10 +424,10 @@ impl SyscallProbe {
 
     fn grow(&mut self, chunks: usize) -> Result<()> {
         let before = self.slots.len();
-        self.slots.grow(chunks)?;
+        let grown = self.slots.grow(chunks);
         self.seen.resize(self.slots.len(), Seen::default());
         self.give((self.slots.len() - before) as u64);
-        Ok(())
+        grown
     }
 
     fn is_full(&self) -> bool {
@@ -430,46 +455,31 @@ impl SyscallProbe {
         }
     }
 
-    /// Names, users and cgroups change; with each reading the kernel's side looks again.
-    fn judge_anew(&mut self) {
-        if let Some(bss) = self.skel.maps.data_data.as_mut() {
-            // SAFETY: a valid reference; only we write it, volatile because programs look there.
-            unsafe {
-                let generation = &raw mut bss.scope_generation;
-                generation.write_volatile(generation.read_volatile().wrapping_add(1));
-            }
-        }
-    }
-
     fn take_slow(&mut self) {
         self.slow.clear();
         let incoming = std::mem::take(&mut self.incoming.borrow_mut().slow);
         let (now, clock_ns) = (SystemTime::now(), monotonic_ns());
-        for slow in incoming {
+        for Slow { call, user_stack, kernel_stack } in incoming {
             self.slow.push(SlowCall {
-                process: process(&slow.process),
-                tid: slow.tid,
-                call: call_of(slow.call),
-                args: slow.args,
-                began: now - Duration::from_nanos(clock_ns.saturating_sub(slow.began_ns)),
-                duration_ns: slow.duration_ns,
-                asleep_ns: self.choice.has("sleeps").then_some(slow.asleep_ns),
-                result: slow.result,
-                user_stack: self.stack(slow.user_stack),
-                kernel_stack: self.stack(slow.kernel_stack),
+                process: process(&call.process),
+                tid: call.tid,
+                call: call_of(call.call),
+                args: call.args,
+                began: now - Duration::from_nanos(clock_ns.saturating_sub(call.began_ns)),
+                duration_ns: call.duration_ns,
+                asleep_ns: self.choice.has("sleeps").then_some(call.asleep_ns),
+                result: call.result,
+                user_stack,
+                kernel_stack,
             });
         }
     }
+}
 
-    /// Return addresses, innermost first.
-    fn stack(&self, id: i32) -> Vec<u64> {
-        let Ok(id) = u32::try_from(id) else { return Vec::new() };
-        let frames = self.skel.maps.stacks.lookup(&id.to_ne_bytes(), MapFlags::ANY);
-        let frames = frames.ok().flatten().unwrap_or_default();
-        let addresses = frames.chunks_exact(8).take(STACK_DEPTH);
-        let address = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
-        addresses.map(address).take_while(|address| *address != 0).collect()
-    }
+/// Return addresses, innermost first.
+fn stack(frames: &[u64], bytes: i32) -> Vec<u64> {
+    let depth = usize::try_from(bytes).unwrap_or(0) / size_of::<u64>();
+    frames.iter().copied().take(depth).take_while(|address| *address != 0).collect()
 }
 
 impl Seen {
@@ -498,6 +508,17 @@ impl Seen {
     }
 }
 
+/// A share of the memory there is, however large.
+fn room() -> usize {
+    const SHARE: u64 = 16;
+
+    let of = |name| sysconf(name).ok().flatten().and_then(|n| u64::try_from(n).ok());
+    let bytes =
+        of(SysconfVar::_PHYS_PAGES).zip(of(SysconfVar::PAGE_SIZE)).map(|(n, size)| n * size);
+    let slots = bytes.unwrap_or(u64::MAX) / SHARE / size_of::<call_slot>() as u64;
+    usize::try_from(slots).unwrap_or(usize::MAX).clamp(CHUNK, MAX_CHUNKS * CHUNK)
+}
+
 fn open_slots(skel: &SyscallsSkel<'static>) -> Result<Slots> {
     let object = skel.object().as_libbpf_object().as_ptr();
     // SAFETY: a valid object, which libbpf only reads.
@@ -524,15 +545,24 @@ fn call_of(raw: u32) -> Call {
 /// Takes in what came through the ring: a slow call, or in four bytes that slots are short.
 fn keep(incoming: &RefCell<Incoming>, bytes: &[u8]) -> i32 {
     let mut incoming = incoming.borrow_mut();
-    let Ok(slow) = slow_call::from_bytes(bytes) else {
-        incoming.wants_slots = true;
-        return 0;
+    let slow = match slow_call_with_stacks::from_bytes(bytes) {
+        Ok(all) => Slow {
+            call: all.slow,
+            user_stack: stack(&all.user, all.user_depth),
+            kernel_stack: stack(&all.kernel, all.kernel_depth),
+        },
+        Err(_) => match slow_call::from_bytes(bytes) {
+            Ok(call) => Slow { call: *call, user_stack: Vec::new(), kernel_stack: Vec::new() },
+            Err(_) => {
+                incoming.wants_slots = true;
+                return 0;
+            }
+        },
     };
-    if incoming.slow.len() >= MAX_SLOW {
+    if incoming.slow.len() < MAX_SLOW {
+        incoming.slow.push(slow);
+    } else {
         incoming.dropped += 1;
-        return 0;
     }
-    let slow = *slow;
-    incoming.slow.push(slow);
     0
 }

@@ -2,7 +2,6 @@
 
 use std::mem::size_of;
 use std::num::NonZeroUsize;
-use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
 
@@ -17,6 +16,8 @@ use super::skel::types::{call_slot, thread_slot};
 pub(super) const CHUNK: usize = 1 << 10;
 /// Chunks at most; `MAX_CHUNKS` in `layout.bpf.h`.
 pub(super) const MAX_CHUNKS: usize = 1024;
+/// Chunks made in one step, each of which takes a descriptor meanwhile.
+const AT_ONCE: usize = 64;
 
 // A thread's slot lies in the same place; the kernel rounds elements up to 8 bytes.
 const _: () = assert!(size_of::<call_slot>().is_multiple_of(8));
@@ -30,34 +31,45 @@ unsafe impl Plain for thread_slot {}
 /// One chunk, mapped.
 struct Chunk {
     address: NonNull<call_slot>,
-    map: MapHandle,
+}
+
+impl Chunk {
+    fn map(map: &MapHandle) -> Result<Self> {
+        let len = NonZeroUsize::new(CHUNK * size_of::<call_slot>()).context("no chunk")?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a fresh shared mapping at an address of the kernel's choice.
+        let address = unsafe { mmap(None, len, protection, Mapping::MAP_SHARED, map.as_fd(), 0) };
+        Ok(Chunk { address: address.context("map the table of system calls")?.cast() })
+    }
 }
 
 /// All chunks there are.
 pub(super) struct Slots {
     chunks: Vec<Chunk>,
+    /// The first one, for its type.
+    first: MapHandle,
     table: MapHandle,
     free: MapHandle,
     btf_fd: i32,
 }
 
 impl Slots {
-    /// The slots of `first` alone. `table` is where the kernel's side finds chunks, `free` where it
+    /// The slots of `first_map` alone. `table` is where the kernel's side finds chunks, `free` where it
     /// takes slots from; `btf_fd` has their types.
     ///
     /// # Errors
     /// Where the kernel refuses to map it.
     pub(super) fn new(
-        first: &Map<'_>,
+        first_map: &Map<'_>,
         table: &Map<'_>,
         free: &Map<'_>,
         btf_fd: i32,
     ) -> Result<Self> {
         let table = MapHandle::try_from(table).context("open the table of system calls")?;
         let free = MapHandle::try_from(free).context("open the queue of free slots")?;
-        let first = MapHandle::try_from(first).context("open the first system calls")?;
-        let mut slots = Slots { chunks: Vec::new(), table, free, btf_fd };
-        slots.add(vec![first])?;
+        let first = MapHandle::try_from(first_map).context("open the first system calls")?;
+        let mut slots = Slots { chunks: Vec::new(), first, table, free, btf_fd };
+        slots.add(std::slice::from_ref(&MapHandle::try_from(first_map)?))?;
         Ok(slots)
     }
 
@@ -72,8 +84,7 @@ impl Slots {
     /// # Errors
     /// Where the kernel has no memory for them.
     pub(super) fn grow(&mut self, chunks: usize) -> Result<()> {
-        let first = self.chunks.first().context("no slots")?;
-        let types = first.map.info().context("ask for the type of system calls")?.info;
+        let types = self.first.info().context("ask for the type of system calls")?.info;
         let opts = libbpf_sys::bpf_map_create_opts {
             sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _,
             map_flags: libbpf_sys::BPF_F_MMAPABLE,
@@ -85,26 +96,25 @@ impl Slots {
         let (key, value) = (size_of::<u32>() as u32, size_of::<call_slot>() as u32);
         let make =
             || MapHandle::create(MapType::Array, Some("chunk"), key, value, CHUNK as u32, &opts);
-        let maps: libbpf_rs::Result<Vec<MapHandle>> = (0..chunks).map(|_| make()).collect();
-        self.add(maps.context("make room for system calls")?)
+        let mut left = chunks;
+        while left > 0 {
+            let some = left.min(AT_ONCE);
+            let maps: libbpf_rs::Result<Vec<MapHandle>> = (0..some).map(|_| make()).collect();
+            self.add(&maps.context("make room for system calls")?)?;
+            left -= some;
+        }
+        Ok(())
     }
 
-    /// Maps chunks, and gives their slots out.
-    fn add(&mut self, maps: Vec<MapHandle>) -> Result<()> {
+    /// Maps chunks, and gives their slots out. The table and the mapping keep them; a descriptor for
+    /// each would soon be too many.
+    fn add(&mut self, maps: &[MapHandle]) -> Result<()> {
+        let chunks: Result<Vec<Chunk>> = maps.iter().map(Chunk::map).collect();
         let before = u32::try_from(self.chunks.len())?;
-        for map in maps {
-            let len = NonZeroUsize::new(CHUNK * size_of::<call_slot>()).context("no chunk")?;
-            let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-            // SAFETY: a fresh shared mapping at an address of the kernel's choice.
-            let address =
-                unsafe { mmap(None, len, protection, Mapping::MAP_SHARED, map.as_fd(), 0) };
-            let address = address.context("map the table of system calls")?.cast();
-            self.chunks.push(Chunk { address, map });
-        }
-        let numbers = before..u32::try_from(self.chunks.len())?;
-        self.enter(numbers.clone()).context("make room for system calls")?;
+        self.enter(before, maps).context("make room for system calls")?;
+        self.chunks.extend(chunks?);
         // Number 0 means none.
-        for slot in (numbers.start * CHUNK as u32).max(1)..numbers.end * CHUNK as u32 {
+        for slot in (before * CHUNK as u32).max(1)..self.len() as u32 {
             self.give(slot)?;
         }
         Ok(())
@@ -112,10 +122,11 @@ impl Slots {
 
     /// Enters chunks in the table. After each update there the kernel waits for its readers, so all
     /// go in one, where Linux has that (since 5.16).
-    fn enter(&self, numbers: Range<u32>) -> libbpf_rs::Result<()> {
-        let fd = |number: u32| self.chunks[number as usize].map.as_fd().as_raw_fd().to_ne_bytes();
+    fn enter(&self, first: u32, maps: &[MapHandle]) -> libbpf_rs::Result<()> {
+        let numbers = first..first + maps.len() as u32;
         let keys: Vec<u8> = numbers.clone().flat_map(u32::to_ne_bytes).collect();
-        let fds: Vec<u8> = numbers.clone().flat_map(fd).collect();
+        let fd = |map: &MapHandle| map.as_fd().as_raw_fd().to_ne_bytes();
+        let fds: Vec<u8> = maps.iter().flat_map(fd).collect();
         let count = numbers.len() as u32;
         if self.table.update_batch(&keys, &fds, count, MapFlags::ANY, MapFlags::ANY).is_ok() {
             return Ok(());
@@ -154,10 +165,17 @@ impl Slots {
         }
     }
 
-    /// A copy of a slot. Its thread may be writing: each field is whole, and so old or new.
+    /// A copy of a slot. Its thread may be writing: each word is whole, and so old or new.
     pub(super) fn call(&self, slot: u32) -> Option<call_slot> {
-        // SAFETY: see `address`; volatile because the kernel's side writes there.
-        self.address(slot).map(|address| unsafe { address.read_volatile() })
+        let from = self.address(slot)?.cast::<u64>();
+        let mut copy = call_slot::default();
+        let to = (&raw mut copy).cast::<u64>();
+        for word in 0..size_of::<call_slot>() / size_of::<u64>() {
+            // SAFETY: see `address`; both hold so many words, of which any bits are integers.
+            // Volatile because the kernel's side writes there.
+            unsafe { to.add(word).write(from.add(word).read_volatile()) };
+        }
+        Some(copy)
     }
 
     /// A copy of a thread's own slot.
