@@ -1,7 +1,8 @@
 //! `make bench`: what nettrace costs beside nothing and beside its peers, as ratios taken in the same
 //! interleaved rounds. Prints a table and writes `target/bench.json`.
 //!
-//!     cargo bench --bench system [-- ROW…]     rows: packets tick start memory syscalls
+//!     cargo bench --bench system [-- ROW…]     rows: packets tick start memory
+//!                                                syscalls-count syscalls-latency syscalls-table
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -22,22 +23,23 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 fn main() {
-    // cargo passes --bench; whatever else is a row's name.
+    // cargo passes --bench; whatever else is a row's name, or how some begin.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let is_wanted = |row: &str| wanted.is_empty() || wanted.iter().any(|w| w == row);
+    let is_wanted = |row: &str| wanted.is_empty() || wanted.iter().any(|w| row.starts_with(w));
     assert!(nix::unistd::geteuid().is_root(), "benchmarks need root: make bench with sudo");
 
     println!("load on CPU 1, observers on CPU 0; {}", machine::describe());
     println!("not measured: packets of a real NIC, more than 2 CPUs\n");
     let mut results = Vec::new();
     type Run = fn() -> Vec<Value>;
-    let rows: [(&str, Run); 6] = [
+    let rows: [(&str, Run); 7] = [
         ("packets", packets::run),
         ("tick", table::tick),
         ("start", table::start),
         ("memory", table::memory),
-        ("syscalls", syscalls::run),
-        ("syscalls", crowd::run),
+        ("syscalls-count", syscalls::count),
+        ("syscalls-latency", syscalls::latency),
+        ("syscalls-table", crowd::run),
     ];
     for (name, run) in rows {
         if is_wanted(name) {
