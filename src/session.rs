@@ -162,20 +162,21 @@ impl Session {
     /// # Errors
     /// Where the kernel refuses a read.
     pub fn backlog(&mut self) -> Result<Backlog<'_>> {
-        self.backlog_at = Instant::now() + self.backlog_after;
         let mut backlog = Backlog::default();
         if let Some(probe) = &mut self.sockets {
             backlog.closed = probe.take_backlog();
         }
         if let Some(probe) = &mut self.syscalls {
-            if probe.has_backlog() || Instant::now() >= self.read_calls_at {
-                self.read_calls_at = Instant::now() + READ_CALLS_AFTER;
+            let now = Instant::now();
+            if probe.relieve()? || now >= self.read_calls_at {
+                self.read_calls_at = now + READ_CALLS_AFTER;
                 probe.read()?;
             } else {
                 probe.read_slow()?;
             }
             backlog.syscalls = probe.reading();
         }
+        self.backlog_at = Instant::now() + self.backlog_after;
         Ok(backlog)
     }
 

@@ -47,7 +47,7 @@ pub struct SyscallRow {
     /// Time in calls that ended in the interval, ns.
     pub interval_ns: u64,
     /// Its sums since the start.
-    pub sums: Sums,
+    pub sums: Arc<Sums>,
     /// p50, p90 and p99 of the durations, ns.
     pub percentiles: Option<[u64; 3]>,
     /// Of all rows' time, percent.
@@ -166,7 +166,8 @@ struct Key {
 
 #[derive(Debug, Default)]
 struct Entry {
-    sums: Sums,
+    /// Shared with the last frame, as long as there is one.
+    sums: Arc<Sums>,
     /// As of the frame before.
     calls_before: u64,
     total_ns_before: u64,
@@ -222,7 +223,7 @@ impl SyscallTable {
             if let (Some(container), Some(name)) = (container, &key.container) {
                 self.containers.entry(name.clone()).or_insert(container);
             }
-            self.entries.entry(key).or_default().sums.add(record);
+            Arc::make_mut(&mut self.entries.entry(key).or_default().sums).add(record);
         }
         for thread in reading.ended {
             let id = id(&thread.process);
@@ -322,7 +323,7 @@ impl SyscallTable {
                 interval_ns: entry.sums.total_ns - entry.total_ns_before,
                 percentiles: entry.percentiles(),
                 share: (total > 0).then(|| entry.sums.total_ns as f64 * 100.0 / total as f64),
-                sums: entry.sums.clone(),
+                sums: Arc::clone(&entry.sums),
                 with_histogram: self.with_histograms,
                 ended: entry.ended,
             });

@@ -45,6 +45,9 @@ unsafe impl Plain for slow_call_with_stacks {}
 /// in which a storm of new processes takes thousands.
 const FREE_SLOTS: u64 = 16 * CHUNK as u64;
 const FREE_SHARE: u64 = 2;
+/// Slots taken after which the table is read before the tick ends, for those that can be given out
+/// again.
+const READ_AFTER: u64 = 128 * CHUNK as u64;
 /// Slow calls kept between two readings; what comes above is counted as lost.
 const MAX_SLOW: usize = 20_000;
 
@@ -146,6 +149,8 @@ pub fn not_had(error: &anyhow::Error) -> Standing {
 pub struct SyscallProbe {
     slots: Slots,
     room: usize,
+    /// Slots taken before the last reading.
+    taken_before: u64,
     /// By slot: what was read of it.
     seen: Vec<Seen>,
     records: Vec<CallRecord>,
@@ -203,6 +208,7 @@ impl SyscallProbe {
             seen: vec![Seen::default(); slots.len()],
             slots,
             room: options.room.unwrap_or_else(room),
+            taken_before: 0,
             records: Vec::new(),
             ended: Vec::new(),
             slow: Vec::new(),
@@ -225,6 +231,7 @@ impl SyscallProbe {
     pub fn read(&mut self) -> Result<()> {
         self.records.clear();
         self.ended.clear();
+        self.taken_before = self.balance().0;
         self.drain()?;
         self.take_slow();
         // Ends first: what a thread did before its end is then read whole.
@@ -283,9 +290,20 @@ impl SyscallProbe {
         self.ring.consume().context("read the ring of slow calls")
     }
 
-    /// Whether the kernel's side is short of slots, so that it should be read before the tick ends.
+    /// Whether the kernel's side is short of slots, so that it should get some before the tick ends.
     pub fn has_backlog(&self) -> bool {
         self.incoming.borrow().wants_slots
+    }
+
+    /// Makes room where the kernel's side asked for it; true if a reading is to make more. That
+    /// takes longer, and storms ask for room one time after another.
+    ///
+    /// # Errors
+    /// Where the kernel has no memory for a larger table.
+    pub fn relieve(&mut self) -> Result<bool> {
+        let asked = self.has_backlog();
+        self.make_room()?;
+        Ok(asked && (self.is_full() || self.balance().0 - self.taken_before >= READ_AFTER))
     }
 
     /// Readable when there are slow calls, or slots are short.
