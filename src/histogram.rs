@@ -91,6 +91,15 @@ impl Histogram {
         }
     }
 
+    /// Counts per power of two; the first has all up to 64 ns.
+    pub fn octaves(&self) -> [u64; OCTAVES] {
+        let mut octaves = [0; OCTAVES];
+        for (bucket, count) in self.counts() {
+            octaves[bucket / 4] += count;
+        }
+        octaves
+    }
+
     fn counts(&self) -> impl Iterator<Item = (usize, u64)> {
         self.entries.iter().map(|entry| unpack(*entry))
     }
@@ -125,17 +134,19 @@ impl Histogram {
 }
 
 /// Four buckets each: up to 64 ns, then a power of two.
-const OCTAVES: usize = BUCKETS / 4;
+pub const OCTAVES: usize = BUCKETS / 4;
+
+/// The latencies of an octave in ns.
+pub fn range_of_octave(octave: usize) -> Range<u64> {
+    range_of(octave * 4).start..range_of(octave * 4 + 3).end
+}
 
 /// A line for each power of two, from the first that has a count to the last, `width` columns wide:
 /// its edges, its count, and a bar if there is room for one.
 pub fn draw(histogram: &Histogram, width: usize) -> Vec<String> {
     const LEAST_BAR: usize = 4;
 
-    let mut octaves = [0; OCTAVES];
-    for (bucket, count) in histogram.counts() {
-        octaves[bucket / 4] += count;
-    }
+    let octaves = histogram.octaves();
     let counted = |count: &u64| *count > 0;
     let (Some(first), Some(last)) =
         (octaves.iter().position(counted), octaves.iter().rposition(counted))

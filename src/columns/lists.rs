@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::{Ordering, Reverse};
+use std::hash::Hash;
 use std::net::IpAddr;
 
 use super::{Column, Row, Unit, Value};
@@ -427,6 +428,14 @@ impl Row for ProcRow {
             .then_with(|| weight(b).cmp(&weight(a)))
             .then_with(|| a.process.pid.cmp(&b.process.pid))
     }
+
+    fn identity(&self) -> impl Hash {
+        self.process.pid
+    }
+
+    fn is_last(&self) -> bool {
+        self.ended
+    }
 }
 
 impl Row for ConnRow {
@@ -442,6 +451,14 @@ impl Row for ConnRow {
             .then_with(|| bytes(b).cmp(&bytes(a)))
             .then_with(|| a.id.cmp(&b.id))
     }
+
+    fn identity(&self) -> impl Hash {
+        self.id
+    }
+
+    fn is_last(&self) -> bool {
+        self.ended
+    }
 }
 
 impl Row for HostRow {
@@ -455,6 +472,14 @@ impl Row for HostRow {
         by_rates((a.rx_rate, a.tx_rate), (b.rx_rate, b.tx_rate))
             .then_with(|| b.connections.cmp(&a.connections))
             .then_with(|| a.remote.cmp(&b.remote))
+    }
+
+    fn identity(&self) -> impl Hash {
+        self.remote
+    }
+
+    fn is_last(&self) -> bool {
+        self.ended
     }
 }
 
@@ -471,6 +496,14 @@ impl Row for ContainerRow {
             .then_with(|| (b.rx_bytes + b.tx_bytes).cmp(&(a.rx_bytes + a.tx_bytes)))
             .then_with(|| name(a).cmp(&name(b)))
     }
+
+    fn identity(&self) -> impl Hash {
+        self.container.as_ref().map(|container| &container.name)
+    }
+
+    fn is_last(&self) -> bool {
+        false
+    }
 }
 
 impl Row for IfaceRow {
@@ -483,6 +516,14 @@ impl Row for IfaceRow {
     fn by_weight(a: &Self, b: &Self) -> Ordering {
         by_rates((a.rx_rate, a.tx_rate), (b.rx_rate, b.tx_rate))
             .then_with(|| a.interface.cmp(&b.interface))
+    }
+
+    fn identity(&self) -> impl Hash {
+        &self.interface
+    }
+
+    fn is_last(&self) -> bool {
+        false
     }
 }
 
@@ -502,6 +543,14 @@ impl Row for ListenerRow {
             .then_with(|| port(a).cmp(&port(b)))
             .then_with(|| a.process.pid.cmp(&b.process.pid))
     }
+
+    fn identity(&self) -> impl Hash {
+        (self.proto, self.local, self.process.pid, &self.netns)
+    }
+
+    fn is_last(&self) -> bool {
+        self.ended
+    }
 }
 
 impl Row for SyscallRow {
@@ -518,5 +567,15 @@ impl Row for SyscallRow {
             .then_with(|| b.sums.calls.cmp(&a.sums.calls))
             .then_with(|| pid(a).cmp(&pid(b)))
             .then_with(|| (a.tid, a.call).cmp(&(b.tid, b.call)))
+    }
+
+    fn identity(&self) -> impl Hash {
+        let pid = self.process.as_ref().map(|process| process.pid);
+        let container = self.container.as_ref().map(|container| &container.name);
+        (pid, self.tid, container, self.call)
+    }
+
+    fn is_last(&self) -> bool {
+        self.ended
     }
 }

@@ -5,8 +5,11 @@ mod lists;
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::ops::Range;
+
+use rustc_hash::FxHasher;
 
 use crate::filter::nearest;
 use crate::model::{
@@ -90,6 +93,17 @@ pub trait Row: Sized + 'static {
     fn columns() -> &'static [Column<Self>];
     /// The order of rows where none was asked for: what matters first.
     fn by_weight(a: &Self, b: &Self) -> Ordering;
+    /// What a row has in common with the row of the same thing in other frames of its view.
+    fn identity(&self) -> impl Hash;
+    /// It is the last row of what it tells of.
+    fn is_last(&self) -> bool;
+}
+
+/// [`Row::identity`] in one number.
+pub fn identity<R: Row>(row: &R) -> u64 {
+    let mut hasher = FxHasher::default();
+    row.identity().hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Calls a generic function with the rows of whatever view it is.

@@ -41,7 +41,7 @@ struct Sum {
 
 pub(super) fn rows<'a>(
     processes: impl Iterator<Item = &'a ProcessEntry>,
-    syscalls: Option<Vec<SyscallRow>>,
+    syscalls: Option<&[SyscallRow]>,
     span: Span,
 ) -> Vec<ContainerRow> {
     let mut sums: HashMap<Option<String>, (Option<Arc<Container>>, Sum)> = HashMap::new();

@@ -7,10 +7,12 @@ mod ends;
 mod hosts;
 mod ifaces;
 mod listeners;
+mod narrowed;
 mod processes;
 mod procs;
 mod sockets;
 mod syscalls;
+mod totals;
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,7 +26,8 @@ pub use listeners::ListenerRow;
 pub use processes::Process;
 pub use procs::ProcRow;
 pub use sockets::Socket;
-pub use syscalls::{Grouping, SlowRow, Sums, SyscallRow, Totals};
+pub use syscalls::{Grouping, SlowRow, Sums, SyscallRow, SyscallTotals};
+pub use totals::{Picture, Totals};
 
 use crate::filter::{Filter, nearest};
 use crate::names::{Names, NetnsNames};
@@ -118,6 +121,34 @@ pub enum Rows {
     Syscalls(Vec<SyscallRow>),
 }
 
+impl Rows {
+    /// No rows of a view.
+    pub fn none(view: View) -> Self {
+        match view {
+            View::Procs => Rows::Procs(Vec::new()),
+            View::Conns => Rows::Conns(Vec::new()),
+            View::Hosts => Rows::Hosts(Vec::new()),
+            View::Containers => Rows::Containers(Vec::new()),
+            View::Ifaces => Rows::Ifaces(Vec::new()),
+            View::Listeners => Rows::Listeners(Vec::new()),
+            View::Syscalls => Rows::Syscalls(Vec::new()),
+        }
+    }
+
+    /// What they are rows of.
+    pub fn view(&self) -> View {
+        match self {
+            Rows::Procs(_) => View::Procs,
+            Rows::Conns(_) => View::Conns,
+            Rows::Hosts(_) => View::Hosts,
+            Rows::Containers(_) => View::Containers,
+            Rows::Ifaces(_) => View::Ifaces,
+            Rows::Listeners(_) => View::Listeners,
+            Rows::Syscalls(_) => View::Syscalls,
+        }
+    }
+}
+
 /// One moment of one view, ready to be shown anywhere.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
@@ -132,7 +163,7 @@ pub struct Frame {
     /// In no order yet.
     pub rows: Rows,
     /// What all rows of system calls come to, however many are shown.
-    pub totals: Totals,
+    pub totals: SyscallTotals,
     /// What was missed since the start.
     pub losses: Losses,
     /// What nettrace cost since the start.
@@ -165,6 +196,8 @@ pub struct Model {
     filter: Filter,
     only_iface: Option<String>,
     sockets: sockets::SocketTable,
+    /// What is shown in place of all that is counted.
+    narrowed: Option<narrowed::Narrowed>,
     ifaces: ifaces::IfaceTable,
     syscalls: syscalls::SyscallTable,
     clock_ns: Option<u64>,
@@ -182,6 +215,7 @@ impl Model {
             filter,
             only_iface,
             sockets: sockets::SocketTable::default(),
+            narrowed: None,
             ifaces: ifaces::IfaceTable::default(),
             syscalls: syscalls::SyscallTable::default(),
             clock_ns: None,
@@ -217,25 +251,40 @@ impl Model {
         let mut lens =
             sockets::Lens { names: &mut self.names, filter: &self.filter, netns: &mut netns };
         let hosts = &mut self.absorbed;
-        self.sockets.absorb(closed, &mut lens, &mut |socket, _| hosts.add(socket));
+        match &mut self.narrowed {
+            None => self.sockets.absorb(closed, &mut lens, &mut |socket, _| hosts.add(socket)),
+            Some(narrowed) => {
+                self.sockets.absorb(closed, &mut lens, &mut |_, _| {});
+                lens.filter = &narrowed.filter;
+                narrowed.sockets.absorb(closed, &mut lens, &mut |socket, _| hosts.add(socket));
+            }
+        }
         self.unlisted += closed.len() as u64;
     }
 
     /// Takes in one sample and makes a frame of it. The first one is the baseline, of rates 0.
     pub fn advance(&mut self, sample: &Sample<'_>, view: View) -> Frame {
-        let since = self.clock_ns.map_or(0, |before| sample.clock_ns.saturating_sub(before));
-        let span = Span { seconds: since as f64 / 1e9, clock_ns: sample.clock_ns };
-        self.clock_ns = Some(sample.clock_ns);
+        let span = self.span(sample);
         let slow = self.absorb_syscalls(&sample.syscalls);
-        let rows = self.rows(sample, view, span);
+        let rows = self.rows(sample, &[view], span).pop().unwrap_or_else(|| Rows::none(view));
+        self.frame(sample, rows, slow, span)
+    }
+
+    fn span(&mut self, sample: &Sample<'_>) -> Span {
+        let since = self.clock_ns.map_or(0, |before| sample.clock_ns.saturating_sub(before));
+        self.clock_ns = Some(sample.clock_ns);
+        Span { seconds: since as f64 / 1e9, clock_ns: sample.clock_ns }
+    }
+
+    fn frame(&self, sample: &Sample<'_>, rows: Rows, slow: Vec<SlowRow>, span: Span) -> Frame {
         Frame {
             time: sample.time,
             interval_s: span.seconds,
-            view,
+            view: rows.view(),
             slow,
             totals: match &rows {
-                Rows::Syscalls(rows) => Totals::of(rows),
-                _ => Totals::default(),
+                Rows::Syscalls(rows) => SyscallTotals::of(rows),
+                _ => SyscallTotals::default(),
             },
             rows,
             losses: self.losses(sample),
@@ -254,53 +303,72 @@ impl Model {
     pub fn settle(&mut self, frame: &mut Frame, patience: Duration) {
         self.names.settle(patience);
         self.sockets.processes.learn_users(&mut self.names);
+        if let Some(narrowed) = &self.narrowed {
+            narrowed.sockets.processes.learn_users(&mut self.names);
+        }
         self.syscalls.learn_users(&mut self.names);
         if let Rows::Hosts(rows) = &mut frame.rows {
             rows.iter_mut().for_each(|row| row.rename(&mut self.names));
         }
     }
 
-    fn rows(&mut self, sample: &Sample<'_>, view: View, span: Span) -> Rows {
-        let mut netns = NetnsNames::read();
-        let absorbed = std::mem::take(&mut self.absorbed);
-        let mut lens =
-            sockets::Lens { names: &mut self.names, filter: &self.filter, netns: &mut netns };
-        match view {
-            View::Procs => {
-                self.sockets.advance(sample, &mut lens, &mut |_, _| {});
-                Rows::Procs(procs::rows(self.sockets.processes.iter(), span))
+    /// Of each view once; a table that no view asks for moves on all the same.
+    fn rows(&mut self, sample: &Sample<'_>, views: &[View], span: Span) -> Vec<Rows> {
+        let wants = |view: View| views.contains(&view);
+        let mut conns = Vec::new();
+        let mut listeners = Vec::new();
+        let mut hosts = std::mem::take(&mut self.absorbed);
+        self.advance_sockets(sample, &mut |socket, netns| {
+            if wants(View::Conns) {
+                conns.extend(conns::row(socket, netns, span));
             }
+            if wants(View::Listeners) {
+                listeners.extend(listeners::row(socket, netns));
+            }
+            if wants(View::Hosts) {
+                hosts.add(socket);
+            }
+        });
+        let calls = (wants(View::Syscalls) || wants(View::Containers))
+            .then(|| self.syscalls.rows(span, self.narrowed.as_ref().map(|n| &n.filter)));
+        if calls.is_none() {
+            self.syscalls.pass();
+        }
+        let ifaces = self.ifaces.advance(sample.ifaces, span);
+        let table = self.narrowed.as_ref().map_or(&self.sockets, |narrowed| &narrowed.sockets);
+        let rows_of = |view: &View| match view {
+            View::Procs => Rows::Procs(procs::rows(table.processes.iter(), span)),
+            View::Conns => Rows::Conns(std::mem::take(&mut conns)),
+            View::Hosts => Rows::Hosts(std::mem::take(&mut hosts).rows(&mut self.names, span)),
             View::Containers => {
-                self.sockets.advance(sample, &mut lens, &mut |_, _| {});
-                let syscalls = sample.syscalls_watched.then(|| self.syscalls.rows(span));
-                Rows::Containers(containers::rows(self.sockets.processes.iter(), syscalls, span))
-            }
-            View::Syscalls => Rows::Syscalls(self.syscalls.rows(span)),
-            View::Conns => {
-                let mut rows = Vec::new();
-                self.sockets.advance(sample, &mut lens, &mut |socket, netns| {
-                    rows.extend(conns::row(socket, netns, span));
-                });
-                Rows::Conns(rows)
-            }
-            View::Hosts => {
-                let mut hosts = absorbed;
-                self.sockets.advance(sample, &mut lens, &mut |socket, _| hosts.add(socket));
-                Rows::Hosts(hosts.rows(&mut self.names, span))
-            }
-            View::Listeners => {
-                let mut rows = Vec::new();
-                self.sockets.advance(sample, &mut lens, &mut |socket, netns| {
-                    rows.extend(listeners::row(socket, netns));
-                });
-                Rows::Listeners(rows)
+                let calls = calls.as_deref().filter(|_| sample.syscalls_watched);
+                Rows::Containers(containers::rows(table.processes.iter(), calls, span))
             }
             View::Ifaces => {
-                let rows = self.ifaces.advance(sample.ifaces, span);
-                let wanted = |row: &IfaceRow| {
-                    self.only_iface.as_ref().is_none_or(|name| *name == row.interface)
-                };
-                Rows::Ifaces(rows.into_iter().filter(wanted).collect())
+                let only = self.only_iface.as_ref();
+                let wanted = |row: &&IfaceRow| only.is_none_or(|name| *name == row.interface);
+                Rows::Ifaces(ifaces.iter().filter(wanted).cloned().collect())
+            }
+            View::Listeners => Rows::Listeners(std::mem::take(&mut listeners)),
+            View::Syscalls => Rows::Syscalls(calls.clone().unwrap_or_default()),
+        };
+        views.iter().map(rows_of).collect()
+    }
+
+    fn advance_sockets(
+        &mut self,
+        sample: &Sample<'_>,
+        visit: &mut dyn FnMut(&sockets::Socket<'_>, &mut NetnsNames),
+    ) {
+        let mut netns = NetnsNames::read();
+        let mut lens =
+            sockets::Lens { names: &mut self.names, filter: &self.filter, netns: &mut netns };
+        match &mut self.narrowed {
+            None => self.sockets.advance(sample, &mut lens, visit),
+            Some(narrowed) => {
+                self.sockets.advance(sample, &mut lens, &mut |_, _| {});
+                lens.filter = &narrowed.filter;
+                narrowed.sockets.advance(sample, &mut lens, visit);
             }
         }
     }

@@ -59,7 +59,7 @@ impl Process {
 }
 
 /// A process's sums.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ProcessEntry {
     pub(super) process: Arc<Process>,
     record: ProcessRecord,
@@ -81,7 +81,7 @@ pub(super) struct ProcessEntry {
 }
 
 /// By process id and start: ids are used again.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ProcessTable {
     entries: FxHashMap<(u32, u64), ProcessEntry>,
     tick: u32,
@@ -91,6 +91,13 @@ impl ProcessTable {
     /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = &ProcessEntry> {
         self.entries.values()
+    }
+
+    /// What all of them moved in this interval.
+    pub(super) fn delta(&self) -> Change {
+        let mut sum = Change::default();
+        self.iter().for_each(|entry| sum += entry.delta);
+        sum
     }
 
     /// Fills in users' names that are known by now.

@@ -214,13 +214,15 @@ struct Use<'a> {
 }
 
 /// Sockets and processes as of the last sample.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct SocketTable {
     sockets: FxHashMap<u64, SocketEntry>,
     used: FxHashMap<(u64, u32), Bytes>,
     /// What was given to owners that have yet to use their socket.
     lent: FxHashMap<u64, (ProcessRecord, Change)>,
     pub(super) processes: ProcessTable,
+    /// Segments retransmitted in this interval.
+    retransmits: u64,
     jiffies: u32,
     tick: u32,
     is_begun: bool,
@@ -228,6 +230,16 @@ pub(super) struct SocketTable {
 }
 
 impl SocketTable {
+    /// The same sockets, of processes that have moved nothing yet.
+    pub(super) fn begun_anew(&self) -> Self {
+        SocketTable { processes: ProcessTable::default(), ..self.clone() }
+    }
+
+    /// Segments retransmitted in the last interval.
+    pub(super) fn retransmits(&self) -> u64 {
+        self.retransmits
+    }
+
     /// Takes in a sample and calls `visit` for each socket that matches the lens' filter.
     pub(super) fn advance(
         &mut self,
@@ -281,6 +293,7 @@ impl SocketTable {
         if !self.is_begun {
             self.is_begun = true;
             self.tick += 1;
+            self.retransmits = 0;
             self.processes.begin();
         }
     }
@@ -338,6 +351,7 @@ impl SocketTable {
             owner.bytes += handed_over;
             owner.add(delta, &record.ends, !ended);
             owner.retransmits += u64::from(retransmits);
+            self.retransmits += u64::from(retransmits);
             owner.drops += u64::from(drops);
         }
         let mut process = Arc::clone(&owner.process);

@@ -103,7 +103,7 @@ impl Sums {
 
 /// What all rows of a frame come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct SyscallTotals {
     /// Calls.
     pub calls: u64,
     /// Of them those that failed.
@@ -112,10 +112,10 @@ pub struct Totals {
     pub total_ns: u64,
 }
 
-impl Totals {
+impl SyscallTotals {
     /// The sum of `rows`.
     pub(super) fn of(rows: &[SyscallRow]) -> Self {
-        rows.iter().fold(Totals::default(), |sum, row| Totals {
+        rows.iter().fold(SyscallTotals::default(), |sum, row| SyscallTotals {
             calls: sum.calls + row.sums.calls,
             errors: sum.errors + row.sums.errors,
             total_ns: sum.total_ns + row.sums.total_ns,
@@ -195,6 +195,8 @@ pub(super) struct SyscallTable {
     callers: FxHashMap<(u32, u64), Caller>,
     containers: FxHashMap<String, Arc<Container>>,
     readings: u32,
+    /// Since they were last asked for.
+    calls: u64,
 }
 
 /// Readings between two looks at which processes live.
@@ -224,6 +226,7 @@ impl SyscallTable {
                 self.containers.entry(name.clone()).or_insert(container);
             }
             Arc::make_mut(&mut self.entries.entry(key).or_default().sums).add(record);
+            self.calls += record.calls;
         }
         for thread in reading.ended {
             let id = id(&thread.process);
@@ -303,13 +306,42 @@ impl SyscallTable {
         rows
     }
 
-    /// The rows of a frame. Those that ended are in no later one.
-    pub(super) fn rows(&mut self, span: Span) -> Vec<SyscallRow> {
+    /// Calls since this was last asked.
+    pub(super) fn take_calls(&mut self) -> u64 {
+        std::mem::take(&mut self.calls)
+    }
+
+    /// Ends an interval whose rows nobody wants.
+    pub(super) fn pass(&mut self) {
+        for (key, entry) in &mut self.entries {
+            let caller = key.process.and_then(|id| self.callers.get(&id));
+            entry.ended |= caller.is_some_and(|caller| caller.ended);
+            entry.calls_before = entry.sums.calls;
+            entry.percentiles = None;
+        }
+        self.forget_ended();
+    }
+
+    fn forget_ended(&mut self) {
+        self.entries.retain(|_, entry| !entry.ended);
+        self.callers.retain(|_, caller| !caller.ended);
+    }
+
+    /// The rows of a frame, of processes that match `only`, as far as it asks of processes. Those that
+    /// ended are in no later one.
+    pub(super) fn rows(&mut self, span: Span, only: Option<&Filter>) -> Vec<SyscallRow> {
+        let only = only.filter(|filter| filter.about_sockets().is_none());
+        let hides = |caller: &Caller| only.is_some_and(|only| !matches(only, &caller.process));
         let total: u64 = self.entries.values().map(|entry| entry.sums.total_ns).sum();
         let mut rows = Vec::with_capacity(self.entries.len());
         for (key, entry) in &mut self.entries {
             let caller = key.process.and_then(|id| self.callers.get(&id));
             entry.ended |= caller.is_some_and(|caller| caller.ended);
+            if caller.is_some_and(hides) {
+                entry.calls_before = entry.sums.calls;
+                entry.percentiles = None;
+                continue;
+            }
             let process = caller.map(|caller| Arc::clone(&caller.process));
             let container = key.container.as_ref().and_then(|name| self.containers.get(name));
             rows.push(SyscallRow {
@@ -330,8 +362,7 @@ impl SyscallTable {
             entry.calls_before = entry.sums.calls;
             entry.total_ns_before = entry.sums.total_ns;
         }
-        self.entries.retain(|_, entry| !entry.ended);
-        self.callers.retain(|_, caller| !caller.ended);
+        self.forget_ended();
         rows
     }
 

@@ -20,7 +20,8 @@ pub enum Units {
 /// What stands for a value that isn't known.
 const UNKNOWN: &str = "-";
 
-pub(super) fn cell(value: &Value<'_>, unit: Unit, units: Units) -> String {
+/// A value as tables show it.
+pub fn cell(value: &Value<'_>, unit: Unit, units: Units) -> String {
     match (value, unit) {
         (Value::None, _) => UNKNOWN.to_owned(),
         (Value::Text(text), _) => text.clone().into_owned(),
@@ -43,7 +44,7 @@ pub(super) fn cell(value: &Value<'_>, unit: Unit, units: Units) -> String {
     }
 }
 
-fn bytes(bytes: f64, units: Units) -> String {
+pub(crate) fn bytes(bytes: f64, units: Units) -> String {
     let (amount, step, prefixes, unit) = match units {
         Units::BinBytes => (bytes, 1024.0, ["", "Ki", "Mi", "Gi", "Ti", "Pi"], "B"),
         Units::BinBits => (bytes * 8.0, 1024.0, ["", "Ki", "Mi", "Gi", "Ti", "Pi"], "b"),

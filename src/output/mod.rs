@@ -11,7 +11,7 @@ mod table;
 
 use std::io::{self, Write};
 
-pub use human::Units;
+pub use human::{Units, cell};
 pub use sink::Sink;
 
 use crate::columns::{self, Column, Row};

@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr;
 use super::{Style, human, rfc3339};
 use crate::columns::{Column, Row, Unit};
 use crate::histogram::{self, duration};
-use crate::model::{Frame, Rows, SyscallRow, Totals};
+use crate::model::{Frame, Rows, SyscallRow, SyscallTotals};
 use crate::with_rows;
 
 /// Where there is no terminal.
@@ -37,8 +37,8 @@ pub(super) fn write(
     Ok(())
 }
 
-fn write_totals(out: &mut impl Write, totals: Totals) -> io::Result<()> {
-    let Totals { calls, errors, total_ns } = totals;
+fn write_totals(out: &mut impl Write, totals: SyscallTotals) -> io::Result<()> {
+    let SyscallTotals { calls, errors, total_ns } = totals;
     let plural = |count| if count == 1 { "" } else { "s" };
     write!(out, "{calls} call{}, {errors} error{}", plural(calls), plural(errors))?;
     if total_ns > 0 { writeln!(out, ", {}", duration(total_ns)) } else { writeln!(out) }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 
 use crate::model::ends::{AF_UNIX, IPPROTO_TCP, IPPROTO_UDP};
-use crate::model::{ConnRow, Frame, HostRow, ListenerRow, Model, ProcRow, Rows, View};
+use crate::model::{ConnRow, Frame, HostRow, ListenerRow, Model, Picture, ProcRow, Rows, View};
 use crate::output::{self, Style};
 use crate::sample::{Backlog, Endpoints, IfaceRecord, Losses, OwnCost, SyscallReading};
 
@@ -156,7 +156,7 @@ impl Tick {
 
 /// A model that gets a sample every two seconds.
 pub(in crate::model) struct Run {
-    model: Model,
+    pub(in crate::model) model: Model,
     clock_ns: u64,
 }
 
@@ -175,8 +175,18 @@ impl Run {
     }
 
     pub(in crate::model) fn frame(&mut self, view: View, tick: &Tick) -> Frame {
+        let sample = self.sample(tick);
+        self.model.advance(&sample, view)
+    }
+
+    pub(in crate::model) fn picture(&mut self, views: &[View], tick: &Tick) -> Picture {
+        let sample = self.sample(tick);
+        self.model.advance_all(&sample, views)
+    }
+
+    fn sample<'a>(&mut self, tick: &'a Tick) -> Sample<'a> {
         self.clock_ns += SECONDS * 1_000_000_000;
-        let sample = Sample {
+        Sample {
             time: SystemTime::UNIX_EPOCH + Duration::from_nanos(self.clock_ns),
             clock_ns: self.clock_ns,
             sockets: &tick.sockets,
@@ -188,8 +198,7 @@ impl Run {
             syscalls_watched: false,
             losses: Losses::default(),
             own: OwnCost::default(),
-        };
-        self.model.advance(&sample, view)
+        }
     }
 
     fn absorb(&mut self, closed: &[SocketRecord]) {

@@ -67,7 +67,7 @@ impl Run {
 
     /// After two seconds: by process, thread and call.
     fn rows(&mut self) -> BTreeMap<(u32, u32, String), SyscallRow> {
-        let rows = self.table.rows(Span { seconds: 2.0, clock_ns: 0 });
+        let rows = self.table.rows(Span { seconds: 2.0, clock_ns: 0 }, None);
         let key = |row: &SyscallRow| {
             let pid = row.process.as_ref().map_or(0, |process| process.pid);
             let call = row.call.map_or(String::new(), |call| call.name().into_owned());
