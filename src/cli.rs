@@ -12,12 +12,33 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 not possible on this \
 kernel or with these privileges.")]
 pub struct Cli {
-    /// What to do; `top` if nothing is said
+    /// What to do; on a terminal the dashboard if nothing is said, else `top`
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// How the dashboard is to be.
+    #[command(flatten)]
+    pub dashboard: DashboardArgs,
     /// Show what libbpf says, on stderr
     #[arg(short, long, global = true)]
     pub verbose: bool,
+}
+
+/// Arguments of the dashboard.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Dashboard")]
+pub struct DashboardArgs {
+    /// How it looks: dark, light, contrast or mono
+    #[arg(long, value_name = "NAME")]
+    pub theme: Option<String>,
+    /// No colour (NO_COLOR does the same)
+    #[arg(long)]
+    pub no_color: bool,
+    /// No look-ups of names
+    #[arg(short = 'n')]
+    pub numeric: bool,
+    /// Don't watch system calls
+    #[arg(long)]
+    pub no_syscalls: bool,
 }
 
 /// What to do.

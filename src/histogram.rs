@@ -175,7 +175,7 @@ pub fn draw(histogram: &Histogram, width: usize) -> Vec<String> {
 }
 
 /// A bar that is `room` columns for `most`, in eighths of a column; the least is one eighth.
-fn bar(count: u64, most: u64, room: usize) -> String {
+pub fn bar(count: u64, most: u64, room: usize) -> String {
     const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
     if count == 0 {

@@ -23,3 +23,4 @@ pub mod doctor;
 pub mod run;
 pub mod syscalls;
 pub mod top;
+pub mod tui;

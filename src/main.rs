@@ -1,12 +1,13 @@
 //! Arguments in, library called, exit status out.
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Parser;
-use nettrace::cli::{Cli, Command, TopArgs};
+use nettrace::cli::{Cli, Command, DashboardArgs, TopArgs};
 use nettrace::kernel::{self, Unsupported};
 use nettrace::run::{NotExecuted, Usage};
-use nettrace::{doctor, output, syscalls, top};
+use nettrace::{doctor, output, syscalls, top, tui};
 
 const FAILED: i32 = 1;
 const WRONG_USAGE: i32 = 2;
@@ -16,7 +17,11 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     kernel::catch_libbpf(cli.verbose);
     let result = match cli.command {
+        None if io::stdout().is_terminal() => tui::run(&cli.dashboard),
         None => top::run(&TopArgs::default()),
+        Some(_) if cli.dashboard != DashboardArgs::default() => {
+            Err(Usage("write a command's flags after it".to_owned()).into())
+        }
         Some(Command::Top(args)) => top::run(&args),
         Some(Command::Syscalls(args)) => syscalls::run(&args),
         Some(Command::Doctor(args)) => doctor::run(args.format),

@@ -18,7 +18,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-pub use conns::{ConnRow, Limit};
+pub use conns::{ConnRow, Limit, TcpFigures};
 pub use containers::ContainerRow;
 pub use hosts::HostRow;
 pub use ifaces::IfaceRow;

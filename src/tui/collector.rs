@@ -1,0 +1,263 @@
+//! The thread that owns the probes and the model. It makes a picture each interval and hands it over;
+//! what is wanted can change at any time, and then it comes at once.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::poll::PollFlags;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::app::Wanted;
+use crate::filter::Filter;
+use crate::model::{Model, Picture, View};
+use crate::names::Names;
+use crate::privileges;
+use crate::session::{self, Session, Wake};
+
+/// With more sockets, only the views that are wanted get rows: it is those rows that take time.
+const SOCKETS_FOR_ALL_VIEWS: usize = 20_000;
+/// The second picture is the first with rates; nobody wants to wait long for it.
+const FIRST_INTERVAL: Duration = Duration::from_millis(300);
+/// A picture that is wanted at once still needs some time for its rates.
+const LEAST_INTERVAL: Duration = Duration::from_millis(50);
+/// Pictures under way. A collector that is ahead waits, so that none is lost.
+const UNDER_WAY: usize = 1;
+
+/// What the collector has to say.
+#[derive(Debug)]
+pub enum Report {
+    /// Everything is attached; what is lost where it couldn't be.
+    Ready(Vec<String>),
+    /// What was read.
+    Picture(Box<Picture>),
+    /// It can't go on.
+    Failed(anyhow::Error),
+}
+
+/// The other end of the thread.
+#[derive(Debug)]
+pub struct Collector {
+    reports: Option<Receiver<Report>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// The latest counts; none ends the thread.
+    wanted: Mutex<Option<Wanted>>,
+    /// Something else is wanted.
+    changed: EventFd,
+    /// There is a report.
+    reported: EventFd,
+}
+
+impl Shared {
+    fn wanted(&self) -> Option<Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn want(&self, wanted: Option<Wanted>) {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
+        // Only a counter at its end refuses.
+        let _ = self.changed.write(1);
+    }
+}
+
+impl Collector {
+    /// Starts the thread, which attaches first.
+    ///
+    /// # Errors
+    /// Where the operating system has no more descriptors or threads.
+    pub fn start(options: session::Options, numeric: bool, wanted: Wanted) -> Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let eventfd = || EventFd::from_value_and_flags(0, flags).context("make an eventfd");
+        let shared = Arc::new(Shared {
+            wanted: Mutex::new(Some(wanted)),
+            changed: eventfd()?,
+            reported: eventfd()?,
+        });
+        let (sender, reports) = sync_channel(UNDER_WAY);
+        let reporter = Reporter { reports: sender, shared: Arc::clone(&shared) };
+        let thread = thread::Builder::new().name("collector".to_owned());
+        let thread = thread.spawn(move || {
+            if let Err(error) = collect(options, numeric, &reporter) {
+                reporter.report(Report::Failed(error));
+            }
+        });
+        let thread = thread.context("start the collector")?;
+        Ok(Collector { reports: Some(reports), shared, thread: Some(thread) })
+    }
+
+    /// Readable when there is a report.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.shared.reported.as_fd()
+    }
+
+    /// Waits for a report.
+    ///
+    /// # Errors
+    /// If the thread is gone.
+    pub fn wait(&self) -> Result<Report> {
+        let report = self.reports.as_ref().map(Receiver::recv);
+        report.and_then(Result::ok).context("the collector ended")
+    }
+
+    /// The next report, if there is one.
+    ///
+    /// # Errors
+    /// If the thread is gone.
+    pub fn next(&self) -> Result<Option<Report>> {
+        let _ = self.shared.reported.read();
+        match self.reports.as_ref().map(Receiver::try_recv) {
+            Some(Ok(report)) => Ok(Some(report)),
+            Some(Err(TryRecvError::Empty)) => Ok(None),
+            Some(Err(TryRecvError::Disconnected)) | None => anyhow::bail!("the collector ended"),
+        }
+    }
+
+    /// Says what is wanted from now on.
+    pub fn want(&self, wanted: Wanted) {
+        self.shared.want(Some(wanted));
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.shared.want(None);
+        // It may be waiting to hand a picture over.
+        self.reports = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic was told when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Reporter {
+    reports: SyncSender<Report>,
+    shared: Arc<Shared>,
+}
+
+impl Reporter {
+    /// Hands a report over; false if nobody takes it any more.
+    fn report(&self, report: Report) -> bool {
+        let is_taken = self.reports.send(report).is_ok();
+        let _ = self.shared.reported.write(1);
+        is_taken
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        // The thread ends, maybe by a panic: that is worth a look.
+        let _ = self.shared.reported.write(1);
+    }
+}
+
+fn collect(options: session::Options, numeric: bool, reporter: &Reporter) -> Result<()> {
+    let mut session = Session::open(options)?;
+    // Of this thread and of that which looks up names.
+    privileges::keep_only(&session.capabilities())?;
+    let mut model = Model::new(Names::new(numeric), Filter::default(), None);
+    if !reporter.report(Report::Ready(missing(&session))) {
+        return Ok(());
+    }
+    let mut filter_text = String::new();
+    let mut next = Instant::now();
+    let mut is_first = true;
+    while let Some(wanted) = reporter.shared.wanted() {
+        if filter_text != wanted.filter_text {
+            filter_text.clone_from(&wanted.filter_text);
+            model.narrow(wanted.filter.clone());
+        }
+        let now = Instant::now();
+        let (picture, shown) = picture(&mut session, &mut model, &wanted)?;
+        if !reporter.report(Report::Picture(Box::new(picture))) {
+            return Ok(());
+        }
+        let interval = if is_first { wanted.interval.min(FIRST_INTERVAL) } else { wanted.interval };
+        is_first = false;
+        // Pictures that take longer than the interval don't make the next ones hurry.
+        next = (next + interval).max(now + LEAST_INTERVAL);
+        if next < Instant::now() {
+            next = Instant::now() + LEAST_INTERVAL;
+        }
+        let drawn = Drawn { at: now, shown, wanted };
+        drawn.wait(&mut session, &mut model, reporter, &mut next)?;
+    }
+    Ok(())
+}
+
+/// What is on the screen while the next picture is waited for.
+struct Drawn {
+    at: Instant,
+    shown: Vec<View>,
+    wanted: Wanted,
+}
+
+impl Drawn {
+    fn wait(
+        &self,
+        session: &mut Session,
+        model: &mut Model,
+        reporter: &Reporter,
+        next: &mut Instant,
+    ) -> Result<()> {
+        let shared = &reporter.shared;
+        let mut interval = self.wanted.interval;
+        loop {
+            match session.wait(*next, &[(shared.changed.as_fd(), PollFlags::POLLIN)])? {
+                Wake::Tick => return Ok(()),
+                Wake::Backlog => {
+                    model.absorb(&session.backlog()?);
+                }
+                Wake::Fd(_) => {
+                    let _ = shared.changed.read();
+                    let Some(wanted) = shared.wanted() else {
+                        return Ok(());
+                    };
+                    if wanted.interval != interval {
+                        interval = wanted.interval;
+                        *next = (self.at + interval).max(Instant::now());
+                    }
+                    let is_shown = wanted.views.iter().all(|view| self.shown.contains(view));
+                    if !is_shown || wanted.filter_text != self.wanted.filter_text {
+                        *next = (self.at + LEAST_INTERVAL).max(Instant::now()).min(*next);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn picture(
+    session: &mut Session,
+    model: &mut Model,
+    wanted: &Wanted,
+) -> Result<(Picture, Vec<View>)> {
+    let sample = session.sample()?;
+    let is_light = sample.sockets.len() <= SOCKETS_FOR_ALL_VIEWS;
+    let views: Vec<View> =
+        View::ALL.into_iter().filter(|view| is_light || wanted.views.contains(view)).collect();
+    let mut picture = model.advance_all(&sample, &views);
+    for frame in &mut picture.frames {
+        if wanted.views.first() == Some(&frame.view) {
+            let number = super::app::number(frame.view);
+            crate::columns::arrange(&mut frame.rows, wanted.orders[number]);
+        }
+    }
+    Ok((picture, views))
+}
+
+fn missing(session: &Session) -> Vec<String> {
+    let standings = session.standings();
+    standings
+        .filter(|(_, standing)| standing.reason().is_some())
+        .map(|(_, s)| s.words.to_owned())
+        .collect()
+}

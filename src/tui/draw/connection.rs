@@ -1,0 +1,188 @@
+//! One connection: what is known of it, its figures over time, what held it back, and what happened.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use super::text;
+use crate::columns::{Unit, Value};
+use crate::model::Limit;
+use crate::output::cell;
+use crate::tui::app::App;
+use crate::tui::pages::connection::{ConnectionPage, Point};
+
+/// A chart is not lower than this with its title.
+const LEAST_CHART: u16 = 3;
+/// Events that are shown at least.
+const EVENTS: u16 = 3;
+const GAP: u16 = 2;
+
+/// A chart: its title, its unit, and its value in a point.
+struct Chart {
+    title: &'static str,
+    unit: Unit,
+    of: fn(&Point) -> Option<f64>,
+}
+
+const CHARTS: [Chart; 6] = [
+    Chart { title: "TX/s", unit: Unit::ByteRate, of: |p| Some(p.tx_rate) },
+    Chart { title: "RX/s", unit: Unit::ByteRate, of: |p| Some(p.rx_rate) },
+    Chart { title: "SRTT", unit: Unit::Micros, of: |p| p.srtt_us.map(f64::from) },
+    Chart { title: "CWND, segments", unit: Unit::Count, of: |p| p.cwnd.map(f64::from) },
+    Chart { title: "delivered, segments/s", unit: Unit::Rate, of: |p| p.delivery_rate },
+    Chart { title: "retransmits", unit: Unit::Count, of: |p| p.retransmits.map(f64::from) },
+];
+
+pub(super) fn draw(buffer: &mut Buffer, body: Rect, page: &ConnectionPage, app: &App) {
+    let mut y = body.y;
+    for words in facts(page, body.width, app) {
+        if y < body.bottom() {
+            let style = app.settings.theme.text;
+            text::put(buffer, body.x, y, &words, body.width, style);
+            y += 1;
+        }
+    }
+    let left = body.bottom() - y;
+    let charts = if page.row.tcp.is_some() { 6 } else { 2 };
+    let columns: u16 = if body.width >= 150 { 3 } else { 2 };
+    let lines = u16::div_ceil(charts, columns);
+    // The strip and events with their title.
+    let below = if page.row.tcp.is_some() { 2 + EVENTS } else { 1 + EVENTS };
+    let height = (left.saturating_sub(below) / lines).clamp(LEAST_CHART, 12);
+    for (number, chart) in (0..charts).zip(&CHARTS) {
+        let width = (body.width + GAP) / columns;
+        let x = body.x + number % columns * width;
+        let top = y + number / columns * height;
+        if top + height <= body.bottom() {
+            draw_chart(buffer, Rect::new(x, top, width - GAP, height), chart, page, app);
+        }
+    }
+    y += lines * height;
+    if page.row.tcp.is_some() && y < body.bottom() {
+        draw_limits(buffer, Rect::new(body.x, y, body.width, 1), page, app);
+        y += 1;
+    }
+    if y + 1 < body.bottom() {
+        events(buffer, Rect::new(body.x, y, body.width, body.bottom() - y), page, app);
+    }
+}
+
+fn facts(page: &ConnectionPage, width: u16, app: &App) -> Vec<String> {
+    let row = &page.row;
+    let show = |value: Value<'_>, unit| cell(&value, unit, app.settings.units);
+    let mut who = vec![
+        if page.is_gone { format!("{}, gone", row.state) } else { row.state.to_owned() },
+        format!("{} {}", row.process.comm, row.process.pid),
+        format!("user {}", row.process.user()),
+    ];
+    who.extend(row.process.container.as_ref().map(|container| container.name.clone()));
+    who.push(format!("netns {}", row.netns));
+    who.push(match row.age_s {
+        Some(age) => format!("age {}", show(Value::Real(age), Unit::Seconds)),
+        None => "older than nettrace".to_owned(),
+    });
+    let bytes = |total: Option<u64>, since| show(Value::Int(total.unwrap_or(since)), Unit::Bytes);
+    let mut what = vec![
+        format!("RX {}", bytes(row.rx_bytes_total, row.rx_bytes)),
+        format!("TX {}", bytes(row.tx_bytes_total, row.tx_bytes)),
+    ];
+    if let Some(tcp) = &row.tcp {
+        let micros = |us: Option<u32>| {
+            show(us.map_or(Value::None, |us| Value::Int(us.into())), Unit::Micros)
+        };
+        what.push(format!("SRTT {} ± {}", micros(tcp.srtt_us), micros(tcp.rttvar_us)));
+        what.push(format!("min {}", micros(tcp.min_rtt_us)));
+        what.push(format!("RETR {} of {}", tcp.retransmits, tcp.segments_out));
+        what.push(format!("lost {}", tcp.lost));
+        what.push(format!("unacked {}", show(Value::Int(row.send_queue.into()), Unit::Bytes)));
+        what.push(format!("unread {}", show(Value::Int(row.receive_queue.into()), Unit::Bytes)));
+    }
+    let mut lines = text::flow(&who, width);
+    lines.extend(text::flow(&what, width));
+    lines.push(String::new());
+    lines
+}
+
+fn draw_chart(buffer: &mut Buffer, area: Rect, chart: &Chart, page: &ConnectionPage, app: &App) {
+    let theme = &app.settings.theme;
+    let known: Vec<Option<f64>> = page.points.last(area.width.into()).map(chart.of).collect();
+    let most = known.iter().flatten().copied().fold(0.0, f64::max);
+    let show = |value: Option<f64>| {
+        let value = match (value, chart.unit) {
+            (None, _) => Value::None,
+            (Some(x), Unit::Micros | Unit::Count) => Value::Int(x as u64),
+            (Some(x), _) => Value::Real(x),
+        };
+        cell(&value, chart.unit, app.settings.units)
+    };
+    let now = show(known.last().copied().flatten());
+    let pieces = [
+        (chart.title.to_owned(), theme.muted),
+        (format!("  {now}"), theme.title),
+        (format!("  max {}", show(Some(most))), theme.muted),
+    ];
+    text::pieces(buffer, Rect { height: 1, ..area }, &pieces);
+    let style = match chart.title {
+        "RX/s" => theme.rx,
+        "TX/s" => theme.tx,
+        "retransmits" => theme.warning,
+        _ => theme.accent,
+    };
+    // A line between charts, where there is room.
+    let below = if area.height > LEAST_CHART { 2 } else { 1 };
+    let bars = Rect::new(area.x, area.y + 1, area.width, area.height.saturating_sub(below));
+    let values: Vec<f64> = known.into_iter().map(|value| value.unwrap_or(0.0)).collect();
+    text::bars(buffer, bars, &values, most, style);
+}
+
+/// A letter an interval.
+fn draw_limits(buffer: &mut Buffer, line: Rect, page: &ConnectionPage, app: &App) {
+    const LEGEND: &str = "  a app  r receiver  c cwnd  b send buffer";
+
+    let theme = &app.settings.theme;
+    let label = text::put(buffer, line.x, line.y, "LIMIT ", line.width, theme.muted);
+    let legend = if line.width >= 100 { text::columns(LEGEND) } else { 0 };
+    let room = line.width.saturating_sub(label + legend);
+    for (point, x) in page.points.last(room.into()).zip(line.x + label..) {
+        let (letter, style) = limit(point.limit, app);
+        buffer.set_string(x, line.y, letter, style);
+    }
+    if legend > 0 {
+        text::put(buffer, line.right() - legend, line.y, LEGEND, legend, theme.muted);
+    }
+}
+
+fn limit(limit: Option<Limit>, app: &App) -> (&'static str, Style) {
+    let theme = &app.settings.theme;
+    match limit {
+        None => ("-", theme.muted),
+        Some(Limit::App) => ("a", theme.muted),
+        Some(Limit::ReceiverWindow) => ("r", theme.warning),
+        Some(Limit::CongestionWindow) => ("c", theme.accent),
+        Some(Limit::SendBuffer) => ("b", theme.warning),
+    }
+}
+
+fn events(buffer: &mut Buffer, area: Rect, page: &ConnectionPage, app: &App) {
+    let theme = &app.settings.theme;
+    text::put(
+        buffer,
+        area.x,
+        area.y,
+        "events, as far as two pictures tell",
+        area.width,
+        theme.muted,
+    );
+    let room = usize::from(area.height - 1);
+    if page.events.is_empty() {
+        text::put(buffer, area.x, area.y + 1, "none yet", area.width, theme.muted);
+    }
+    for (event, y) in page.events.last(room).zip(area.y + 1..area.bottom()) {
+        let time = jiff::Timestamp::try_from(event.time);
+        let time =
+            time.map_or_else(|_| String::new(), |time| time.strftime("%H:%M:%S").to_string());
+        let used = text::put(buffer, area.x, y, &time, area.width, theme.muted) + 2;
+        let room = area.width.saturating_sub(used);
+        text::put(buffer, area.x + used, y, &event.words, room, theme.text);
+    }
+}

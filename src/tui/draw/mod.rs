@@ -1,0 +1,92 @@
+//! Drawing: from the state, which it only reads, into a buffer. One file a part of the screen.
+
+pub mod call;
+pub mod connection;
+pub mod group;
+pub mod help;
+mod palette;
+mod status;
+pub mod table;
+pub mod tabs;
+mod text;
+mod title;
+mod totals;
+
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+
+use super::app::{App, Mode};
+use super::layout::{LEAST_HEIGHT, LEAST_WIDTH};
+use super::pages::Page;
+use crate::model::View;
+
+/// Draws everything, and puts the cursor where something is typed.
+pub fn draw(frame: &mut Frame<'_>, app: &App) {
+    let area = frame.area();
+    if let Some(cursor) = screen(frame.buffer_mut(), area, app) {
+        frame.set_cursor_position(cursor);
+    }
+}
+
+/// Draws everything into a buffer; returns where the cursor is, if anywhere.
+pub fn screen(buffer: &mut Buffer, area: Rect, app: &App) -> Option<Position> {
+    let Some(areas) = app.areas() else {
+        too_small(buffer, area, app);
+        return None;
+    };
+    if (area.width, area.height) != app.size {
+        // It was resized a moment ago; that message is on its way.
+        return None;
+    }
+    tabs::draw(buffer, areas.tabs, app);
+    totals::draw(buffer, areas.totals, app);
+    title::draw(buffer, areas.title, app);
+    match app.trail.last() {
+        None => {
+            let hint = match app.status.time {
+                None => "waiting for the first picture",
+                Some(_) if !app.filter_text.is_empty() => "nothing here matches the filter",
+                Some(_) => empty(app.view),
+            };
+            table::draw(buffer, areas.body, app.table(), true, hint, &app.settings);
+        }
+        Some(Page::Group(page)) => group::draw(buffer, areas.body, page, app),
+        Some(Page::Connection(page)) => connection::draw(buffer, areas.body, page, app),
+        Some(Page::Call(page)) => call::draw(buffer, areas.body, page, app),
+    }
+    status::draw(buffer, areas.status, app);
+    match &app.mode {
+        Mode::Browse => None,
+        Mode::Filter(line, error) => {
+            Some(status::filter(buffer, areas.prompt, line, error.as_deref(), app))
+        }
+        Mode::Palette(palette) => Some(palette::draw(buffer, area, palette, app)),
+        Mode::Help(line) => {
+            help::draw(buffer, area, *line, app);
+            None
+        }
+    }
+}
+
+fn empty(view: View) -> &'static str {
+    match view {
+        View::Procs | View::Conns | View::Hosts => "nobody uses the network now",
+        View::Containers => "no container or unit uses the network now",
+        View::Ifaces => "no interfaces",
+        View::Listeners => "nobody listens",
+        View::Syscalls => "no system calls were seen",
+    }
+}
+
+fn too_small(buffer: &mut Buffer, area: Rect, app: &App) {
+    let (width, height) = (area.width, area.height);
+    let lines = [
+        "nettrace needs more room".to_owned(),
+        format!("{width}×{height}, wants {LEAST_WIDTH}×{LEAST_HEIGHT}"),
+    ];
+    let top = area.y + area.height.saturating_sub(2) / 2;
+    for (line, y) in lines.iter().zip(top..area.bottom()) {
+        text::centred(buffer, Rect::new(area.x, y, width, 1), line, app.settings.theme.text);
+    }
+}

@@ -1,0 +1,116 @@
+//! Which columns of a view are shown first where not all have room. They are drawn in the view's order.
+
+use crate::model::View;
+
+/// Keys of columns, what matters most first; those of a group are shown together or not at all.
+pub(super) fn of(view: View) -> &'static [&'static [&'static str]] {
+    match view {
+        View::Procs => &[
+            &["pid"],
+            &["comm"],
+            &["rx_bytes_per_second", "tx_bytes_per_second"],
+            &["connections"],
+            &["retransmits"],
+            &["user"],
+            &["rx_bytes", "tx_bytes"],
+            &["container"],
+            &["drops"],
+        ],
+        View::Conns => &[
+            &["comm"],
+            &["remote_address", "remote_port"],
+            &["rx_bytes_per_second", "tx_bytes_per_second"],
+            &["srtt_us"],
+            &["retransmits"],
+            &["state"],
+            &["limit"],
+            &["local_port"],
+            &["pid"],
+            &["proto"],
+            &["local_address"],
+            &["rx_bytes_total", "tx_bytes_total"],
+            &["cwnd"],
+            &["min_rtt_us"],
+            &["age_s"],
+            &["rttvar_us"],
+            &["send_queue_bytes", "receive_queue_bytes"],
+            &["netns"],
+            &["lost"],
+            &["container"],
+            &["ssthresh"],
+        ],
+        View::Hosts => &[
+            &["remote_address"],
+            &["rx_bytes_per_second", "tx_bytes_per_second"],
+            &["connections"],
+            &["srtt_us"],
+            &["retransmits"],
+            &["name"],
+        ],
+        View::Containers => &[
+            &["container"],
+            &["rx_bytes_per_second", "tx_bytes_per_second"],
+            &["connections"],
+            &["syscalls_per_second"],
+            &["drops"],
+            &["pod"],
+            &["rx_bytes", "tx_bytes"],
+        ],
+        View::Ifaces => &[
+            &["interface"],
+            &["rx_bytes_per_second", "tx_bytes_per_second"],
+            &["rx_packets_per_second", "tx_packets_per_second"],
+            &["errors"],
+            &["drops"],
+            &["hook"],
+            &["rx_bytes", "tx_bytes"],
+            &["rx_packets", "tx_packets"],
+        ],
+        View::Listeners => &[
+            &["proto"],
+            &["local_port"],
+            &["local_address"],
+            &["comm"],
+            &["overflows"],
+            &["queued"],
+            &["backlog"],
+            &["pid"],
+            &["container"],
+            &["netns"],
+        ],
+        View::Syscalls => &[
+            &["syscall"],
+            &["comm"],
+            &["calls_per_second"],
+            &["p99_ns"],
+            &["errors"],
+            &["top_errno"],
+            &["pid"],
+            &["avg_ns"],
+            &["calls"],
+            &["total_ns"],
+            &["p50_ns"],
+            &["max_ns"],
+            &["share_percent"],
+            &["p90_ns"],
+            &["user"],
+            &["container"],
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::columns;
+
+    #[test]
+    fn every_key_is_a_column_and_every_usual_column_is_here() {
+        for view in View::ALL {
+            let keys: Vec<&str> = of(view).iter().flat_map(|group| group.iter().copied()).collect();
+            assert!(keys.iter().all(|key| columns::find(view, key).is_ok()), "{view}");
+            let usual = columns::of_view(view).into_iter().filter(|column| column.shown);
+            usual.for_each(|column| assert!(keys.contains(&column.key), "{view} {}", column.key));
+        }
+    }
+}

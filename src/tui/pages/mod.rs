@@ -1,0 +1,90 @@
+//! What rows are opened to: a group's connections and system calls, one connection, one system call.
+
+pub mod call;
+pub mod connection;
+pub mod group;
+
+use std::time::SystemTime;
+
+use crate::model::{ConnRow, Rows, SyscallRow};
+use crate::output::Units;
+use crate::tui::table::Table;
+use call::CallPage;
+use connection::ConnectionPage;
+use group::{Group, GroupPage};
+
+/// What is open, one below the other.
+#[derive(Debug)]
+pub enum Page {
+    /// Connections and system calls of a process, host, container or listener.
+    Group(Box<GroupPage>),
+    /// One connection over time.
+    Connection(Box<ConnectionPage>),
+    /// One system call over time.
+    Call(Box<CallPage>),
+}
+
+/// What a picture has for pages.
+#[derive(Clone, Copy, Debug)]
+pub struct News<'a> {
+    /// All connections that are shown.
+    pub conns: &'a [ConnRow],
+    /// Those that ended in this interval.
+    pub ended: &'a [ConnRow],
+    /// All system calls.
+    pub calls: &'a [SyscallRow],
+    /// When it was read.
+    pub time: SystemTime,
+    /// Since the picture before, seconds.
+    pub interval_s: f64,
+    /// How bytes are shown.
+    pub units: Units,
+}
+
+impl Page {
+    /// What a row is opened to; none if there is nothing below it.
+    pub fn of(rows: &Rows, cursor: usize) -> Option<Self> {
+        let group = |of| Page::Group(Box::new(GroupPage::new(of)));
+        match rows {
+            Rows::Procs(rows) => rows.get(cursor).map(|row| group(Group::process(&row.process))),
+            Rows::Hosts(rows) => rows.get(cursor).map(|row| group(Group::host(row))),
+            Rows::Containers(rows) => rows.get(cursor).map(|row| group(Group::container(row))),
+            Rows::Listeners(rows) => rows.get(cursor).map(|row| group(Group::listener(row))),
+            Rows::Conns(rows) => {
+                let row = rows.get(cursor)?;
+                Some(Page::Connection(Box::new(ConnectionPage::new(row))))
+            }
+            Rows::Syscalls(rows) => {
+                let row = rows.get(cursor)?;
+                Some(Page::Call(Box::new(CallPage::new(row))))
+            }
+            Rows::Ifaces(_) => None,
+        }
+    }
+
+    /// Its part of the breadcrumb.
+    pub fn title(&self) -> &str {
+        match self {
+            Page::Group(page) => &page.group.title,
+            Page::Connection(page) => &page.title,
+            Page::Call(page) => &page.title,
+        }
+    }
+
+    /// Takes what is new.
+    pub fn take(&mut self, news: &News<'_>) {
+        match self {
+            Page::Group(page) => page.take(news),
+            Page::Connection(page) => page.take(news),
+            Page::Call(page) => page.take(news),
+        }
+    }
+
+    /// The table that the cursor is in.
+    pub fn table(&mut self) -> Option<&mut Table> {
+        match self {
+            Page::Group(page) => Some(page.focused()),
+            Page::Connection(_) | Page::Call(_) => None,
+        }
+    }
+}
