@@ -16,6 +16,8 @@ pub mod palette;
 pub mod prompt;
 pub mod table;
 mod terminal;
+#[cfg(test)]
+mod tests;
 pub mod theme;
 
 use std::env;

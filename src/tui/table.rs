@@ -14,6 +14,12 @@ use crate::with_rows;
 pub const GAP: u16 = 2;
 /// Text that is wider is cut; addresses of IPv6 just fit.
 const WIDEST_TEXT: u16 = 39;
+/// Names of processes as the kernel has them; only those with escapes are longer.
+const WIDEST_COMM: u16 = 16;
+/// No text takes more than this part of the width ...
+const TEXT_SHARE: u16 = 4;
+/// ... but this much it always may.
+const NARROW_TEXT: u16 = 12;
 /// Above it, rows are not sorted by a key press, which would be felt, but with the next picture.
 const SORTED_AT_ONCE: usize = 20_000;
 
@@ -185,7 +191,11 @@ impl Table {
         for column in self.wanted().into_iter().flatten() {
             let widest = seen.clone().map(|row| self.cell(row, column, units).width()).max();
             let widest = u16::try_from(widest.unwrap_or(0)).unwrap_or(u16::MAX);
-            let most = if self.columns[column].unit == Unit::Text { WIDEST_TEXT } else { u16::MAX };
+            let most = match &self.columns[column] {
+                ColumnInfo { key: "comm", .. } => WIDEST_COMM,
+                ColumnInfo { unit: Unit::Text, .. } => WIDEST_TEXT,
+                _ => u16::MAX,
+            };
             self.widths[column] = self.widths[column].max(widest.min(most));
         }
     }
@@ -273,14 +283,19 @@ impl Table {
     }
 
     /// The columns that are drawn in so much width: the important ones, in the view's order. A number is
-    /// never cut; the last resort is to cut the text of a single column.
+    /// never cut; long texts are, so that they leave room for others.
     pub fn placed(&self, width: u16) -> Vec<Placed> {
+        let widest = (width / TEXT_SHARE).max(NARROW_TEXT);
+        let width_of = |column: usize| match self.columns[column].unit {
+            Unit::Text => self.widths[column].min(widest),
+            _ => self.widths[column],
+        };
         let mut left = width;
         let mut taken: Vec<usize> = Vec::new();
         for group in self.wanted() {
             let gaps = GAP * u16::try_from(group.len()).unwrap_or(u16::MAX);
             let gaps = if taken.is_empty() { gaps - GAP } else { gaps };
-            let widths: u16 = group.iter().map(|column| self.widths[*column]).sum();
+            let widths: u16 = group.iter().map(|column| width_of(*column)).sum();
             if widths + gaps <= left {
                 left -= widths + gaps;
                 taken.extend(group);
@@ -291,7 +306,7 @@ impl Table {
         }
         let mut x = 0;
         let place = |column: usize| {
-            let placed = Placed { column, x, width: self.widths[column] };
+            let placed = Placed { column, x, width: width_of(column) };
             x += placed.width + GAP;
             placed
         };

@@ -13,6 +13,7 @@ use crate::tui::pages::connection::{ConnectionPage, Point};
 
 /// A chart is not lower than this with its title.
 const LEAST_CHART: u16 = 3;
+const HIGHEST_CHART: u16 = 12;
 /// Events that are shown at least.
 const EVENTS: u16 = 3;
 const GAP: u16 = 2;
@@ -48,12 +49,14 @@ pub(super) fn draw(buffer: &mut Buffer, body: Rect, page: &ConnectionPage, app: 
     let lines = u16::div_ceil(charts, columns);
     // The strip and events with their title.
     let below = if page.row.tcp.is_some() { 2 + EVENTS } else { 1 + EVENTS };
-    let height = (left.saturating_sub(below) / lines).clamp(LEAST_CHART, 12);
+    let height = (left.saturating_sub(below) / lines).clamp(LEAST_CHART, HIGHEST_CHART);
+    // What doesn't fit is left out, but what holds the sender back is told.
+    let lines = lines.min(left.saturating_sub(1) / height);
     for (number, chart) in (0..charts).zip(&CHARTS) {
         let width = (body.width + GAP) / columns;
         let x = body.x + number % columns * width;
         let top = y + number / columns * height;
-        if top + height <= body.bottom() {
+        if number / columns < lines {
             draw_chart(buffer, Rect::new(x, top, width - GAP, height), chart, page, app);
         }
     }

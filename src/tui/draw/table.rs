@@ -40,6 +40,11 @@ pub(super) fn draw(
             let style = cell_style(table, row, one.column, theme);
             let style = if is_last { theme.muted.add_modifier(Modifier::DIM) } else { style };
             let cell = table.cell(row, one.column, settings.units);
+            let cell = match table.value(row, one.column) {
+                // The ends of an address tell more than its middle.
+                Value::Address(_) => text::cut_middle(&cell, one.width),
+                _ => cell,
+            };
             put_cell(buffer, area, one, y, table.column(one.column).unit, &cell, style);
         }
         if has_cursor && row == table.cursor {

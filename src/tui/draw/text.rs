@@ -56,6 +56,17 @@ pub(super) fn cut(text: &str, width: u16) -> std::borrow::Cow<'_, str> {
     short.into()
 }
 
+/// ASCII that is too wide has an ellipsis in its middle.
+pub(super) fn cut_middle(text: &str, width: u16) -> String {
+    let width = usize::from(width);
+    if text.len() <= width || width < 3 {
+        return text.to_owned();
+    }
+    let head = width / 2;
+    let tail = text.len() - (width - 1 - head);
+    format!("{}…{}", &text[..head], &text[tail..])
+}
+
 /// Pieces one after the other, as far as all of a piece has room; returns where the next would begin.
 pub(super) fn pieces(buffer: &mut Buffer, line: Rect, pieces: &[(String, Style)]) -> u16 {
     let mut x = line.x;

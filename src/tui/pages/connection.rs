@@ -1,5 +1,6 @@
 //! One connection since it was opened here: its figures over time, and what happened to it.
 
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use super::News;
@@ -54,8 +55,9 @@ pub struct ConnectionPage {
 
 impl ConnectionPage {
     pub(super) fn new(row: &ConnRow) -> Self {
-        let end = |end: Option<(std::net::IpAddr, u16)>| match end {
-            Some((address, port)) => format!("{address} {port}"),
+        let end = |end: Option<(IpAddr, u16)>| match end {
+            Some((IpAddr::V6(address), port)) => format!("[{address}]:{port}"),
+            Some((address, port)) => format!("{address}:{port}"),
             None => "*".to_owned(),
         };
         let title = format!("{} {} → {}", row.proto, end(row.local), end(row.remote));

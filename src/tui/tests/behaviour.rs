@@ -1,0 +1,189 @@
+//! What keys and clicks do to the state, and which effects they have.
+
+use std::time::Duration;
+
+use crossterm::event::MouseEventKind;
+
+use super::fixtures::{Shown, short_lived};
+use crate::columns;
+use crate::model::View;
+use crate::tui::app::Effect;
+use crate::tui::pages::Page;
+
+fn comm(shown: &Shown) -> String {
+    let table = shown.app.table();
+    let column = columns::find(table.view, "comm").unwrap();
+    table.cell(table.cursor, column, shown.app.settings.units)
+}
+
+#[test]
+fn views_come_by_tab_and_by_number() {
+    let mut shown = Shown::after(2);
+    for view in View::ALL {
+        assert_eq!(shown.app.view, view);
+        assert_eq!(shown.press(&["tab"]), [Effect::Ask]);
+    }
+    assert_eq!(shown.app.view, View::Procs);
+    shown.press(&["shift-tab"]);
+    assert_eq!(shown.app.view, View::Syscalls);
+    shown.press(&["3"]);
+    assert_eq!((shown.app.view, shown.app.wanted().views), (View::Hosts, vec![View::Hosts]));
+    shown.press(&["9"]);
+    assert_eq!(shown.app.view, View::Hosts);
+}
+
+#[test]
+fn what_ends_redraws_and_stops() {
+    let mut shown = Shown::after(1);
+    assert_eq!(shown.press(&["q"]), [Effect::Quit]);
+    assert_eq!(shown.press(&["ctrl-l", "ctrl-z"]), [Effect::Redraw, Effect::Suspend]);
+    for typed in ["/", ":", "?"] {
+        shown.press(&["esc", typed]);
+        assert_eq!(shown.press(&["ctrl-c"]), [Effect::Quit], "{typed}");
+    }
+}
+
+#[test]
+fn a_paused_picture_stands_still_and_keys_still_work() {
+    let mut shown = Shown::after(3);
+    shown.press(&[" "]);
+    let before = shown.screen();
+    shown.pass(3);
+    assert_eq!(shown.screen(), before);
+    shown.press(&["s"]);
+    assert_ne!(shown.screen(), before);
+    shown.press(&[" "]);
+    shown.pass(1);
+    assert!(!shown.screen().contains("PAUSED"));
+}
+
+#[test]
+fn intervals_go_down_to_50_ms() {
+    let mut shown = Shown::after(1);
+    for ms in [500, 200, 100, 50, 50] {
+        assert_eq!(shown.press(&["-"]), [Effect::Ask]);
+        assert_eq!(shown.app.wanted().interval, Duration::from_millis(ms));
+    }
+    shown.press(&["+", "="]);
+    assert_eq!(shown.app.interval, Duration::from_millis(200));
+}
+
+#[test]
+fn a_filter_is_asked_for_when_it_is_right() {
+    let mut shown = Shown::after(2);
+    assert_eq!(shown.press(&["/", "port:http", "enter"]), []);
+    assert!(shown.screen().contains("“http” is no value for port:"));
+    shown.press(&["backspace"; 4]);
+    assert_eq!(shown.press(&["443", "enter"]), [Effect::Ask]);
+    assert_eq!(shown.app.wanted().filter_text, "port:443");
+    // Esc leaves it as it was.
+    assert_eq!(shown.press(&["/", "x", "esc"]), []);
+    assert_eq!(shown.app.wanted().filter_text, "port:443");
+    shown.press(&["/"]);
+    shown.press(&["backspace"; 8]);
+    assert_eq!(shown.press(&["enter"]), [Effect::Ask]);
+    assert!(shown.app.wanted().filter.is_empty());
+}
+
+#[test]
+fn the_cursor_stays_on_its_row_while_others_pass_it() {
+    let mut shown = Shown::after(1);
+    shown.press(&["2", "j"]);
+    let held = comm(&shown);
+    for _ in 0..5 {
+        shown.press(&["s"]);
+        assert_eq!(comm(&shown), held);
+        shown.pass(1);
+        assert_eq!(comm(&shown), held);
+    }
+    shown.press(&["g"]);
+    shown.pass(1);
+    assert_eq!(shown.app.table().cursor, 0);
+}
+
+#[test]
+fn a_row_is_opened_down_to_its_connection_and_back() {
+    let mut shown = Shown::after(2);
+    assert_eq!(shown.press(&["enter"]), [Effect::Ask]);
+    assert_eq!(shown.app.wanted().views, [View::Procs, View::Conns, View::Syscalls]);
+    assert!(matches!(&shown.app.trail[..], [Page::Group(page)] if page.conns.len() == 1));
+    shown.press(&["enter"]);
+    shown.pass(3);
+    let Some(Page::Connection(page)) = shown.app.trail.last() else { panic!("a connection") };
+    assert_eq!((page.title.as_str(), page.points.len()), ("tcp 10.0.0.1:40000 → 192.0.2.7:443", 4));
+    assert!(page.events.last(9).any(|event| event.words == "3 segments retransmitted"));
+    shown.press(&["esc"]);
+    assert!(matches!(&shown.app.trail[..], [Page::Group(_)]));
+    shown.press(&["right", "enter"]);
+    shown.pass(1);
+    assert!(matches!(&shown.app.trail[..], [_, Page::Call(page)] if page.heat.len() == 1));
+    shown.press(&["esc", "esc"]);
+    assert!(shown.app.trail.is_empty());
+    // Another tab leaves what was open.
+    shown.press(&["enter", "tab"]);
+    assert!(shown.app.trail.is_empty());
+    shown.press(&["5", "enter"]);
+    assert!(shown.app.trail.is_empty() && shown.app.note.is_some());
+}
+
+#[test]
+fn a_connection_that_closes_says_so_and_stays() {
+    let mut shown = Shown::after(2);
+    shown.press(&["enter", "enter"]);
+    shown.server.is_idle = true;
+    shown.pass(2);
+    let screen = shown.screen();
+    assert!(screen.contains("gone") && screen.contains("no longer there"), "{screen}");
+}
+
+#[test]
+fn closed_connections_are_shown_if_wanted() {
+    let mut shown = Shown::after(2);
+    shown.press(&["2"]);
+    let open = shown.app.table().len();
+    shown.server.closed = vec![short_lived(1), short_lived(2)];
+    shown.pass(1);
+    assert_eq!(shown.app.table().len(), open);
+    shown.press(&["c"]);
+    assert_eq!(shown.app.table().len(), open + 2);
+    shown.pass(3);
+    assert_eq!(shown.app.table().len(), open + 2);
+    shown.press(&["c"]);
+    assert_eq!(shown.app.table().len(), open);
+}
+
+#[test]
+fn the_mouse_chooses_tabs_headers_and_rows() {
+    let mut shown = Shown::after(2);
+    shown.click(11, 0);
+    assert_eq!(shown.app.view, View::Conns);
+    let area = shown.app.areas().unwrap().body;
+    let header = shown.app.table().placed(area.width)[2];
+    shown.click(area.x + header.x, area.y);
+    assert_eq!(shown.app.table().order.column, Some(header.column));
+    shown.click(area.x + header.x, area.y);
+    assert!(shown.app.table().order.reverse);
+    shown.click(area.x, area.y + 2);
+    assert_eq!(shown.app.table().cursor, 1);
+    shown.mouse(MouseEventKind::ScrollDown, 5, 10);
+    assert_eq!(shown.app.table().cursor, shown.app.table().len() - 1);
+    shown.click(500, 500);
+}
+
+#[test]
+fn a_row_is_copied() {
+    let mut shown = Shown::after(2);
+    let effects = shown.press(&["y"]);
+    let [Effect::Copy(line)] = &effects[..] else { panic!("{effects:?}") };
+    assert!(line.starts_with("4194305\trsync\t1000\t"), "{line}");
+}
+
+#[test]
+fn the_palette_does_what_it_lists() {
+    let mut shown = Shown::after(2);
+    shown.press(&[":", "conns", "enter"]);
+    assert_eq!(shown.app.view, View::Conns);
+    shown.press(&[":", "theme mono", "enter"]);
+    assert_eq!(shown.app.settings.theme, crate::tui::theme::Theme::mono());
+    assert_eq!(shown.press(&[":", "quit", "enter"]), [Effect::Quit]);
+}

@@ -1,0 +1,5 @@
+//! Screens from handmade samples, and what keys do to the state: no kernel, no terminal.
+
+mod behaviour;
+mod fixtures;
+mod screens;
