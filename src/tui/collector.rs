@@ -175,6 +175,10 @@ fn collect(options: session::Options, numeric: bool, reporter: &Reporter) -> Res
             filter_text.clone_from(&wanted.filter_text);
             model.narrow(wanted.filter.clone());
         }
+        #[cfg(debug_assertions)]
+        if !is_first {
+            super::panic_if_told("collector");
+        }
         let now = Instant::now();
         let (picture, shown) = picture(&mut session, &mut model, &wanted)?;
         if !reporter.report(Report::Picture(Box::new(picture))) {

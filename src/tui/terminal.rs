@@ -19,6 +19,7 @@ use crossterm::{cursor, execute};
 use nix::sys::signal::{Signal, raise};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
 
 use super::app::App;
 use super::draw;
@@ -77,7 +78,9 @@ impl Screen {
     /// # Errors
     /// What the terminal says.
     pub(super) fn redraw(&mut self) -> Result<()> {
-        self.terminal.clear().context("redraw")
+        let (width, height) = self.size();
+        // Not clear(), which asks the terminal where its cursor is; not every one answers.
+        self.terminal.resize(Rect::new(0, 0, width, height)).context("redraw")
     }
 
     /// Puts a text on the clipboard, if the terminal allows it.
