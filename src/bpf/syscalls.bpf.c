@@ -364,7 +364,7 @@ static __always_inline int exit_of(struct task_struct *task)
 	__u32 tgid = task->tgid;
 
 	/* It may not have called anything else. */
-	if (count_only && !by_thread && !t && !(task->flags & PF_KTHREAD) &&
+	if (count_only && !(by_thread && in_pairs) && !t && !(task->flags & PF_KTHREAD) &&
 	    is_exit(call_of(task, number_at_end(task))))
 		t = make_thread(task);
 

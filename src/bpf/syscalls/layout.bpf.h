@@ -136,6 +136,7 @@ enum loss _loss = 0;
 const volatile bool count_only = false;
 const volatile bool errors_only = false;
 const volatile bool by_thread = false; /* kernels without task storage: `threads` has them */
+const volatile bool in_pairs = false;  /* two programs are told of a thread's end */
 const volatile bool has_scope = false; /* any of the following */
 const volatile bool only_tree = false;
 const volatile bool follow_forks = false;

@@ -16,6 +16,9 @@ use crate::probes::climb::{Failure, climb};
 use crate::probes::ladder::{Choice, Hook, Rung};
 use crate::probes::perf;
 
+/// Threads in a table that is made whole at the start.
+const THREADS_BY_PERF: u32 = 1 << 14;
+
 /// The probe, loaded; attached once there are slots.
 pub(super) struct Loaded {
     pub(super) skel: SyscallsSkel<'static>,
@@ -110,6 +113,7 @@ fn configure(
         rodata.count_only = options.count_only;
         rodata.errors_only = options.errors_only;
         rodata.by_thread = by_thread;
+        rodata.in_pairs = choice.hooks().any(|hook| hook.program.ends_with("_second"));
         rodata.follow_forks = options.follow_forks;
         rodata.only_tree = options.only_tree();
         rodata.only_comms = !options.comms.is_empty();
@@ -135,6 +139,18 @@ fn configure(
         open.maps.sleeps.set_autocreate(false)?;
     } else {
         open.maps.threads.set_max_entries(1)?;
+    }
+    if by_thread && choice.hooks().any(|hook| hook.rung == Rung::Perf) {
+        // Kernels as old as that don't like perf's programs to allocate.
+        open.maps.threads.set_map_flags(0)?;
+        open.maps.threads.set_max_entries(THREADS_BY_PERF)?;
+        open.maps.sleeps_by_thread.set_map_flags(0)?;
+        open.maps.sleeps_by_thread.set_max_entries(THREADS_BY_PERF)?;
+        open.maps.errnos.set_map_flags(0)?;
+        open.maps.tree.set_map_flags(0)?;
+        open.maps.comms.set_map_flags(0)?;
+        open.maps.uids.set_map_flags(0)?;
+        open.maps.cgroups.set_map_flags(0)?;
     }
     if !(by_thread && options.stacks) {
         open.maps.sleeps_by_thread.set_max_entries(1)?;
