@@ -1,4 +1,4 @@
-# make run   installs what is missing, builds, and shows this machine's traffic
+# make run   installs what is missing, builds, and shows this machine's traffic: the dashboard, or ARGS of top
 # make test  installs what is missing, and runs all tests (live ones as root), on this kernel and others
 # make vm    the live tests under other kernels: all of them, or KERNEL=6.1, or TEST=exact::
 # make results  takes over what `make vm` found: tests/vm/verifier.csv, README's table of hooks
@@ -14,7 +14,7 @@ PEERS := target/peers
 ARGS ?=
 
 run: build
-	$(SUDO) target/release/nettrace top $(ARGS)
+	$(SUDO) target/release/nettrace $(if $(ARGS),top $(ARGS))
 
 build:
 	@scripts/deps.sh build

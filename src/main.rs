@@ -15,9 +15,11 @@ const NOT_POSSIBLE: i32 = 3;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    kernel::catch_libbpf(cli.verbose);
+    let is_dashboard = cli.command.is_none() && io::stdout().is_terminal();
+    // It would write into the screen.
+    kernel::catch_libbpf(cli.verbose && !is_dashboard);
     let result = match cli.command {
-        None if io::stdout().is_terminal() => tui::run(&cli.dashboard),
+        None if is_dashboard => tui::run(&cli.dashboard),
         None => top::run(&TopArgs::default()),
         Some(_) if cli.dashboard != DashboardArgs::default() => {
             Err(Usage("write a command's flags after it".to_owned()).into())

@@ -1,7 +1,7 @@
 //! `make bench`: what nettrace costs beside nothing and beside its peers, as ratios taken in the same
 //! interleaved rounds. Prints a table and writes `target/bench.json`.
 //!
-//!     cargo bench --bench system [-- ROW…]     rows: packets tick start memory
+//!     cargo bench --bench system [-- ROW…]     rows: packets tick start memory draw dashboard
 //!                                                syscalls-count syscalls-latency syscalls-table
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -11,6 +11,7 @@ mod support;
 
 mod arms;
 mod crowd;
+mod dashboard;
 mod empty;
 mod machine;
 mod packets;
@@ -32,7 +33,7 @@ fn main() {
     println!("not measured: packets of a real NIC, more than 2 CPUs\n");
     let mut results = Vec::new();
     type Run = fn() -> Vec<Value>;
-    let rows: [(&str, Run); 7] = [
+    let rows: [(&str, Run); 9] = [
         ("packets", packets::run),
         ("tick", table::tick),
         ("start", table::start),
@@ -40,6 +41,8 @@ fn main() {
         ("syscalls-count", syscalls::count),
         ("syscalls-latency", syscalls::latency),
         ("syscalls-table", crowd::run),
+        ("draw", dashboard::draw),
+        ("dashboard", dashboard::dashboard),
     ];
     for (name, run) in rows {
         if is_wanted(name) {

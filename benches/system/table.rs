@@ -32,10 +32,10 @@ const MB: f64 = 1e6;
 const INTERVAL_MS: f64 = 50.0;
 
 /// Idle connections in a namespace of their own.
-struct Idle(Child);
+pub(crate) struct Idle(Child);
 
 impl Idle {
-    fn new(pair: &Pair, sockets: usize) -> Self {
+    pub(crate) fn new(pair: &Pair, sockets: usize) -> Self {
         let mut child = Command::new("ip")
             .args(["netns", "exec", &pair.a])
             .arg(traffic())

@@ -22,6 +22,8 @@ use crate::sample::OwnCost;
 
 /// Closed connections that are shown, if they are asked for; the oldest go.
 const CLOSED_KEPT: usize = 1000;
+/// Among the causes of losses the one that loses nothing but rows.
+const UNLISTED: &str = "closed_unlisted";
 /// Intervals that `+` and `-` go through.
 const INTERVALS: [u64; 11] = [50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000, 300_000];
 
@@ -130,6 +132,8 @@ pub struct Status {
     pub time: Option<SystemTime>,
     /// What was missed since the start, by cause.
     pub losses: Vec<(&'static str, u64)>,
+    /// Connections that closed while a picture was waited for: they count, but have no rows.
+    pub unlisted: u64,
     /// nettrace's own share of a CPU, percent.
     pub cpu_percent: Option<f64>,
     /// Of its programs in the kernel, percent.
@@ -289,6 +293,9 @@ impl App {
         self.filter = Filter::parse(text).map_err(|error| error.to_string())?;
         self.filter_text = text.trim().to_owned();
         self.closed = History::default();
+        if self.is_paused {
+            self.note = Some("paused: the filter is seen when the picture goes on".to_owned());
+        }
         Ok(vec![Effect::Ask])
     }
 
@@ -425,7 +432,10 @@ impl App {
 
 impl Status {
     fn advance(&mut self, losses: &[(&'static str, u64)], own: OwnCost, seconds: f64) {
-        self.losses = losses.iter().copied().filter(|(_, count)| *count > 0).collect();
+        let unlisted = losses.iter().find(|(cause, _)| *cause == UNLISTED);
+        self.unlisted = unlisted.map_or(0, |(_, count)| *count);
+        let is_lost = |(cause, count): &(&str, u64)| *count > 0 && *cause != UNLISTED;
+        self.losses = losses.iter().copied().filter(is_lost).collect();
         self.rss_bytes = own.rss_bytes;
         if seconds > 0.0 {
             self.cpu_percent = Some((own.cpu_s - self.own.cpu_s).max(0.0) / seconds * 100.0);

@@ -40,6 +40,9 @@ pub(super) fn draw(buffer: &mut Buffer, line: Rect, app: &App) {
             say(format!("lost {}", words.join(", ")), theme.error);
         }
     }
+    if app.status.unlisted > 0 {
+        say(format!("{} closed without a row", app.status.unlisted), theme.muted);
+    }
     match &app.missing[..] {
         [] => say("all hooks".to_owned(), theme.muted),
         missing => say(format!("missing: {}", missing.join(", ")), theme.warning),

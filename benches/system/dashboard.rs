@@ -1,0 +1,244 @@
+//! *draw* and *dashboard*: how long a frame of a full screen takes, what the dashboard costs a second, and how
+//! soon it answers keys while a large table is read.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use nettrace::filter::Filter;
+use nettrace::model::{Model, View};
+use nettrace::names::Names;
+use nettrace::sample::{
+    Endpoints, Losses, OwnCost, ProcessRecord, Sample, SocketRecord, SyscallReading,
+};
+use nettrace::tui::app::{App, Message, Settings, update};
+use nettrace::tui::draw;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::{Winsize, openpty};
+use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
+use ratatui::{Terminal, TerminalOptions, Viewport};
+use serde_json::{Value, json};
+
+use crate::machine::{OBSERVER_CPU, pin};
+use crate::stats::{median, quartiles, verdict};
+use crate::support::{Pair, nettrace};
+use crate::table::{Idle, status_bytes};
+
+const SCREEN: (u16, u16) = (200, 60);
+const ROWS: u64 = 10_000;
+const FRAMES: u64 = 101;
+const SECONDS: u64 = 10;
+const SOCKETS: usize = 1000;
+const MANY: usize = 100_000;
+const KEYS: usize = 60;
+/// Goals: of a frame, of CPU time a second, and of an answer to a key.
+const DRAW_GOAL_MS: f64 = 5.0;
+const CPU_GOAL_PERCENT: f64 = 1.0;
+const KEY_GOAL_MS: f64 = 50.0;
+const MB: f64 = 1e6;
+
+pub(crate) fn draw() -> Vec<Value> {
+    let figure = "draw";
+    let (width, height) = SCREEN;
+    println!(
+        "{figure}: a frame of {ROWS} connections at {width}×{height}, each row different from before"
+    );
+    let mut app = App::new(Settings::default(), SCREEN, Vec::new());
+    let mut model = Model::new(Names::new(true), Filter::default(), None);
+    let options = TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, width, height)) };
+    let backend = CrosstermBackend::new(std::io::sink());
+    let mut terminal = Terminal::with_options(backend, options).expect("a terminal");
+    app.show(View::Conns);
+    let mut draws = Vec::new();
+    let mut updates = Vec::new();
+    for second in 0..FRAMES {
+        let sockets: Vec<SocketRecord> = (0..ROWS).map(|number| socket(number, second)).collect();
+        let picture = Box::new(model.advance_all(&sample(&sockets, second), &View::ALL));
+        let begin = Instant::now();
+        update(&mut app, Message::Picture(picture));
+        let taken = Instant::now();
+        terminal.draw(|frame| draw::draw(frame, &app)).expect("draw");
+        draws.push(taken.elapsed().as_secs_f64() * 1e3);
+        updates.push((taken - begin).as_secs_f64() * 1e3);
+    }
+    let [low, middle, high] = quartiles(&draws);
+    let met = middle <= DRAW_GOAL_MS;
+    let goal = verdict(&format!("{DRAW_GOAL_MS} ms"), met);
+    println!("  draw   {middle:>6.2} ms ({low:.2} to {high:.2}){goal}");
+    println!("  update {:>6.2} ms, once a picture", median(&updates));
+    vec![json!({
+        "figure": figure, "rows": ROWS, "ms": middle, "quartiles": [low, high],
+        "update_ms": median(&updates), "met": met,
+    })]
+}
+
+fn socket(number: u64, second: u64) -> SocketRecord {
+    let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + number as u32);
+    let small = number as u32;
+    SocketRecord {
+        id: ((100_000_000_000 >> 6) << 12) + number,
+        owner: ProcessRecord {
+            tgid: 4_194_305 + small % 300,
+            uid: 1000,
+            ..ProcessRecord::default()
+        },
+        state: 1,
+        srtt_us: 8 * (100 + small % 977 + second as u32),
+        cwnd: 10 + small % 90,
+        retransmits: small % 7 * second as u32,
+        rx_bytes: number * 1000 * second * (1 + (number + second) % 5),
+        tx_bytes: number * 10 * second,
+        ends: Endpoints {
+            local: std::net::Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped().octets(),
+            remote: address.to_ipv6_mapped().octets(),
+            local_port: 443,
+            remote_port: 1024 + (number % 60_000) as u16,
+            netns: 7,
+            family: 2,
+            protocol: 6,
+        },
+        ..SocketRecord::default()
+    }
+}
+
+fn sample(sockets: &[SocketRecord], second: u64) -> Sample<'_> {
+    Sample {
+        time: SystemTime::now(),
+        clock_ns: 200_000_000_000 + second * 1_000_000_000,
+        sockets,
+        closed: &[],
+        usage: &[],
+        calls_counted: true,
+        ifaces: &[],
+        syscalls: SyscallReading::default(),
+        syscalls_watched: true,
+        losses: Losses::default(),
+        own: OwnCost::default(),
+    }
+}
+
+/// nettrace in a terminal that nobody looks at.
+struct Shown {
+    child: Child,
+    terminal: File,
+}
+
+impl Shown {
+    fn start(args: &[&str]) -> Self {
+        let (columns, lines) = SCREEN;
+        let size = Winsize { ws_row: lines, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(&size, None).expect("a pseudo-terminal");
+        let stdio = || Stdio::from(pty.slave.try_clone().expect("a descriptor"));
+        let child = nettrace()
+            .args(args)
+            .env("TERM", "xterm-256color")
+            .env("XDG_CONFIG_HOME", "/nonexistent")
+            .stdin(stdio())
+            .stdout(stdio())
+            .stderr(stdio())
+            .spawn()
+            .expect("start nettrace");
+        Shown { child, terminal: File::from(pty.master) }
+    }
+
+    /// Reads what is drawn for so long.
+    fn look(&mut self, time: Duration) {
+        let deadline = Instant::now() + time;
+        while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+            self.next(left);
+        }
+    }
+
+    /// Reads what is drawn next; false if nothing is within `patience`.
+    fn next(&mut self, patience: Duration) -> bool {
+        let mut fds = [PollFd::new(self.terminal.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+        let is_ready = poll(&mut fds, timeout).expect("poll") > 0;
+        if is_ready {
+            let read = self.terminal.read(&mut [0; 65_536]).expect("read the terminal");
+            assert!(read > 0, "nettrace ended");
+        }
+        is_ready
+    }
+
+    fn cpu_s(&self) -> f64 {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(path).expect("its times");
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+        let ticks = |at: usize| fields[at].parse::<f64>().expect("ticks");
+        (ticks(11) + ticks(12)) / 100.0
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn dashboard() -> Vec<Value> {
+    let figure = "dashboard";
+    println!("{figure}: what it costs a second, and how soon it answers");
+    let pair = Pair::new();
+    let mut results = Vec::new();
+    {
+        let _idle = Idle::new(&pair, SOCKETS);
+        for args in [&[][..], &["--no-syscalls"]] {
+            let mut shown = Shown::start(args);
+            pin(shown.child.id().cast_signed(), OBSERVER_CPU);
+            shown.look(Duration::from_secs(3));
+            let before = shown.cpu_s();
+            shown.look(Duration::from_secs(SECONDS));
+            let percent = (shown.cpu_s() - before) / SECONDS as f64 * 100.0;
+            let rss = status_bytes(shown.child.id(), "VmRSS:") / MB;
+            let met = percent <= CPU_GOAL_PERCENT;
+            let what = if args.is_empty() { "with system calls" } else { "without" };
+            println!(
+                "  {SOCKETS} connections at 1 Hz, {what:<17} {percent:.1} % of a CPU, {rss:.1} MB{}",
+                verdict(&format!("{CPU_GOAL_PERCENT} %"), met)
+            );
+            results.push(json!({
+                "figure": figure, "sockets": SOCKETS, "system_calls": args.is_empty(),
+                "cpu_percent": percent, "rss_mb": rss, "met": met,
+            }));
+        }
+    }
+    let _idle = Idle::new(&pair, MANY);
+    let mut shown = Shown::start(&[]);
+    shown.look(Duration::from_secs(4));
+    shown.terminal.write_all(b"2----").expect("type");
+    shown.look(Duration::from_secs(2));
+    let mut answers: Vec<f64> = (0..KEYS).map(|_| answer_ms(&mut shown)).collect();
+    answers.sort_by(f64::total_cmp);
+    let worst = answers[KEYS - 1];
+    let met = worst <= KEY_GOAL_MS;
+    println!(
+        "  {MANY} sockets at 20 Hz: a key is answered in {:.1} ms, {worst:.1} ms at worst{}",
+        median(&answers),
+        verdict(&format!("{KEY_GOAL_MS} ms"), met)
+    );
+    results.push(json!({
+        "figure": figure, "sockets": MANY, "key_ms": median(&answers), "worst_key_ms": worst, "met": met,
+    }));
+    results
+}
+
+/// From a key that opens or closes the help to the next that is drawn. Pictures are drawn too; it is held
+/// first, so that none is taken for an answer.
+fn answer_ms(shown: &mut Shown) -> f64 {
+    shown.terminal.write_all(b" ").expect("type");
+    shown.look(Duration::from_millis(60));
+    let begin = Instant::now();
+    shown.terminal.write_all(b"?").expect("type");
+    assert!(shown.next(Duration::from_secs(5)), "no answer");
+    let answer = begin.elapsed().as_secs_f64() * 1e3;
+    shown.look(Duration::from_millis(5));
+    shown.terminal.write_all(b"? ").expect("type");
+    shown.look(Duration::from_millis(37));
+    answer
+}
