@@ -82,7 +82,7 @@ impl Collector {
             reported: eventfd()?,
         });
         let (sender, reports) = sync_channel(UNDER_WAY);
-        let reporter = Reporter { reports: sender, shared: Arc::clone(&shared) };
+        let reporter = Reporter { reports: Some(sender), shared: Arc::clone(&shared) };
         let thread = thread::Builder::new().name("collector".to_owned());
         let thread = thread.spawn(move || {
             if let Err(error) = collect(options, numeric, &reporter) {
@@ -139,14 +139,15 @@ impl Drop for Collector {
 }
 
 struct Reporter {
-    reports: SyncSender<Report>,
+    /// None once the thread ends.
+    reports: Option<SyncSender<Report>>,
     shared: Arc<Shared>,
 }
 
 impl Reporter {
     /// Hands a report over; false if nobody takes it any more.
     fn report(&self, report: Report) -> bool {
-        let is_taken = self.reports.send(report).is_ok();
+        let is_taken = self.reports.as_ref().is_some_and(|reports| reports.send(report).is_ok());
         let _ = self.shared.reported.write(1);
         is_taken
     }
@@ -154,7 +155,8 @@ impl Reporter {
 
 impl Drop for Reporter {
     fn drop(&mut self) {
-        // The thread ends, maybe by a panic: that is worth a look.
+        // The thread ends, maybe by a panic: that is worth a look, which must find it gone.
+        self.reports = None;
         let _ = self.shared.reported.write(1);
     }
 }
