@@ -176,6 +176,8 @@ pub struct App {
     /// Said until the next key.
     pub note: Option<String>,
     closed: History<ConnRow>,
+    /// Rows that aren't shown any more. To free 100,000 takes time, which keys don't have.
+    spent: Vec<Rows>,
 }
 
 /// Takes a message and returns what is to be done outside.
@@ -220,6 +222,7 @@ impl App {
             missing,
             note: None,
             closed: History::default(),
+            spent: Vec::new(),
             settings,
         };
         app.make_room();
@@ -364,6 +367,7 @@ impl App {
 
     fn take(&mut self, picture: Picture) {
         if self.is_paused {
+            self.spent.extend(picture.frames.into_iter().map(|frame| frame.rows));
             return;
         }
         let Some(frame) = picture.frames.first() else {
@@ -384,7 +388,7 @@ impl App {
                 ended = self.split_off_closed(rows);
             }
             let at = number(frame.view);
-            self.tables[at].take(rows, orders[at], units);
+            self.spent.push(self.tables[at].take(rows, orders[at], units));
         }
         let Rows::Conns(conns) = &self.tables[number(View::Conns)].rows else {
             return;
@@ -408,6 +412,11 @@ impl App {
         }
         rows.extend(self.closed_rows());
         ended
+    }
+
+    /// Rows that aren't shown any more, to be freed elsewhere.
+    pub fn take_spent(&mut self) -> Vec<Rows> {
+        std::mem::take(&mut self.spent)
     }
 
     /// Tells the tables how many rows are seen.

@@ -13,7 +13,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::app::Wanted;
 use crate::filter::Filter;
-use crate::model::{Model, Picture, View};
+use crate::model::{Model, Picture, Rows, View};
 use crate::names::Names;
 use crate::privileges;
 use crate::session::{self, Session, Wake};
@@ -26,6 +26,8 @@ const FIRST_INTERVAL: Duration = Duration::from_millis(300);
 const LEAST_INTERVAL: Duration = Duration::from_millis(50);
 /// Pictures under way. A collector that is ahead waits, so that none is lost.
 const UNDER_WAY: usize = 1;
+/// Rows that wait to be freed; beyond it they are freed where they were drawn.
+const SPENT: usize = 4;
 
 /// What the collector has to say.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub enum Report {
 #[derive(Debug)]
 pub struct Collector {
     reports: Option<Receiver<Report>>,
+    spent: SyncSender<Vec<Rows>>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -82,7 +85,8 @@ impl Collector {
             reported: eventfd()?,
         });
         let (sender, reports) = sync_channel(UNDER_WAY);
-        let reporter = Reporter { reports: Some(sender), shared: Arc::clone(&shared) };
+        let (spender, spent) = sync_channel(SPENT);
+        let reporter = Reporter { reports: Some(sender), spent, shared: Arc::clone(&shared) };
         let thread = thread::Builder::new().name("collector".to_owned());
         let thread = thread.spawn(move || {
             if let Err(error) = collect(options, numeric, &reporter) {
@@ -90,7 +94,7 @@ impl Collector {
             }
         });
         let thread = thread.context("start the collector")?;
-        Ok(Collector { reports: Some(reports), shared, thread: Some(thread) })
+        Ok(Collector { reports: Some(reports), spent: spender, shared, thread: Some(thread) })
     }
 
     /// Readable when there is a report.
@@ -120,6 +124,14 @@ impl Collector {
         }
     }
 
+    /// Has rows freed by the collector, which has the time.
+    pub fn free(&self, spent: Vec<Rows>) {
+        if !spent.is_empty() {
+            // What is refused comes back, and is freed here.
+            let _ = self.spent.try_send(spent);
+        }
+    }
+
     /// Says what is wanted from now on.
     pub fn want(&self, wanted: Wanted) {
         self.shared.want(Some(wanted));
@@ -141,6 +153,7 @@ impl Drop for Collector {
 struct Reporter {
     /// None once the thread ends.
     reports: Option<SyncSender<Report>>,
+    spent: Receiver<Vec<Rows>>,
     shared: Arc<Shared>,
 }
 
@@ -177,6 +190,7 @@ fn collect(options: session::Options, numeric: bool, reporter: &Reporter) -> Res
             filter_text.clone_from(&wanted.filter_text);
             model.narrow(wanted.filter.clone());
         }
+        while reporter.spent.try_recv().is_ok() {}
         #[cfg(debug_assertions)]
         if !is_first {
             super::panic_if_told("collector");

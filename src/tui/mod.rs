@@ -169,6 +169,7 @@ impl Dashboard {
                     self.apply(effect)?;
                 }
             }
+            self.collector.free(self.app.take_spent());
         }
     }
 

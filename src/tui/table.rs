@@ -132,14 +132,15 @@ impl Table {
     }
 
     /// Takes new rows. The cursor stays on its row, and the row where it is on the screen; if it is gone,
-    /// the cursor stays where it is.
-    pub fn take(&mut self, rows: Rows, order: Order, units: Units) {
-        self.rows = rows;
+    /// the cursor stays where it is. Returns the rows of before.
+    pub fn take(&mut self, rows: Rows, order: Order, units: Units) -> Rows {
+        let before = std::mem::replace(&mut self.rows, rows);
         if order != self.order {
             self.sort();
         }
         self.hold();
         self.fit(units);
+        before
     }
 
     /// As [`Table::take`], of rows in no order.
