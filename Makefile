@@ -1,8 +1,9 @@
 # make run   installs what is missing, builds, and shows this machine's traffic: the dashboard, or ARGS of top
 # make test  installs what is missing, and runs all tests (live ones as root), on this kernel and others
 # make vm    the live tests under other kernels: all of them, or KERNEL=6.1, or TEST=exact::
+# make screenshot  makes docs/dashboard.svg, the picture in README.md, anew
 # make results  takes over what `make vm` found: tests/vm/verifier.csv, README's table of hooks
-.PHONY: run build test vm results lint fmt bench clean
+.PHONY: run build test vm results lint fmt bench screenshot clean
 
 # Live tests, benchmarks and nettrace itself need root; building doesn't.
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo -E)
@@ -57,6 +58,11 @@ bench:
 # A peer that can't be built is shown as missing.
 $(PEERS)/bin/bandwhich:
 	-cargo install --quiet --root $(PEERS) --target-dir $(PEERS)/target bandwhich
+
+# The picture in README.md, from the real program.
+screenshot:
+	@scripts/deps.sh build test
+	cargo test --locked --test ui -- --ignored screenshot
 
 clean:
 	cargo clean

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod pty;
+mod screenshot;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;

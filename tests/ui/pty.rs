@@ -98,6 +98,10 @@ impl Program {
         assert_eq!(done, 0, "resize the terminal");
     }
 
+    pub(crate) fn with_screen<T>(&self, look: impl Fn(&vt100::Screen) -> T) -> T {
+        look(self.parser.lock().unwrap().screen())
+    }
+
     pub(crate) fn screen(&self) -> String {
         self.parser.lock().unwrap().screen().contents()
     }
