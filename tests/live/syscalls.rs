@@ -409,7 +409,16 @@ fn children_that_only_exit_are_counted() {
 
 #[test]
 fn a_burst_of_processes_finds_room() {
-    assert_exact(&["top", "syscalls"], &["kinds", "procs=150"], &[]);
+    let run = run(&["top", "syscalls"], &["kinds", "procs=150"], &[]);
+    let truth = run.truth();
+    let sum = |counts: &Counts| counts.values().filter_map(|(calls, _)| *calls).sum::<u64>();
+    let (found, made) = (sum(&run.found(&truth)), sum(&truth));
+    // Perf's programs aren't run while the kernel is in the middle of making room on that CPU.
+    let told = number(&run.document["frames"][0]["loss"], "hook_reentered");
+    assert!(found <= made && found + told >= made, "{found} {told} {made}");
+    if told == 0 {
+        run.assert_no_loss();
+    }
 }
 
 #[test]
@@ -498,8 +507,9 @@ fn a_cgroup_lets_through_what_is_in_it() {
     assert_eq!(callers, [u64::from(inside.id())].into());
 }
 
-/// Calls of a program and its children: those counted, and those lost for want of room.
-fn counted_with_room(room: Option<usize>) -> (u64, u64) {
+/// Calls of a program and its children: those counted, those lost for want of room, and those for
+/// which the kernel didn't run us.
+fn counted_with_room(room: Option<usize>) -> [u64; 3] {
     let mut probe = SyscallProbe::open(&Options {
         pids: vec![std::process::id()],
         follow_forks: true,
@@ -514,18 +524,20 @@ fn counted_with_room(room: Option<usize>) -> (u64, u64) {
     assert!(output.status.success());
     probe.read().unwrap();
     let counted = probe.reading().calls.iter().map(|record| record.calls).sum();
-    let lost = probe.losses().into_iter().find(|(cause, _)| *cause == "call_table");
-    (counted, lost.unwrap().1)
+    let losses = probe.losses();
+    let lost = |cause: &str| losses.iter().find(|(name, _)| *name == cause).unwrap().1;
+    [counted, lost("call_table"), lost("hook_reentered")]
 }
 
 #[test]
 fn a_full_table_counts_what_it_has_no_room_for() {
-    let (all, lost) = counted_with_room(None);
+    let [all, lost, missed] = counted_with_room(None);
     assert!(all > 40 * 73 * 3);
     assert_eq!(lost, 0);
-    let (counted, lost) = counted_with_room(Some(1));
+    let [counted, lost, missed_again] = counted_with_room(Some(1));
     assert!(counted > 0 && lost > 0, "{counted} {lost}");
-    assert_eq!(counted + lost, all);
+    let difference = (counted + lost).abs_diff(all);
+    assert!(difference <= missed + missed_again, "{counted} {lost} {all} {missed} {missed_again}");
 }
 
 fn status_of(args: &[&str]) -> (Option<i32>, String) {
