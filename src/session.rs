@@ -14,7 +14,8 @@ use nix::unistd::{SysconfVar, sysconf};
 use crate::netns::Netns;
 use crate::probes::ifaces;
 use crate::probes::ladder::Standing;
-use crate::probes::sockets::{self, SocketProbe, monotonic_ns};
+use crate::probes::monotonic_ns;
+use crate::probes::sockets::{self, SocketProbe};
 use crate::probes::syscalls::{self, SyscallProbe};
 use crate::sample::{Backlog, IfaceRecord, Losses, OwnCost, Sample, SyscallReading};
 

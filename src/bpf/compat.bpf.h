@@ -56,25 +56,6 @@ static __always_inline __u32 sock_drops(struct sock *sk, bool by_address)
 #define SYS_RECVMSG  212
 #endif
 
-/* A 32-bit call on a 64-bit kernel, which has numbers of its own. */
-static __always_inline bool is_compat(struct task_struct *task)
-{
-#if defined(__TARGET_ARCH_x86)
-	return BPF_CORE_READ(task, thread_info.status) & 2 /* TS_COMPAT */;
-#elif defined(__TARGET_ARCH_arm64)
-	return BPF_CORE_READ(task, thread_info.flags) >> 22 & 1 /* TIF_32BIT */;
-#endif
-}
-
-static __always_inline long syscall_of(struct pt_regs *regs)
-{
-#if defined(__TARGET_ARCH_x86)
-	return BPF_CORE_READ(regs, orig_ax);
-#elif defined(__TARGET_ARCH_arm64)
-	return BPF_CORE_READ(regs, syscallno);
-#endif
-}
-
 /* Until 6.4 sendfile() and splice() went by sendpage, where the protocol had one. */
 struct proto___6_4 {
 	void *sendpage;

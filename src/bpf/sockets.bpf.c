@@ -329,17 +329,6 @@ int raw_tp_returned(struct bpf_raw_tracepoint_args *ctx)
 
 /* Children of the processes that are followed, and the ends of these. */
 
-static __always_inline int fork_of(__u32 parent, __u32 child)
-{
-	__u8 yes = 1;
-
-	if (child == parent || !bpf_map_lookup_elem(&tree, &parent))
-		return 0;
-	if (bpf_map_update_elem(&tree, &child, &yes, BPF_ANY))
-		lost(LOSS_TREE_TABLE);
-	return 0;
-}
-
 /* Process ids are used again, so one that is wholly dead leaves. */
 static __always_inline int exit_of(struct task_struct *task)
 {
@@ -350,31 +339,6 @@ static __always_inline int exit_of(struct task_struct *task)
 	if (!live)
 		bpf_map_delete_elem(&tree, &tgid);
 	return 0;
-}
-
-/*
- * To do it twice is no harm, so the mark needs no compare-and-swap, which Linux 5.10 hasn't. It
- * tells what the first program missed.
- */
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
-{
-	__u32 pid = READ(child, pid);
-
-	if (in_pairs)
-		fork_turns[pid % TURNS] = pid;
-	return fork_of(READ(parent, tgid), READ(child, tgid));
-}
-
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(forked_second, struct task_struct *parent, struct task_struct *child)
-{
-	__u32 pid = READ(child, pid);
-
-	if (fork_turns[pid % TURNS] == pid)
-		return 0;
-	__sync_fetch_and_add(&turns_made_up, 1);
-	return fork_of(READ(parent, tgid), READ(child, tgid));
 }
 
 SEC("fentry/wake_up_new_task")
@@ -399,11 +363,11 @@ int BPF_PROG(exited, struct task_struct *task)
 SEC("fentry/exit_files")
 int BPF_PROG(fentry_exited, struct task_struct *task)
 {
-	return task == current_task() ? exit_of(task) : 0;
+	return task == current_task(by_address) ? exit_of(task) : 0;
 }
 
 SEC("kprobe")
 int BPF_KPROBE(kprobe_exited, struct task_struct *task)
 {
-	return task == current_task() ? exit_of(task) : 0;
+	return task == current_task(by_address) ? exit_of(task) : 0;
 }

@@ -307,33 +307,6 @@ int BPF_PROG(switched, bool preempt, struct task_struct *prev, struct task_struc
 	return 0;
 }
 
-/* What follows may run twice for an event: where programs can be preempted, there are two. */
-
-static __always_inline int fork_of(struct task_struct *parent, struct task_struct *child)
-{
-	__u32 tgid = parent->tgid, pid = child->tgid;
-	__u8 *follow = bpf_map_lookup_elem(&tree, &tgid), copy;
-
-	if (pid == tgid || !follow)
-		return 0;
-	copy = *follow;
-	if (bpf_map_update_elem(&tree, &pid, &copy, BPF_ANY))
-		lost(LOSS_TREE_TABLE);
-	return 0;
-}
-
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
-{
-	return fork_of(parent, child);
-}
-
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(forked_second, struct task_struct *parent, struct task_struct *child)
-{
-	return fork_of(parent, child);
-}
-
 /* The call that a thread ends in, which won't return. */
 static __always_inline void count_last(struct thread *t, struct task_struct *task)
 {
@@ -364,13 +337,12 @@ static __always_inline int exit_of(struct task_struct *task)
 	__u32 tgid = task->tgid;
 
 	/* It may not have called anything else. */
-	if (count_only && !(by_thread && in_pairs) && !t && !(task->flags & PF_KTHREAD) &&
+	if (count_only && !t && !(task->flags & PF_KTHREAD) &&
 	    is_exit(call_of(task, number_at_end(task))))
 		t = make_thread(task);
 
-	if (t && !t->ended) {
+	if (t) {
 		count_last(t, task);
-		t->ended = true;
 		who = t->slot ? (void *)slot_at(t->slot) : NULL;
 		if (who) {
 			who->process_ended = is_last;
@@ -389,11 +361,11 @@ static __always_inline int exit_of(struct task_struct *task)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(exited, struct task_struct *task)
 {
-	return exit_of(task);
+	return has_turn_once(FIRST, exit_turns, task->pid) ? exit_of(task) : 0;
 }
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(exited_second, struct task_struct *task)
 {
-	return exit_of(task);
+	return has_turn_once(SECOND, exit_turns, task->pid) ? exit_of(task) : 0;
 }

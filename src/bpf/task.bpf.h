@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Who a task is. */
+/* Who a task is, and which system call it makes. */
 #ifndef NETTRACE_TASK_BPF_H
 #define NETTRACE_TASK_BPF_H
 
@@ -32,6 +32,31 @@ static __always_inline void describe(struct process *p, struct task_struct *task
 	p->tgid = task->tgid;
 	p->uid = task->cred->uid.val;
 	__builtin_memcpy(p->comm, leader->comm, TASK_COMM_LEN);
+}
+
+/* A 32-bit call on a 64-bit kernel, which has numbers of its own. */
+static __always_inline bool is_compat(struct task_struct *task, bool by_address)
+{
+#if defined(__TARGET_ARCH_x86)
+	__u32 status =
+		by_address ? BPF_CORE_READ(task, thread_info.status) : task->thread_info.status;
+
+	return status & 2 /* TS_COMPAT */;
+#elif defined(__TARGET_ARCH_arm64)
+	__u64 flags = by_address ? BPF_CORE_READ(task, thread_info.flags) : task->thread_info.flags;
+
+	return flags >> 22 & 1 /* TIF_32BIT */;
+#endif
+}
+
+/* The number that registers at an address have. */
+static __always_inline long syscall_of(struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return BPF_CORE_READ(regs, orig_ax);
+#elif defined(__TARGET_ARCH_arm64)
+	return BPF_CORE_READ(regs, syscallno);
+#endif
 }
 
 #endif

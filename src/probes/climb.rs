@@ -2,7 +2,6 @@
 //! is left works.
 
 use anyhow::Result;
-use libbpf_rs::btf::Btf;
 
 use crate::kernel::{self, Reason, Unsupported};
 use crate::probes::ladder::{self, Arrangement, Choice, Hook, Rung, Tried};
@@ -28,17 +27,20 @@ impl Failure {
     }
 }
 
-/// Tries the best choice that is left until one works. `btf` is the kernel's types, if they were
-/// read already.
+/// Tries the best choice that is left until one works, among the arrangements for a kernel where
+/// programs on tracepoints can be preempted, or can't.
 ///
 /// # Errors
 /// [`Unsupported`] where what the probe needs can't be had.
 pub(super) fn climb<T>(
     what: &str,
-    arrangements: &[Arrangement],
-    mut btf: Option<Btf<'static>>,
+    arrangements: impl FnOnce(bool) -> [Arrangement; 2],
     mut attempt: impl FnMut(Choice) -> Result<Result<T, Failure>>,
 ) -> Result<T> {
+    // Read at most once, since that takes a while; the usual kernel isn't asked for more.
+    let mut btf = kernel::is_preemptible().then(kernel::btf).and_then(Result::ok);
+    let is_preempted = btf.as_ref().is_some_and(kernel::has_preemptible_tracepoints);
+    let arrangements = &arrangements(is_preempted);
     let mut tried = Tried::from_environment(arrangements, &super::targets())?;
     let mut is_asked = false;
     loop {

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result};
 use libbpf_rs::OpenObject;
 use libbpf_rs::btf::Btf;
+use libbpf_rs::skel::OpenSkel;
 
 use super::ladder::{Arrangement, Choice, Datum, Hook, Rung, Standing, Way};
 use super::{sockets, syscalls};
@@ -48,6 +49,15 @@ pub enum Verdict {
 /// How an object is opened with all settings of a choice, changed, and loaded.
 pub(super) type Load =
     Box<dyn Fn(&Choice, &mut dyn FnMut(&mut OpenObject)) -> libbpf_rs::Result<()>>;
+
+/// Loads what was opened, changed.
+pub(super) fn load_changed<'a>(
+    mut open: impl OpenSkel<'a>,
+    change: &mut dyn FnMut(&mut OpenObject),
+) -> libbpf_rs::Result<()> {
+    change(open.open_object_mut());
+    open.load().map(|_| ())
+}
 
 /// One of a probe's arrangements, with everything switched on.
 pub(super) struct Subject {

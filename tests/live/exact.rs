@@ -26,10 +26,11 @@ fn assert_exact(top: &[&str], traffic: &[&str]) {
             assert!(!is_told || run.stderr.starts_with("nettrace: lost "), "{}", run.stderr);
             let all = |sums: &[Truth]| sums.iter().map(|sum| sum.rx + sum.tx).sum::<u64>();
             assert!(all(&ours) <= all(&truth), "{ours:?} {truth:?}");
-            assert!(all(&ours) * 2 >= all(&truth), "few may be missed: {ours:?} {truth:?}");
             if always_misses && is_told {
+                // A program that was preempted is missed by all on that CPU until it goes on.
                 return;
             }
+            assert!(all(&ours) * 2 >= all(&truth), "few may be missed: {ours:?} {truth:?}");
             continue;
         }
         run.assert_no_loss();

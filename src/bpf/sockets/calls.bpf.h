@@ -10,7 +10,7 @@ static __noinline struct usage *first_use(struct tag *tag, struct sock *sk, stru
 {
 	struct usage new = {.id = tag->id};
 
-	describe(&new.user, current_task());
+	describe(&new.user, current_task(by_address), by_address);
 	fill_ends(&new.ends, sk);
 	bpf_map_update_elem(&usage, key, &new, BPF_NOEXIST);
 	tag->used = 1;
@@ -85,14 +85,14 @@ static __always_inline int account(struct sock *sk, int bytes, bool sent, enum o
 		/* Its end is told already; what it still reads was counted as it arrived. */
 		if (tcp && READ(sk, __sk_common.skc_state) == TCP_CLOSE)
 			return 0;
-		tag = new_tag(sk, current_task(), tcp ? TAG_PER_CALL : 0);
+		tag = new_tag(sk, current_task(by_address), tcp ? TAG_PER_CALL : 0);
 		if (!tag)
 			return 0;
 	}
 	if (tcp)
 		mend(tag, READ(sk, __sk_common.skc_state));
 	if (tag->provisional)
-		claim(tag, current_task());
+		claim(tag, current_task(by_address));
 	if (tag->last_tgid != tgid) {
 		tag->last_tgid = tgid;
 		next_generation();
@@ -151,7 +151,7 @@ static __always_inline int return_system_call(long nr, long result)
 	__u64 id = bpf_get_current_pid_tgid();
 
 	/* Numbers mean other calls there. */
-	if (is_compat(current_task()))
+	if (is_compat(current_task(by_address), by_address))
 		nr = -1;
 	switch (nr) {
 	case SYS_READ:

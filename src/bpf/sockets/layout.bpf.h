@@ -3,36 +3,21 @@
 #ifndef NETTRACE_SOCKETS_LAYOUT_BPF_H
 #define NETTRACE_SOCKETS_LAYOUT_BPF_H
 
-#include "../nettrace.bpf.h"
+#include "../tree.bpf.h"
 
 /* The wakeup threshold and this make the ring a few seconds deep at thousands of closes/s. */
 #define RING_BYTES	(1 << 20)
 #define USAGE_ENTRIES	(1 << 17)
 #define ADDRESS_ENTRIES (1 << 17)
-#define TREE_ENTRIES	(1 << 14)
 #define CALL_ENTRIES	(1 << 15)
 #define FIRST_RECORDS	4096
 
-/*
- * Where tracepoints can be preempted (since Linux 7.0), the kernel doesn't run a program for a task
- * if another one was preempted inside of it on that CPU. So two programs are told of each event.
- * The first does the work and leaves a mark of the task or socket for the second, which works if
- * there is none.
- */
-enum turn { FIRST, SECOND };
-
-#define TURNS 4096
 __u32 call_turns[TURNS] = {};  /* by thread */
 __u32 state_turns[TURNS] = {}; /* by socket, since interrupts change states too */
-__u32 fork_turns[TURNS] = {};  /* by child */
 __u64 turns_deferred = 0;      /* by the first program, where another's mark was in its place */
-__u64 turns_made_up = 0;       /* by the second */
-const volatile bool in_pairs = false;
 
 /* Narrow what is recorded; the verifier removes what is off. */
-const volatile __u32 only_netns = 0;	  /* inode of the one network namespace, 0: all */
-const volatile bool only_tree = false;	  /* only what processes in `tree` touch */
-const volatile bool follow_forks = false; /* children of processes in `tree` join it */
+const volatile __u32 only_netns = 0; /* inode of the one network namespace, 0: all */
 const volatile bool with_unix = false;
 const volatile __u64 ring_wakeup = RING_BYTES / 4;
 
@@ -164,14 +149,6 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, RING_BYTES);
 } closed SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, TREE_ENTRIES);
-	__type(key, __u32);
-	__type(value, __u8);
-} tree SEC(".maps");
 
 /* Calls that kprobes saw begin: a return probe doesn't know the arguments. */
 struct call {

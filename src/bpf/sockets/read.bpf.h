@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What a socket or a task is, read from the kernel's structs into our records. */
+/* What a socket is, read from the kernel's structs into our records. */
 #ifndef NETTRACE_SOCKETS_READ_BPF_H
 #define NETTRACE_SOCKETS_READ_BPF_H
 
 #include "layout.bpf.h"
 #include "../compat.bpf.h"
+#include "../task.bpf.h"
 
 /*
  * A field of an object that the verifier knows, or that a program has the address of. The one that
@@ -68,34 +69,6 @@ static __always_inline __u32 netns_of(struct sock *sk)
 	if (by_address)
 		return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	return sk->__sk_common.skc_net.net->ns.inum;
-}
-
-static __always_inline struct task_struct *current_task(void)
-{
-	if (by_address)
-		return (void *)bpf_get_current_task();
-	return bpf_get_current_task_btf();
-}
-
-static __always_inline void describe(struct process *p, struct task_struct *task)
-{
-	struct task_struct *leader;
-
-	if (by_address) {
-		leader = BPF_CORE_READ(task, group_leader);
-		p->start = BPF_CORE_READ(leader, start_boottime);
-		p->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
-		p->tgid = BPF_CORE_READ(task, tgid);
-		p->uid = BPF_CORE_READ(task, cred, uid.val);
-		BPF_CORE_READ_STR_INTO(&p->comm, leader, comm);
-		return;
-	}
-	leader = task->group_leader;
-	p->start = leader->start_boottime;
-	p->cgroup = task->cgroups->dfl_cgrp->kn->id;
-	p->tgid = task->tgid;
-	p->uid = task->cred->uid.val;
-	__builtin_memcpy(p->comm, leader->comm, TASK_COMM_LEN);
 }
 
 static __always_inline void map_v4(__u8 *address, __be32 v4)

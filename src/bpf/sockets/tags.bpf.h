@@ -69,7 +69,7 @@ static __always_inline void next_generation(void)
 
 static __always_inline void set_owner(struct tag *tag, struct task_struct *task)
 {
-	describe(&tag->owner, task);
+	describe(&tag->owner, task, by_address);
 	tag->last_tgid = tag->owner.tgid;
 	next_generation();
 }
@@ -189,7 +189,7 @@ static __always_inline void seed(struct sock *sk, struct task_struct *task)
 			tag->flags |= TAG_ACTIVE;
 	} else if (tag->owner.tgid == tgid) {
 		/* A later walk: it may have another name or cgroup by now. */
-		describe(&tag->owner, task);
+		describe(&tag->owner, task, by_address);
 	} else if (tag->provisional && state != TCP_LISTEN) {
 		/* Accepted by another process than the one that listens, and not used yet. */
 		set_owner(tag, task);
@@ -264,7 +264,7 @@ static __always_inline int change_state(struct sock *sk, __u32 from, __u32 to)
 	case TCP_LISTEN:
 		/* In the context of the process that called connect() or listen(). */
 		if (in_scope_process(bpf_get_current_pid_tgid() >> 32))
-			new_tag(sk, current_task(),
+			new_tag(sk, current_task(by_address),
 				TAG_PROVISIONAL | (to == TCP_SYN_SENT ? TAG_ACTIVE : TAG_LISTENER));
 		break;
 	case TCP_SYN_RECV:

@@ -3,7 +3,7 @@
 #ifndef NETTRACE_SYSCALLS_LAYOUT_BPF_H
 #define NETTRACE_SYSCALLS_LAYOUT_BPF_H
 
-#include "../nettrace.bpf.h"
+#include "../tree.bpf.h"
 
 #define CHUNK_BITS  10
 #define CHUNK_SLOTS (1 << CHUNK_BITS)
@@ -12,7 +12,6 @@
 
 #define SLOW_RING_BYTES (1 << 18)
 #define THREAD_ENTRIES	(1 << 17)
-#define TREE_ENTRIES	(1 << 14)
 #define SCOPE_ENTRIES	(1 << 14)
 #define ERRNO_ENTRIES	(1 << 16)
 #define USER_DEPTH	64
@@ -71,8 +70,7 @@ struct thread {
 	__u32 further;	  /* first call_slot that has no place in `table` */
 	__u32 judged;	  /* when, see judge() */
 	__u8 scope;	  /* enum scope */
-	__u8 ended;
-	__u8 pad[6];
+	__u8 pad[7];
 	__u64 args[6];	 /* if slow calls are wanted */
 	__u32 table[64]; /* number << 20 | slot */
 };
@@ -136,10 +134,7 @@ enum loss _loss = 0;
 const volatile bool count_only = false;
 const volatile bool errors_only = false;
 const volatile bool by_thread = false; /* kernels without task storage: `threads` has them */
-const volatile bool in_pairs = false;  /* two programs are told of a thread's end */
 const volatile bool has_scope = false; /* any of the following */
-const volatile bool only_tree = false;
-const volatile bool follow_forks = false;
 const volatile bool only_comms = false;
 const volatile bool only_uids = false;
 const volatile bool only_cgroups = false;
@@ -148,6 +143,8 @@ const volatile __u64 wanted[2][16] = {}; /* bits by number; [1]: compat */
 const volatile __u64 slower_than_ns = 0; /* 0: no events */
 const volatile bool with_stacks = false;
 const volatile __u64 ring_wakeup = SLOW_RING_BYTES / 4;
+
+__u32 exit_turns[TURNS] = {}; /* by thread */
 
 __u64 slots_taken = 0; /* by programs, since the start */
 __u64 slots_given = 0; /* by user space */
@@ -228,14 +225,6 @@ struct {
 	__type(key, struct errno_key);
 	__type(value, __u64);
 } errnos SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, TREE_ENTRIES);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __u32);
-	__type(value, __u8);
-} tree SEC(".maps");
 
 struct name {
 	char comm[TASK_COMM_LEN];

@@ -4,6 +4,7 @@
 #define NETTRACE_SYSCALLS_NUMBERS_BPF_H
 
 #include "layout.bpf.h"
+#include "../task.bpf.h"
 
 #if defined(__TARGET_ARCH_x86)
 #define SYS_RT_SIGRETURN    15
@@ -47,7 +48,7 @@
 #define COMPAT_VFORK  190
 #define COMPAT_EXIT   1
 
-/* As the kernel's registers have it at a return. */
+/* As the kernel's registers have it at a return, for a program that gets them typed. */
 static __always_inline long number_of(struct pt_regs *regs)
 {
 #if defined(__TARGET_ARCH_x86)
@@ -57,23 +58,9 @@ static __always_inline long number_of(struct pt_regs *regs)
 #endif
 }
 
-static __always_inline bool is_compat(struct task_struct *task)
-{
-#if defined(__TARGET_ARCH_x86)
-	__u32 status =
-		by_thread ? BPF_CORE_READ(task, thread_info.status) : task->thread_info.status;
-
-	return status & 2 /* TS_COMPAT */;
-#elif defined(__TARGET_ARCH_arm64)
-	__u64 flags = by_thread ? BPF_CORE_READ(task, thread_info.flags) : task->thread_info.flags;
-
-	return flags >> 22 & 1 /* TIF_32BIT */;
-#endif
-}
-
 static __always_inline __u32 call_of(struct task_struct *task, long number)
 {
-	return (number & CALL_NUMBER) | (is_compat(task) ? CALL_COMPAT : 0);
+	return (number & CALL_NUMBER) | (is_compat(task, by_thread) ? CALL_COMPAT : 0);
 }
 
 /* At a return. sigreturn() leaves no number; that a program asks for -1 has another result. */
@@ -82,7 +69,7 @@ static __always_inline __u32 returned_call(struct task_struct *task, long number
 	const long enosys = 38;
 
 	if ((int)number == -1 && result != -enosys)
-		number = is_compat(task) ? COMPAT_RT_SIGRETURN : SYS_RT_SIGRETURN;
+		number = is_compat(task, by_thread) ? COMPAT_RT_SIGRETURN : SYS_RT_SIGRETURN;
 	return call_of(task, number);
 }
 
@@ -135,11 +122,7 @@ static __always_inline long number_at_end(struct task_struct *task)
 		regs = (void *)bpf_task_pt_regs(task);
 	else
 		regs = (struct pt_regs *)(BPF_CORE_READ(task, stack) + THREAD_SIZE) - 1;
-#if defined(__TARGET_ARCH_x86)
-	return BPF_CORE_READ(regs, orig_ax);
-#elif defined(__TARGET_ARCH_arm64)
-	return BPF_CORE_READ(regs, syscallno);
-#endif
+	return syscall_of(regs);
 }
 
 /* At the call's begin. */

@@ -5,7 +5,6 @@
 
 #include "layout.bpf.h"
 #include "numbers.bpf.h"
-#include "../task.bpf.h"
 
 #define SLOT_BITS 20 /* MAX_SLOTS */
 #define PROBES	  8  /* places of the thread's table where a call may be */

@@ -7,9 +7,6 @@ use crate::probes::ladder::{Arrangement, Datum, Hook, Rung, Way};
 pub(super) const SENT: &str = "sent";
 pub(super) const RECEIVED: &str = "received";
 
-/// How the second program of a pair is called; see `has_turn()` in `tags.bpf.h`.
-pub(super) const SECOND: &str = "_second";
-
 /// Number of the arrangement with tags by address.
 pub(super) const BY_ADDRESS: usize = 1;
 

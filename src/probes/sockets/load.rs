@@ -8,11 +8,11 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{IterOpts, Link, MapCore, MapFlags, OpenObject, ProgramMut};
 
 use super::Options;
-use super::hooks::{BY_ADDRESS, SECOND, arrangements};
+use super::hooks::{BY_ADDRESS, arrangements};
 use super::skel::{OpenSocketsSkel, SocketsSkel, SocketsSkelBuilder};
-use crate::kernel;
 use crate::probes::climb::{Failure, climb};
 use crate::probes::ladder::{Choice, Hook, Rung};
+use crate::probes::{SECOND, programs};
 
 /// The probe, loaded and attached.
 pub(super) struct Loaded {
@@ -28,13 +28,10 @@ pub(super) struct Loaded {
 /// Loads and attaches the best that this kernel allows.
 ///
 /// # Errors
-/// [`kernel::Unsupported`] where even the table of sockets can't be had.
+/// [`crate::kernel::Unsupported`] where even the table of sockets can't be had.
 pub(super) fn load(options: &Options) -> Result<Loaded> {
-    // Read at most once, since that takes a while; the usual kernel isn't asked for more.
-    let btf = kernel::is_preemptible().then(kernel::btf).and_then(Result::ok);
-    let in_pairs = btf.as_ref().is_some_and(kernel::has_preemptible_tracepoints);
-    let arrangements = arrangements(options, in_pairs);
-    climb("load the socket probe", &arrangements, btf, |choice| attempt(options, choice))
+    let arrangements = |is_preempted| arrangements(options, is_preempted);
+    climb("load the socket probe", arrangements, |choice| attempt(options, choice))
 }
 
 fn attempt(options: &Options, choice: Choice) -> Result<Result<Loaded, Failure>> {
@@ -110,7 +107,6 @@ fn configure(
     if let Some(rodata) = open.maps.rodata_data.as_mut() {
         rodata.only_netns = options.netns;
         rodata.only_tree = !options.pids.is_empty();
-        rodata.follow_forks = options.follow_forks;
         rodata.with_unix = options.unix;
         rodata.by_address = by_address;
         rodata.in_pairs = hooks.iter().any(|hook| hook.program.ends_with(SECOND));
@@ -133,9 +129,6 @@ fn configure(
     if !by_address {
         open.maps.addresses.set_max_entries(1)?;
     }
-    for mut program in open.open_object_mut().progs_mut() {
-        let is_used = hooks.iter().any(|hook| program.name() == hook.program);
-        program.set_autoload(is_used);
-    }
+    programs::load_chosen(open.open_object_mut(), choice);
     Ok(())
 }

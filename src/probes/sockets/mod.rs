@@ -1,25 +1,24 @@
 //! The socket probe: loads `sockets.bpf.c`, reads the table of sockets once a tick, and collects
 //! the records of those that closed in between.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{ErrorKind, Read};
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use libbpf_rs::skel::{OpenSkel, Skel};
+use libbpf_rs::skel::Skel;
 use libbpf_rs::{
-    AsRawLibbpf, Iter, Link, MapCore, MapFlags, MapHandle, ProgramImpl, RingBuffer,
-    RingBufferBuilder,
+    AsRawLibbpf, Iter, Link, MapCore, MapFlags, MapHandle, RingBuffer, RingBufferBuilder,
 };
 use plain::Plain;
 use rustc_hash::FxHashSet;
 
 use crate::probes::ladder::{Choice, Standing};
-use crate::probes::programs;
-use crate::probes::verify::{Load, Subject};
+use crate::probes::losses::{self, MissedRuns, SECOND_CHANCE, SECOND_CHANCES};
+use crate::probes::verify::{Load, Subject, load_changed};
+use crate::probes::{SECOND, monotonic_ns, programs};
 use crate::sample::{SocketRecord, UsageRecord, born_ns, tag};
 
 mod hooks;
@@ -30,7 +29,7 @@ mod records;
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/sockets.skel.rs"));
 }
-use hooks::{RECEIVED, SECOND, SENT};
+use hooks::{RECEIVED, SENT};
 use load::{Loaded, load};
 use records::Records;
 use skel::SocketsSkel;
@@ -41,12 +40,12 @@ use types::loss;
 unsafe impl Plain for types::socket_record {}
 
 /// Names of the loss causes that this probe has.
-const LOSS_NAMES: [(&str, loss); 5] = [
-    ("socket_storage", loss::LOSS_SOCKET_STORAGE),
-    ("close_ring", loss::LOSS_CLOSE_RING),
-    ("usage_table", loss::LOSS_USAGE_TABLE),
-    ("tree_table", loss::LOSS_TREE_TABLE),
-    ("call_return", loss::LOSS_CALL_RETURN),
+const LOSS_NAMES: [(&str, u32); 5] = [
+    ("socket_storage", loss::LOSS_SOCKET_STORAGE.0),
+    ("close_ring", loss::LOSS_CLOSE_RING.0),
+    ("usage_table", loss::LOSS_USAGE_TABLE.0),
+    ("tree_table", loss::LOSS_TREE_TABLE.0),
+    ("call_return", loss::LOSS_CALL_RETURN.0),
 ];
 
 /// So many closed sockets are worth handing on before the tick ends.
@@ -57,10 +56,6 @@ const MAX_CLOSED: usize = 80_000;
 const GROWTH: usize = 8;
 /// Walks over tags by address in one reading, where sockets come and go meanwhile.
 const MAX_WALKS: u32 = 4;
-/// How often, and how long, a program that may be preempted just now is waited on: before a missed run
-/// is told, and for a record that holds up the ring.
-const SECOND_CHANCES: u32 = 5;
-const SECOND_CHANCE: Duration = Duration::from_millis(2);
 /// Entries of the usage table read by one system call.
 const USAGE_BATCH: usize = 4096;
 
@@ -84,8 +79,7 @@ pub struct SocketProbe {
     records: Records,
     closed: Rc<RefCell<Closed>>,
     count: usize,
-    /// Runs missed, as told last.
-    missed: Cell<u64>,
+    missed: MissedRuns,
     /// The last walk saw every socket.
     is_whole: bool,
     clock_ns: u64,
@@ -152,9 +146,7 @@ pub(super) fn subjects(in_pairs: bool) -> Vec<Subject> {
         .map(|(number, (arrangement, name))| {
             let options = options.clone();
             let load: Load = Box::new(move |choice, change| {
-                let mut open = load::prepare(&options, choice)?;
-                change(open.open_object_mut());
-                open.load().map(|_| ())
+                load_changed(load::prepare(&options, choice)?, change)
             });
             Subject { object: "sockets", name, number, arrangement, load }
         })
@@ -181,7 +173,7 @@ impl SocketProbe {
             records,
             closed,
             count: 0,
-            missed: Cell::new(0),
+            missed: MissedRuns::default(),
             is_whole: false,
             clock_ns: 0,
             ended: Vec::new(),
@@ -290,35 +282,18 @@ impl SocketProbe {
 
     /// What was lost since the start, per cause.
     pub fn losses(&self) -> Vec<(&'static str, u64)> {
-        let counts = self.skel.maps.bss_data.as_ref().map_or_else(Default::default, |bss| {
-            // SAFETY: a valid reference; volatile because BPF programs write there.
-            unsafe { (&raw const bss.losses).read_volatile() }
-        });
-        let count = |cause: loss| counts.get(cause.0 as usize).copied().unwrap_or(0);
-        let mut losses: Vec<_> =
-            LOSS_NAMES.into_iter().map(|(name, cause)| (name, count(cause))).collect();
+        let counts = self.skel.maps.bss_data.as_ref().map(|bss| &bss.losses[..]);
+        let mut losses = losses::by_name(LOSS_NAMES, counts);
         losses.push(("closed_backlog", self.closed.borrow().dropped));
-        // The second program of a pair may be about to make up for what the first just missed.
-        let mut missed = self.missed_runs();
-        for _ in 0..SECOND_CHANCES {
-            if missed <= self.missed.get() {
-                break;
-            }
-            std::thread::sleep(SECOND_CHANCE);
-            missed = self.missed_runs();
-        }
-        self.missed.set(missed);
-        losses.push(("hook_reentered", missed));
+        losses.push(("hook_reentered", self.missed.settle(|| self.missed_runs())));
         losses
     }
 
-    /// Runs that the kernel skipped, because the program (with kprobes, any) was running on that CPU
-    /// already, less those that another program made up for.
+    /// Runs that the kernel skipped, less those that another program made up for.
     fn missed_runs(&self) -> u64 {
         let (mut states, mut destructs, mut others) = (0, None, 0);
-        for program in self.skel.object().progs().filter(ProgramImpl::autoload) {
-            let missed = programs::info(program.as_fd()).map_or(0, |info| info.recursion_misses);
-            match program.name().to_string_lossy() {
+        for (name, missed) in programs::missed_runs(self.skel.object()) {
+            match name {
                 // Costs a name for a moment; and what the second of a pair misses, the first had.
                 name if name.contains("clone") || name.ends_with(SECOND) => {}
                 // Nothing of an end is recorded.
@@ -402,14 +377,9 @@ impl SocketProbe {
         self.walk()
     }
 
-    /// The object's own types, as the kernel has them.
-    fn btf_fd(&self) -> i32 {
-        // SAFETY: a valid object, which libbpf only reads.
-        unsafe { libbpf_sys::bpf_object__btf_fd(self.skel.object().as_libbpf_object().as_ptr()) }
-    }
-
     fn grow(&mut self, capacity: usize) -> Result<()> {
-        let larger = Records::create(capacity, &self.records, self.btf_fd())?;
+        let larger =
+            Records::create(capacity, &self.records, programs::btf_fd(self.skel.object()))?;
         let fd = larger.map().as_fd().as_raw_fd();
         self.skel
             .maps
@@ -495,12 +465,6 @@ impl SocketProbe {
             first = false;
         }
     }
-}
-
-/// CLOCK_MONOTONIC, ns, as `bpf_ktime_get_ns()` has it.
-pub fn monotonic_ns() -> u64 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
-    now.map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
 }
 
 /// Runs an iterator whose output is nothing but its side effects.

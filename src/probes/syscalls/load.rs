@@ -10,11 +10,10 @@ use libbpf_rs::{Link, MapCore, MapFlags, OpenObject};
 use super::Options;
 use super::hooks::{BY_THREAD, GROUP, arrangements};
 use super::skel::{OpenSyscallsSkel, SyscallsSkel, SyscallsSkelBuilder, types};
-use crate::kernel;
 use crate::names::syscalls::{Abi, Call};
 use crate::probes::climb::{Failure, climb};
 use crate::probes::ladder::{Choice, Hook, Rung};
-use crate::probes::perf;
+use crate::probes::{SECOND, perf, programs};
 
 /// Threads in a table that is made whole at the start.
 const THREADS_BY_PERF: u32 = 1 << 14;
@@ -32,10 +31,8 @@ pub(super) struct Loaded {
 /// # Errors
 /// [`crate::kernel::Unsupported`] where system calls can't be counted.
 pub(super) fn load(options: &Options) -> Result<Loaded> {
-    let btf = kernel::is_preemptible().then(kernel::btf).and_then(Result::ok);
-    let is_preempted = btf.as_ref().is_some_and(kernel::has_preemptible_tracepoints);
-    let arrangements = arrangements(options, is_preempted);
-    climb("load the system-call probe", &arrangements, btf, |choice| {
+    let arrangements = |is_preempted| arrangements(options, is_preempted);
+    climb("load the system-call probe", arrangements, |choice| {
         // Asked for before the rest is loaded, since it may not be there.
         let events = match open_events(&choice) {
             Ok(events) => events,
@@ -113,8 +110,7 @@ fn configure(
         rodata.count_only = options.count_only;
         rodata.errors_only = options.errors_only;
         rodata.by_thread = by_thread;
-        rodata.in_pairs = choice.hooks().any(|hook| hook.program.ends_with("_second"));
-        rodata.follow_forks = options.follow_forks;
+        rodata.in_pairs = choice.hooks().any(|hook| hook.program.ends_with(SECOND));
         rodata.only_tree = options.only_tree();
         rodata.only_comms = !options.comms.is_empty();
         rodata.only_uids = !options.uids.is_empty();
@@ -155,10 +151,7 @@ fn configure(
     if !(by_thread && options.stacks) {
         open.maps.sleeps_by_thread.set_max_entries(1)?;
     }
-    for mut program in open.open_object_mut().progs_mut() {
-        let is_used = choice.hooks().any(|hook| program.name() == hook.program);
-        program.set_autoload(is_used);
-    }
+    programs::load_chosen(open.open_object_mut(), choice);
     Ok(())
 }
 

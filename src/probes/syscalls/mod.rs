@@ -3,13 +3,13 @@
 
 use std::cell::RefCell;
 use std::mem::size_of;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use libbpf_rs::skel::{OpenSkel, Skel};
-use libbpf_rs::{AsRawLibbpf, Link, MapCore, MapFlags, ProgramImpl, RingBuffer, RingBufferBuilder};
+use libbpf_rs::skel::Skel;
+use libbpf_rs::{Link, MapCore, MapFlags, RingBuffer, RingBufferBuilder};
 use nix::unistd::{SysconfVar, sysconf};
 use plain::Plain;
 use rustc_hash::FxHashMap;
@@ -18,9 +18,9 @@ use crate::histogram::Histogram;
 use crate::kernel::{Reason, Unsupported};
 use crate::names::syscalls::{Abi, Call};
 use crate::probes::ladder::{Choice, Refused, Rung, Standing};
-use crate::probes::programs;
-use crate::probes::sockets::monotonic_ns;
-use crate::probes::verify::{Load, Subject};
+use crate::probes::losses::{self, MissedRuns};
+use crate::probes::verify::{Load, Subject, load_changed};
+use crate::probes::{SECOND, monotonic_ns, programs};
 use crate::sample::{CallRecord, EndedThread, ProcessRecord, SlowCall, SyscallReading};
 
 mod hooks;
@@ -52,12 +52,12 @@ const READ_AFTER: u64 = 128 * CHUNK as u64;
 const MAX_SLOW: usize = 20_000;
 
 /// Names of the loss causes that this probe has.
-const LOSS_NAMES: [(&str, loss); 5] = [
-    ("tree_table", loss::LOSS_TREE_TABLE),
-    ("task_storage", loss::LOSS_TASK_STORAGE),
-    ("call_table", loss::LOSS_CALL_TABLE),
-    ("errno_table", loss::LOSS_ERRNO_TABLE),
-    ("slow_ring", loss::LOSS_SLOW_RING),
+const LOSS_NAMES: [(&str, u32); 5] = [
+    ("tree_table", loss::LOSS_TREE_TABLE.0),
+    ("task_storage", loss::LOSS_TASK_STORAGE.0),
+    ("call_table", loss::LOSS_CALL_TABLE.0),
+    ("errno_table", loss::LOSS_ERRNO_TABLE.0),
+    ("slow_ring", loss::LOSS_SLOW_RING.0),
 ];
 
 /// What of the server is recorded. Narrower than what is shown, never wider: who reads the records
@@ -80,7 +80,7 @@ pub struct Options {
     pub calls: Option<Vec<Call>>,
     /// Only calls that fail.
     pub errors_only: bool,
-    /// No durations, at half the cost.
+    /// No durations, for less.
     pub count_only: bool,
     /// Calls that take at least so long are handed on one by one; 0: none.
     pub slower_than_ns: u64,
@@ -120,9 +120,7 @@ pub(super) fn subjects(is_preempted: bool) -> Vec<Subject> {
         for (number, (arrangement, name)) in arrangements.enumerate() {
             let options = options.clone();
             let load: Load = Box::new(move |choice, change| {
-                let mut open = load::prepare(&options, choice)?;
-                change(open.open_object_mut());
-                open.load().map(|_| ())
+                load_changed(load::prepare(&options, choice)?, change)
             });
             subjects.push(Subject { object: "syscalls", name, number, arrangement, load });
         }
@@ -157,6 +155,7 @@ pub struct SyscallProbe {
     ended: Vec<EndedThread>,
     slow: Vec<SlowCall>,
     incoming: Rc<RefCell<Incoming>>,
+    missed: MissedRuns,
     choice: Choice,
     // Dropped in this order: what refers to the maps goes before them.
     ring: RingBuffer<'static>,
@@ -213,6 +212,7 @@ impl SyscallProbe {
             ended: Vec::new(),
             slow: Vec::new(),
             incoming,
+            missed: MissedRuns::default(),
             ring,
             _links: Vec::new(),
             choice: loaded.choice.clone(),
@@ -314,28 +314,24 @@ impl SyscallProbe {
 
     /// What was lost since the start, per cause.
     pub fn losses(&self) -> Vec<(&'static str, u64)> {
-        let counts = self.skel.maps.bss_data.as_ref().map_or_else(Default::default, |bss| {
-            // SAFETY: a valid reference; volatile because BPF programs write there.
-            unsafe { (&raw const bss.losses).read_volatile() }
-        });
-        let count = |cause: loss| counts.get(cause.0 as usize).copied().unwrap_or(0);
-        let mut losses: Vec<_> =
-            LOSS_NAMES.into_iter().map(|(name, cause)| (name, count(cause))).collect();
+        let counts = self.skel.maps.bss_data.as_ref().map(|bss| &bss.losses[..]);
+        let mut losses = losses::by_name(LOSS_NAMES, counts);
         losses.push(("slow_backlog", self.incoming.borrow().dropped));
-        losses.push(("hook_reentered", self.missed_runs()));
+        losses.push(("hook_reentered", self.missed.settle(|| self.missed_runs())));
         losses
     }
 
-    /// Runs that the kernel skipped, less those that another program of the same hook had.
+    /// Runs that the kernel skipped, less those that the second program of a pair made up for.
     fn missed_runs(&self) -> u64 {
-        let mut missed: FxHashMap<String, u64> = FxHashMap::default();
-        for program in self.skel.object().progs().filter(ProgramImpl::autoload) {
-            let count = programs::info(program.as_fd()).map_or(0, |info| info.recursion_misses);
-            let name = program.name().to_string_lossy();
-            let hook = name.strip_suffix("_second").unwrap_or(&name).to_owned();
-            missed.entry(hook).and_modify(|least| *least = count.min(*least)).or_insert(count);
-        }
-        missed.values().sum()
+        let missed = programs::missed_runs(self.skel.object());
+        let missed = missed.filter(|(name, _)| !name.ends_with(SECOND)).map(|(_, missed)| missed);
+        let missed: u64 = missed.sum();
+        // Read last: what was missed may have been made up for since.
+        let made_up = self.skel.maps.bss_data.as_ref().map_or(0, |bss| {
+            // SAFETY: a valid reference; volatile because BPF programs write there.
+            unsafe { (&raw const bss.turns_made_up).read_volatile() }
+        });
+        missed.saturating_sub(made_up)
     }
 
     /// Run time of the programs, if the kernel keeps it.
@@ -538,9 +534,7 @@ fn room() -> usize {
 }
 
 fn open_slots(skel: &SyscallsSkel<'static>) -> Result<Slots> {
-    let object = skel.object().as_libbpf_object().as_ptr();
-    // SAFETY: a valid object, which libbpf only reads.
-    let btf_fd = unsafe { libbpf_sys::bpf_object__btf_fd(object) };
+    let btf_fd = programs::btf_fd(skel.object());
     let maps = &skel.maps;
     Slots::new(&maps.first_chunk, &maps.chunks, &maps.free_slots, btf_fd)
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kernel::Reason;
+use crate::probes::SECOND;
 use crate::probes::ladder::{self, Choice, Tried};
 
 /// A kernel, by what it lacks: a target, or all of a rung.
