@@ -223,10 +223,8 @@ pub struct Sample<'a> {
     pub calls_counted: bool,
     /// The interfaces, if they were asked for.
     pub ifaces: &'a [IfaceRecord],
-    /// System calls ...
-    pub syscalls: SyscallReading<'a>,
-    /// ... if they are watched.
-    pub syscalls_watched: bool,
+    /// System calls, if they are watched.
+    pub syscalls: Option<SyscallReading<'a>>,
     /// What was missed.
     pub losses: Losses,
     /// What it cost.

@@ -17,7 +17,7 @@ use crate::probes::ladder::Standing;
 use crate::probes::monotonic_ns;
 use crate::probes::sockets::{self, SocketProbe};
 use crate::probes::syscalls::{self, SyscallProbe};
-use crate::sample::{Backlog, IfaceRecord, Losses, OwnCost, Sample, SyscallReading};
+use crate::sample::{Backlog, IfaceRecord, Losses, OwnCost, Sample};
 
 /// Sockets that nobody used or connected, and who holds those that were accepted and not used yet,
 /// are found by walking all open files again: at most every two seconds, and so seldom that it takes
@@ -199,8 +199,7 @@ impl Session {
             usage: &[],
             calls_counted: true,
             ifaces: &self.ifaces,
-            syscalls: SyscallReading::default(),
-            syscalls_watched: self.syscalls.is_some(),
+            syscalls: None,
             losses: Losses::default(),
             own: OwnCost::default(),
         };
@@ -209,7 +208,7 @@ impl Session {
             probe.read()?;
             sample.losses.add(probe.losses());
             bpf_ns = probe.run_time_ns();
-            sample.syscalls = probe.reading();
+            sample.syscalls = Some(probe.reading());
         }
         if let Some(probe) = &mut self.sockets {
             probe.read()?;

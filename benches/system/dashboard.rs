@@ -113,8 +113,7 @@ fn sample(sockets: &[SocketRecord], second: u64) -> Sample<'_> {
         usage: &[],
         calls_counted: true,
         ifaces: &[],
-        syscalls: SyscallReading::default(),
-        syscalls_watched: true,
+        syscalls: Some(SyscallReading::default()),
         losses: Losses::default(),
         own: OwnCost::default(),
     }

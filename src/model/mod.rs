@@ -238,10 +238,11 @@ impl Model {
         if !backlog.closed.is_empty() {
             self.absorb_closed(backlog.closed);
         }
-        self.absorb_syscalls(&backlog.syscalls)
+        self.absorb_syscalls(Some(&backlog.syscalls))
     }
 
-    fn absorb_syscalls(&mut self, reading: &SyscallReading<'_>) -> Vec<SlowRow> {
+    fn absorb_syscalls(&mut self, reading: Option<&SyscallReading<'_>>) -> Vec<SlowRow> {
+        let Some(reading) = reading else { return Vec::new() };
         self.syscalls.absorb(reading, &mut self.names, &self.filter);
         self.syscalls.slow(reading, &mut self.names, &mut self.symbols, &self.filter)
     }
@@ -265,7 +266,7 @@ impl Model {
     /// Takes in one sample and makes a frame of it. The first one is the baseline, of rates 0.
     pub fn advance(&mut self, sample: &Sample<'_>, view: View) -> Frame {
         let span = self.span(sample);
-        let slow = self.absorb_syscalls(&sample.syscalls);
+        let slow = self.absorb_syscalls(sample.syscalls.as_ref());
         let rows = self.rows(sample, &[view], span).pop().unwrap_or_else(|| Rows::none(view));
         self.frame(sample, rows, slow, span)
     }
@@ -329,28 +330,30 @@ impl Model {
                 hosts.add(socket);
             }
         });
-        let calls = (wants(View::Syscalls) || wants(View::Containers))
+        let mut calls = (wants(View::Syscalls) || wants(View::Containers))
             .then(|| self.syscalls.rows(span, self.narrowed.as_ref().map(|n| &n.filter)));
         if calls.is_none() {
             self.syscalls.pass();
         }
         let ifaces = self.ifaces.advance(sample.ifaces, span);
         let table = self.narrowed.as_ref().map_or(&self.sockets, |narrowed| &narrowed.sockets);
+        let containers = wants(View::Containers).then(|| {
+            let calls = calls.as_deref().filter(|_| sample.syscalls.is_some());
+            containers::rows(table.processes.iter(), calls, span)
+        });
+        let mut containers = containers.unwrap_or_default();
         let rows_of = |view: &View| match view {
             View::Procs => Rows::Procs(procs::rows(table.processes.iter(), span)),
             View::Conns => Rows::Conns(std::mem::take(&mut conns)),
             View::Hosts => Rows::Hosts(std::mem::take(&mut hosts).rows(&mut self.names, span)),
-            View::Containers => {
-                let calls = calls.as_deref().filter(|_| sample.syscalls_watched);
-                Rows::Containers(containers::rows(table.processes.iter(), calls, span))
-            }
+            View::Containers => Rows::Containers(std::mem::take(&mut containers)),
             View::Ifaces => {
                 let only = self.only_iface.as_ref();
                 let wanted = |row: &&IfaceRow| only.is_none_or(|name| *name == row.interface);
                 Rows::Ifaces(ifaces.iter().filter(wanted).cloned().collect())
             }
             View::Listeners => Rows::Listeners(std::mem::take(&mut listeners)),
-            View::Syscalls => Rows::Syscalls(calls.clone().unwrap_or_default()),
+            View::Syscalls => Rows::Syscalls(calls.take().unwrap_or_default()),
         };
         views.iter().map(rows_of).collect()
     }

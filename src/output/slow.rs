@@ -17,7 +17,6 @@ pub(super) fn write_lines(out: &mut impl Write, rows: &[SlowRow]) -> io::Result<
         let asleep = row.asleep_ns.map_or_else(String::new, |ns| {
             format!(" ({} asleep)", duration(ns.min(row.duration_ns)))
         });
-        let args: Vec<String> = row.args.iter().map(|arg| format!("{arg:#x}")).collect();
         writeln!(
             out,
             "{} {}[{}{thread}] {}{asleep} {}({}) = {}",
@@ -26,7 +25,7 @@ pub(super) fn write_lines(out: &mut impl Write, rows: &[SlowRow]) -> io::Result<
             row.process.pid,
             duration(row.duration_ns),
             row.call.name(),
-            args.join(", "),
+            args(row).join(", "),
             result(row),
         )?;
         for (stack, whose) in [(&row.kernel_stack, "kernel"), (&row.user_stack, "user")] {
@@ -36,6 +35,10 @@ pub(super) fn write_lines(out: &mut impl Write, rows: &[SlowRow]) -> io::Result<
         }
     }
     Ok(())
+}
+
+fn args(row: &SlowRow) -> Vec<String> {
+    row.args.iter().map(|arg| format!("{arg:#x}")).collect()
 }
 
 fn result(row: &SlowRow) -> String {
@@ -61,14 +64,13 @@ pub(super) fn write_objects(out: &mut impl Write, rows: &[SlowRow]) -> io::Resul
 
 /// A slow call for programs.
 pub(super) fn object(row: &SlowRow) -> Value {
-    let args: Vec<String> = row.args.iter().map(|arg| format!("{arg:#x}")).collect();
     json!({
         "time": rfc3339(row.began),
         "pid": row.process.pid,
         "tid": row.tid,
         "comm": row.process.comm,
         "syscall": row.call.name(),
-        "args": args,
+        "args": args(row),
         "duration_ns": row.duration_ns,
         "asleep_ns": row.asleep_ns,
         "result": row.result,

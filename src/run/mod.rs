@@ -21,6 +21,7 @@ use crate::privileges;
 use crate::sample::IfaceRecord;
 use crate::session::{self, Session};
 use child::Child;
+pub(crate) use watch::signal_pipe;
 use watch::{Event, Watch};
 
 /// Wrong usage: exit status 2.
@@ -218,10 +219,15 @@ fn capabilities(plan: &Plan, session: &Session, watch: &Watch) -> Vec<Capability
     needed
 }
 
+/// By the environment, whatever the terminal can do.
+pub(crate) fn wants_no_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 fn style(plan: &Plan) -> Style {
     let is_terminal = plan.out.is_none() && io::stdout().is_terminal();
     let no_colour = plan.plain
-        || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || wants_no_colour()
         || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     let size = terminal_size::terminal_size().filter(|_| is_terminal);
     Style {

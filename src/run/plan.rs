@@ -116,9 +116,7 @@ impl Plan {
             ..Plan::default()
         })
     }
-}
 
-impl Plan {
     /// Whether nothing is shown before somebody ends it.
     pub(super) fn is_open_ended(&self) -> bool {
         self.interval.is_none() && self.duration.is_none()

@@ -52,18 +52,16 @@ impl Watch {
     /// # Errors
     /// [`Usage`] if one of `pids` is no process.
     pub(super) fn new(child: Option<Child>, pids: &[u32], to_stdout: bool) -> Result<Self> {
-        let (signals, sender) = UnixStream::pair().context("make a pipe for signals")?;
-        signals.set_nonblocking(true).context("make a pipe for signals")?;
         let mut which = Vec::new();
         for (number, signal) in
             [(SIGINT, Signal::SIGINT), (SIGTERM, Signal::SIGTERM), (SIGHUP, Signal::SIGHUP)]
         {
             let flag = std::sync::Arc::default();
             signal_hook::flag::register(number, std::sync::Arc::clone(&flag))?;
-            let sender = sender.try_clone().context("make a pipe for signals")?;
-            signal_hook::low_level::pipe::register(number, sender)?;
             which.push((signal, flag));
         }
+        // After the flags, which are set then when somebody is woken to look at them.
+        let signals = signal_pipe(&[SIGINT, SIGTERM, SIGHUP])?;
         let which = which.try_into().map_err(|_| anyhow::anyhow!("three signals"))?;
         let pipe = stdout_pipe().filter(|_| to_stdout);
         let processes = pids.iter().filter_map(|pid| living(*pid).transpose());
@@ -175,6 +173,20 @@ fn living(pid: u32) -> Result<Option<OwnedFd>> {
         }
         Err(error) => Err(error).with_context(|| format!("watch process {pid}")),
     }
+}
+
+/// Signals as bytes to be read, so that they can be waited for beside other things.
+///
+/// # Errors
+/// Where there can't be one more descriptor.
+pub(crate) fn signal_pipe(numbers: &[i32]) -> Result<UnixStream> {
+    let (reader, writer) = UnixStream::pair().context("make a pipe for signals")?;
+    reader.set_nonblocking(true).context("make a pipe for signals")?;
+    for number in numbers {
+        let writer = writer.try_clone().context("make a pipe for signals")?;
+        signal_hook::low_level::pipe::register(*number, writer)?;
+    }
+    Ok(reader)
 }
 
 fn stdout_pipe() -> Option<OwnedFd> {

@@ -35,7 +35,7 @@ use crate::cli::DashboardArgs;
 use crate::kernel;
 use crate::privileges;
 use crate::probes::{sockets, syscalls};
-use crate::run::Usage;
+use crate::run::{Usage, signal_pipe, wants_no_colour};
 use crate::session;
 use app::{App, Effect, Message, Settings, update};
 use collector::{Collector, Report};
@@ -75,7 +75,7 @@ fn settings(args: &DashboardArgs) -> Result<Settings, Usage> {
             "this terminal can't place a cursor (TERM=dumb); nettrace top prints tables".to_owned(),
         ));
     }
-    let no_colour = args.no_color || env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let no_colour = args.no_color || wants_no_colour();
     let background = env::var("COLORFGBG").ok();
     let mut settings = Settings {
         theme: Theme::fitting(true, background.as_deref()),
@@ -113,19 +113,10 @@ struct Signals {
 
 impl Signals {
     fn catch() -> Result<Self> {
-        let caught = |numbers: &[i32]| -> Result<UnixStream> {
-            let (reader, writer) = UnixStream::pair().context("make a pipe for signals")?;
-            reader.set_nonblocking(true).context("make a pipe for signals")?;
-            for number in numbers {
-                let writer = writer.try_clone().context("make a pipe for signals")?;
-                signal_hook::low_level::pipe::register(*number, writer)?;
-            }
-            Ok(reader)
-        };
         Ok(Signals {
-            ends: caught(&[SIGINT, SIGTERM, SIGHUP])?,
-            resizes: caught(&[SIGWINCH])?,
-            stops: caught(&[SIGTSTP])?,
+            ends: signal_pipe(&[SIGINT, SIGTERM, SIGHUP])?,
+            resizes: signal_pipe(&[SIGWINCH])?,
+            stops: signal_pipe(&[SIGTSTP])?,
         })
     }
 }

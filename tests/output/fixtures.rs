@@ -125,8 +125,7 @@ fn sample(number: u64) -> Sample<'static> {
         calls_counted: true,
         usage: &[],
         ifaces: &[],
-        syscalls: SyscallReading::default(),
-        syscalls_watched: false,
+        syscalls: None,
         losses: Losses(vec![("close_ring", 3), ("usage_table", 0)]),
         own: OwnCost { cpu_s: 0.0421, rss_bytes: 9_000_000, bpf_ns: None },
     }
@@ -233,10 +232,7 @@ pub(super) fn syscalls(grouping: Grouping, with_histograms: bool) -> Frame {
     model.advance(&sample(0), View::Syscalls);
     let (calls, slow) = (system_calls(), slow_calls());
     let reading = SyscallReading { calls: &calls, ended: &[], slow: &slow };
-    let mut frame = model.advance(
-        &Sample { syscalls: reading, syscalls_watched: true, ..sample(1) },
-        View::Syscalls,
-    );
+    let mut frame = model.advance(&Sample { syscalls: Some(reading), ..sample(1) }, View::Syscalls);
     arrange(&mut frame.rows, Order::default());
     frame
 }

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::model::ends::{AF_UNIX, IPPROTO_TCP, IPPROTO_UDP};
 use crate::model::{ConnRow, Frame, HostRow, ListenerRow, Model, Picture, ProcRow, Rows, View};
 use crate::output::{self, Style};
-use crate::sample::{Backlog, Endpoints, IfaceRecord, Losses, OwnCost, SyscallReading};
+use crate::sample::{Backlog, Endpoints, IfaceRecord, Losses, OwnCost};
 
 /// Process ids above the highest that Linux gives (2²²), so these are dead.
 pub(in crate::model) const A: u32 = 4_194_305;
@@ -194,8 +194,7 @@ impl Run {
             calls_counted: !tick.uncounted,
             usage: &tick.usage,
             ifaces: &tick.ifaces,
-            syscalls: SyscallReading::default(),
-            syscalls_watched: false,
+            syscalls: None,
             losses: Losses::default(),
             own: OwnCost::default(),
         }

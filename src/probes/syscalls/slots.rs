@@ -180,10 +180,10 @@ impl Slots {
 
     /// A copy of a thread's own slot.
     pub(super) fn thread(&self, slot: u32) -> Option<thread_slot> {
+        let (call, ..) = self.head(slot)?;
         let address = self.address(slot)?.cast::<thread_slot>();
         // SAFETY: see `address`; both lie in the same place.
-        let thread = unsafe { address.read_volatile() };
-        (thread.call == THREAD).then_some(thread)
+        (call == THREAD).then(|| unsafe { address.read_volatile() })
     }
 
     /// Where a slot is: inside of a mapping of `CHUNK` slots that lives as long as `self`.

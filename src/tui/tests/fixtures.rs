@@ -212,11 +212,10 @@ impl Server {
             calls_counted: true,
             usage: if is_busy { std::slice::from_ref(&usage) } else { &[] },
             ifaces: if is_busy { &ifaces } else { &[] },
-            syscalls: SyscallReading {
+            syscalls: Some(SyscallReading {
                 calls: if is_busy { &calls } else { &[] },
                 ..SyscallReading::default()
-            },
-            syscalls_watched: true,
+            }),
             losses: self.losses.clone(),
             own: OwnCost {
                 cpu_s: 0.004 * second as f64,
