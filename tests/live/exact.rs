@@ -7,7 +7,9 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use crate::support::{A4, A6, Pair, Truth, traced};
 
 /// Lower rungs may miss calls, and count those: then what is told in all is no more than the truth, and
-/// the test goes on with another run. Where programs can be preempted, each run may miss some.
+/// the test goes on with another run. Where programs can be preempted, each run may miss some. Where the
+/// kernel doesn't count what kprobes miss, one run has to be exact: a missed end of a socket lets the next
+/// one at that address pass for it.
 const RUNS: usize = 5;
 
 fn assert_exact(top: &[&str], traffic: &[&str]) {
@@ -20,6 +22,9 @@ fn assert_exact(top: &[&str], traffic: &[&str]) {
         let ours = run.by_process();
         let is_told = !run.stderr.is_empty();
         let always_misses = is_preemptible();
+        if ours != truth && !is_told && number < RUNS && misses_silently() {
+            continue;
+        }
         // What the kernel's own kprobes miss, it doesn't tell.
         let is_untold = always_misses && number < RUNS && ours != truth;
         if is_forced && (is_told && (number < RUNS || always_misses) || is_untold) {
@@ -37,6 +42,14 @@ fn assert_exact(top: &[&str], traffic: &[&str]) {
         assert_eq!(ours, truth);
         return;
     }
+}
+
+/// Whether sockets are watched by kprobes on a kernel that doesn't count those it misses, as since 6.7.
+fn misses_silently() -> bool {
+    let is_forced = std::env::var("NETTRACE_WITHOUT").is_ok_and(|words| words.contains("fentry"));
+    let release = nettrace::kernel::release();
+    let mut numbers = release.split('.').map_while(|word| word.parse::<u32>().ok());
+    is_forced && (numbers.next(), numbers.next()) < (Some(6), Some(7))
 }
 
 /// Whether a task can lose its CPU within the kernel, and so within a program on a function.
