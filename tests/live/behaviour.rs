@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::support::{B4, Pair, nettrace, rows, text, traced, traffic};
+use crate::support::{B4, Pair, nettrace, number, rows, text, traced, traffic};
 
 fn run(args: &[&str]) -> Output {
     nettrace().args(args).output().unwrap()
@@ -495,10 +495,14 @@ fn ended_rows_come_once() {
     let mut truth = String::new();
     child.stderr.take().unwrap().read_to_string(&mut truth).unwrap();
     for line in truth.lines() {
-        let pid: u64 = line.split(' ').next().unwrap().parse().unwrap();
+        let numbers: Vec<u64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
         let rows = stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let ended = rows.filter(|row| row["pid"] == pid && row["ended"] == true).count();
-        assert_eq!(ended, 1, "{pid} in {stdout}");
+        let ended = rows.filter(|row| row["pid"] == numbers[0] && row["ended"] == true);
+        let bytes = |row: Value| number(&row, "rx_bytes") + number(&row, "tx_bytes");
+        let ended: Vec<u64> = ended.map(bytes).collect();
+        // Another row only for what was done between a reading and the death that it found.
+        assert!(ended.is_sorted_by(|before, after| before < after), "{numbers:?} in {stdout}");
+        assert_eq!(ended.last(), Some(&(numbers[1] + numbers[2])), "{numbers:?} in {stdout}");
     }
 }
 
