@@ -122,12 +122,17 @@ static __always_inline bool is_own(struct task_struct *task, __u32 call, long re
 	return true;
 }
 
+static __always_inline bool is_asked_for(__u32 call, long result)
+{
+	return is_wanted(call) && (!errors_only || failed(result));
+}
+
 static __always_inline bool is_counted(struct thread *t, struct task_struct *task, __u32 call,
 				       long result)
 {
 	if (has_scope && judge(t, task) != SCOPE_IN)
 		return false;
-	return is_wanted(call) && (!errors_only || failed(result));
+	return is_asked_for(call, result);
 }
 
 static __always_inline struct call_slot *begin_count(struct thread *t, __u32 call, long result)
@@ -137,6 +142,13 @@ static __always_inline struct call_slot *begin_count(struct thread *t, __u32 cal
 	if (slot && failed(result))
 		count_errno(slot, -result);
 	return slot;
+}
+
+static __always_inline struct recent_call *recent_call(__u32 call)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return cpu < RECENT_CPUS ? &recent_calls[cpu][call % RECENT_CALLS] : NULL;
 }
 
 /* Last, since user space reads a slot again only if this changed. */
@@ -149,9 +161,41 @@ static __always_inline void end_count(struct call_slot *slot)
 static __always_inline void count(struct thread *t, __u32 call, long result)
 {
 	struct call_slot *slot = begin_count(t, call, result);
+	struct recent_call *recent;
 
-	if (slot)
-		end_count(slot);
+	if (!slot)
+		return;
+	end_count(slot);
+	if (!count_only || has_scope)
+		return;
+	recent = recent_call(call);
+	if (!recent)
+		return;
+	recent->pid_tgid = bpf_get_current_pid_tgid();
+	recent->call = call;
+	recent->slot = slot->number;
+	recent->generation = generation;
+}
+
+/* One more of what this thread called before on this CPU; false if it must be looked up. */
+static __always_inline bool count_recent(__u32 call, long result)
+{
+	struct recent_call *recent;
+	struct call_slot *slot;
+
+	if (!count_only || has_scope)
+		return false;
+	recent = recent_call(call);
+	if (!recent || recent->call != call || recent->generation != generation ||
+	    recent->pid_tgid != bpf_get_current_pid_tgid())
+		return false;
+	slot = slot_at(recent->slot);
+	if (!slot)
+		return false;
+	if (failed(result))
+		count_errno(slot, -result);
+	end_count(slot);
+	return true;
 }
 
 /* Notes a begin; the thread, if it is in scope. */
@@ -175,7 +219,8 @@ static __always_inline int count_untimed(long id, struct task_struct *task, long
 	__u32 call = returned_call(task, id, result);
 	struct thread *t;
 
-	if (!is_own(task, call, result))
+	if (!is_own(task, call, result) || !is_asked_for(call, result) ||
+	    count_recent(call, result))
 		return 0;
 	t = make_thread(task);
 	if (!t)
@@ -343,6 +388,7 @@ static __always_inline int exit_of(struct task_struct *task)
 
 	if (t) {
 		count_last(t, task);
+		__sync_fetch_and_add(&generation, 1);
 		who = t->slot ? (void *)slot_at(t->slot) : NULL;
 		if (who) {
 			who->process_ended = is_last;

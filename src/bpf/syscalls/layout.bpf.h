@@ -151,6 +151,23 @@ __u64 slots_given = 0; /* by user space */
 __u64 few_slots = 0;   /* which is woken for more when no more than this is left */
 bool wants_slots = false;
 
+/*
+ * Where threads' last calls on each CPU are counted, so that the next one needs no look-up. A
+ * thread's end moves the generation on.
+ */
+struct recent_call {
+	__u64 pid_tgid;
+	__u32 call;
+	__u32 slot;
+	__u32 generation;
+	__u32 pad;
+};
+
+#define RECENT_CPUS  256
+#define RECENT_CALLS 8
+struct recent_call recent_calls[RECENT_CPUS][RECENT_CALLS] = {};
+__u32 generation = 1;
+
 struct chunk {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, CHUNK_SLOTS);
