@@ -5,6 +5,7 @@ mod climb;
 pub mod ifaces;
 pub mod ladder;
 mod losses;
+mod netlink;
 mod perf;
 mod programs;
 pub mod sockets;
