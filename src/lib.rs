@@ -16,6 +16,7 @@ pub mod names;
 pub mod symbols;
 
 pub mod columns;
+pub mod losses;
 pub mod output;
 
 pub mod cli;

@@ -14,6 +14,7 @@ pub use child::NotExecuted;
 pub use plan::{Plan, check_filter};
 
 use crate::columns::{self, Order};
+use crate::losses::{self, Cause};
 use crate::model::{Frame, Model, SlowRow};
 use crate::names::{Names, visible};
 use crate::output::{Format, Sink, Style, Writer};
@@ -169,7 +170,7 @@ impl Run {
             self.keep(std::mem::take(&mut frame.slow));
             frame.slow = std::mem::take(&mut self.slow);
         }
-        frame.losses.add(vec![("slow_unlisted", self.unlisted)]);
+        frame.losses.add(vec![(losses::SLOW_UNLISTED, self.unlisted)]);
         let order = Order {
             column: self.plan.sort,
             reverse: self.plan.reverse,
@@ -253,7 +254,11 @@ fn rows_that_fit(plan: &Plan) -> usize {
     })
 }
 
-fn check_interface(name: &str, ifaces: &[IfaceRecord]) -> Result<()> {
+/// Makes sure that there is such an interface.
+///
+/// # Errors
+/// [`Usage`] with those that there are.
+pub(crate) fn check_interface(name: &str, ifaces: &[IfaceRecord]) -> Result<()> {
     if ifaces.iter().any(|iface| iface.name == name) {
         return Ok(());
     }
@@ -271,25 +276,18 @@ fn report_missing_hooks(session: &Session) {
 
 fn report_losses(frame: &Frame) {
     for (cause, count) in frame.losses.happened() {
-        let todo = match cause {
-            "closed_unlisted" => {
-                eprintln!(
-                    "nettrace: {count} connections closed within one INTERVAL have no row of their own; their bytes are counted"
-                );
-                continue;
+        match losses::about(cause) {
+            Some(Cause { about, remedy, is_counted: true, .. }) => {
+                eprintln!("nettrace: {count} {about}; {remedy}");
             }
-            "slow_unlisted" => {
-                eprintln!(
-                    "nettrace: {count} slow calls are not listed, as a frame lists {MAX_LISTED}; -O ndjson lists all"
-                );
-                continue;
+            Some(Cause { about, remedy: "", .. }) => {
+                eprintln!("nettrace: lost {count} by {cause}: {about}");
             }
-            "close_ring" => "; --ring-size makes more room, a shorter INTERVAL reads more often",
-            "slow_ring" => "; --ring-size makes more room, a longer --slower-than needs less",
-            "slow_backlog" => "; a longer --slower-than leaves less to show",
-            _ => "",
-        };
-        eprintln!("nettrace: lost {count} by {cause}{todo}");
+            Some(Cause { about, remedy, .. }) => {
+                eprintln!("nettrace: lost {count} by {cause}: {about}; {remedy}");
+            }
+            None => eprintln!("nettrace: lost {count} by {cause}"),
+        }
     }
 }
 

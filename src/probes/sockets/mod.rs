@@ -15,6 +15,7 @@ use libbpf_rs::{
 use plain::Plain;
 use rustc_hash::FxHashSet;
 
+use crate::losses::{CLOSED_BACKLOG, HOOK_REENTERED};
 use crate::probes::ladder::{Choice, Standing};
 use crate::probes::losses::{self, MissedRuns, SECOND_CHANCE, SECOND_CHANCES};
 use crate::probes::verify::{Load, Subject, load_changed};
@@ -40,7 +41,7 @@ use types::loss;
 unsafe impl Plain for types::socket_record {}
 
 /// Names of the loss causes that this probe has.
-const LOSS_NAMES: [(&str, u32); 5] = [
+pub(crate) const LOSS_NAMES: [(&str, u32); 5] = [
     ("socket_storage", loss::LOSS_SOCKET_STORAGE.0),
     ("close_ring", loss::LOSS_CLOSE_RING.0),
     ("usage_table", loss::LOSS_USAGE_TABLE.0),
@@ -284,8 +285,8 @@ impl SocketProbe {
     pub fn losses(&self) -> Vec<(&'static str, u64)> {
         let counts = self.skel.maps.bss_data.as_ref().map(|bss| &bss.losses[..]);
         let mut losses = losses::by_name(LOSS_NAMES, counts);
-        losses.push(("closed_backlog", self.closed.borrow().dropped));
-        losses.push(("hook_reentered", self.missed.settle(|| self.missed_runs())));
+        losses.push((CLOSED_BACKLOG, self.closed.borrow().dropped));
+        losses.push((HOOK_REENTERED, self.missed.settle(|| self.missed_runs())));
         losses
     }
 

@@ -16,6 +16,7 @@ use rustc_hash::FxHashMap;
 
 use crate::histogram::Histogram;
 use crate::kernel::{Reason, Unsupported};
+use crate::losses::{HOOK_REENTERED, SLOW_BACKLOG};
 use crate::names::syscalls::{Abi, Call};
 use crate::probes::ladder::{Choice, Refused, Rung, Standing};
 use crate::probes::losses::{self, MissedRuns};
@@ -52,7 +53,7 @@ const READ_AFTER: u64 = 128 * CHUNK as u64;
 const MAX_SLOW: usize = 20_000;
 
 /// Names of the loss causes that this probe has.
-const LOSS_NAMES: [(&str, u32); 5] = [
+pub(crate) const LOSS_NAMES: [(&str, u32); 5] = [
     ("tree_table", loss::LOSS_TREE_TABLE.0),
     ("task_storage", loss::LOSS_TASK_STORAGE.0),
     ("call_table", loss::LOSS_CALL_TABLE.0),
@@ -316,8 +317,8 @@ impl SyscallProbe {
     pub fn losses(&self) -> Vec<(&'static str, u64)> {
         let counts = self.skel.maps.bss_data.as_ref().map(|bss| &bss.losses[..]);
         let mut losses = losses::by_name(LOSS_NAMES, counts);
-        losses.push(("slow_backlog", self.incoming.borrow().dropped));
-        losses.push(("hook_reentered", self.missed.settle(|| self.missed_runs())));
+        losses.push((SLOW_BACKLOG, self.incoming.borrow().dropped));
+        losses.push((HOOK_REENTERED, self.missed.settle(|| self.missed_runs())));
         losses
     }
 

@@ -1,0 +1,144 @@
+//! What each cause of a loss means, and what to do about it: for whoever is told of one.
+
+/// Sockets that closed between two readings, above what is kept of them.
+pub const CLOSED_BACKLOG: &str = "closed_backlog";
+/// Slow calls between two readings, above what is kept of them.
+pub const SLOW_BACKLOG: &str = "slow_backlog";
+/// Runs of programs that the kernel skipped.
+pub const HOOK_REENTERED: &str = "hook_reentered";
+/// Connections that count and have no row.
+pub const CLOSED_UNLISTED: &str = "closed_unlisted";
+/// Slow calls above what a document lists.
+pub const SLOW_UNLISTED: &str = "slow_unlisted";
+
+/// A cause, in words.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// As `loss` has it in JSON.
+    pub name: &'static str,
+    /// What happened so many times, as what follows the count.
+    pub about: &'static str,
+    /// What makes it rarer, if anything does.
+    pub remedy: &'static str,
+    /// Only rows are missing; what they tell of is counted.
+    pub is_counted: bool,
+}
+
+const fn cause(name: &'static str, about: &'static str, remedy: &'static str) -> Cause {
+    Cause { name, about, remedy, is_counted: false }
+}
+
+const LESS: &str = "a narrower scope (-p, --netns) needs less";
+
+/// All of them.
+pub const CAUSES: [Cause; 14] = [
+    cause(
+        "socket_storage",
+        "sockets without a tag, as the kernel had no memory for one: their owner and, of UDP, their \
+bytes are missing",
+        "free memory on this machine",
+    ),
+    cause(
+        "close_ring",
+        "connections closed while the ring for that was full: what they moved since the last reading \
+is missing",
+        "--ring-size makes more room, a shorter interval reads more often",
+    ),
+    cause(
+        CLOSED_BACKLOG,
+        "connections closed between two readings, more than are kept: what they moved since the last \
+reading is missing",
+        "a shorter interval reads more often",
+    ),
+    cause(
+        "usage_table",
+        "calls found the table of bytes per call full: bytes of UDP, or of TCP sockets that processes \
+share, are missing",
+        LESS,
+    ),
+    cause(
+        "call_return",
+        "calls couldn't be watched until they returned, as the kernel watches only so many by kprobes: \
+their bytes are missing",
+        "nettrace doctor says why it has to be kprobes here",
+    ),
+    cause(
+        HOOK_REENTERED,
+        "events came while a program of nettrace was at work on that CPU, and the kernel skipped the \
+second: they aren't counted",
+        "nettrace doctor says whether a better hook could be had",
+    ),
+    cause(
+        "tree_table",
+        "children of the command found the table of followed processes full: what they do is missing",
+        "",
+    ),
+    cause(
+        "task_storage",
+        "system calls of threads that the kernel had no memory to know by: they aren't counted",
+        "free memory on this machine",
+    ),
+    cause(
+        "call_table",
+        "system calls came when no more pairs of thread and call had room: they aren't counted",
+        LESS,
+    ),
+    cause(
+        "errno_table",
+        "errors count, but not by their errno, as the table of the rarer ones was full",
+        LESS,
+    ),
+    cause(
+        "slow_ring",
+        "slow calls came while the ring for them was full: they count, but aren't shown",
+        "--ring-size makes more room, a longer --slower-than needs less",
+    ),
+    cause(
+        SLOW_BACKLOG,
+        "slow calls between two readings, more than are kept: they count, but aren't shown",
+        "a longer --slower-than leaves less to show",
+    ),
+    Cause {
+        is_counted: true,
+        ..cause(
+            CLOSED_UNLISTED,
+            "connections closed while a long interval went on and have no row of their own; their bytes \
+are counted",
+            "a shorter interval lists more of them",
+        )
+    },
+    Cause {
+        is_counted: true,
+        ..cause(
+            SLOW_UNLISTED,
+            "slow calls are not listed, as a frame lists 100,000",
+            "-O ndjson lists all",
+        )
+    },
+];
+
+/// What is known of a cause.
+pub fn about(name: &str) -> Option<&'static Cause> {
+    CAUSES.iter().find(|cause| cause.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::probes::{sockets, syscalls};
+
+    #[test]
+    fn every_cause_that_can_be_told_has_words_and_no_other() {
+        let programs = sockets::LOSS_NAMES.iter().chain(&syscalls::LOSS_NAMES);
+        let programs: BTreeSet<&str> = programs.map(|(name, _)| *name).collect();
+        // None of the programs' causes is without a name.
+        assert_eq!(programs.len(), sockets::types::loss::LOSS_CAUSES.0 as usize);
+        let others = [CLOSED_BACKLOG, SLOW_BACKLOG, HOOK_REENTERED, CLOSED_UNLISTED, SLOW_UNLISTED];
+        let told: BTreeSet<&str> = programs.into_iter().chain(others).collect();
+        let known: BTreeSet<&str> = CAUSES.iter().map(|cause| cause.name).collect();
+        assert_eq!(told, known);
+        assert!(CAUSES.iter().all(|cause| !cause.about.is_empty()));
+    }
+}
