@@ -213,6 +213,13 @@ impl Filter {
         self.terms.iter().find_map(|term| term.test.about_sockets())
     }
 
+    /// Without the terms that only a socket can answer.
+    #[must_use]
+    pub fn of_processes(&self) -> Self {
+        let terms = self.terms.iter().filter(|term| term.test.about_sockets().is_none());
+        Filter { terms: terms.cloned().collect() }
+    }
+
     /// Whether all terms hold.
     pub fn matches(&self, facts: &Facts<'_>) -> bool {
         self.terms.iter().all(|term| term.test.holds(facts) != term.negated)

@@ -10,6 +10,7 @@ mod listeners;
 mod narrowed;
 mod processes;
 mod procs;
+mod smooth;
 mod sockets;
 mod syscalls;
 mod totals;
@@ -25,11 +26,13 @@ pub use ifaces::IfaceRow;
 pub use listeners::ListenerRow;
 pub use processes::Process;
 pub use procs::ProcRow;
+pub use smooth::{Smoother, TIME_CONSTANT_S};
 pub use sockets::Socket;
 pub use syscalls::{Grouping, SlowRow, Sums, SyscallRow, SyscallTotals};
 pub use totals::{Picture, Totals};
 
 use crate::filter::{Filter, nearest};
+use crate::losses::CLOSED_UNLISTED;
 use crate::names::{Names, NetnsNames};
 use crate::sample::{Backlog, Losses, OwnCost, Sample, SocketRecord, SyscallReading};
 use crate::symbols::Symbols;
@@ -194,6 +197,8 @@ pub struct Model {
     names: Names,
     symbols: Symbols,
     filter: Filter,
+    /// As far as it asks of processes.
+    calls_filter: Filter,
     only_iface: Option<String>,
     sockets: sockets::SocketTable,
     /// What is shown in place of all that is counted.
@@ -212,6 +217,7 @@ impl Model {
         Model {
             names,
             symbols: Symbols::default(),
+            calls_filter: filter.of_processes(),
             filter,
             only_iface,
             sockets: sockets::SocketTable::default(),
@@ -243,8 +249,8 @@ impl Model {
 
     fn absorb_syscalls(&mut self, reading: Option<&SyscallReading<'_>>) -> Vec<SlowRow> {
         let Some(reading) = reading else { return Vec::new() };
-        self.syscalls.absorb(reading, &mut self.names, &self.filter);
-        self.syscalls.slow(reading, &mut self.names, &mut self.symbols, &self.filter)
+        self.syscalls.absorb(reading, &mut self.names, &self.calls_filter);
+        self.syscalls.slow(reading, &mut self.names, &mut self.symbols, &self.calls_filter)
     }
 
     fn absorb_closed(&mut self, closed: &[SocketRecord]) {
@@ -296,7 +302,7 @@ impl Model {
     /// The sample's, and rows that a table would have had.
     fn losses(&self, sample: &Sample<'_>) -> Losses {
         let mut losses = sample.losses.clone();
-        losses.0.push(("closed_unlisted", self.unlisted));
+        losses.0.push((CLOSED_UNLISTED, self.unlisted));
         losses
     }
 
@@ -331,7 +337,7 @@ impl Model {
             }
         });
         let mut calls = (wants(View::Syscalls) || wants(View::Containers))
-            .then(|| self.syscalls.rows(span, self.narrowed.as_ref().map(|n| &n.filter)));
+            .then(|| self.syscalls.rows(span, self.narrowed.as_ref().map(|n| &n.added)));
         if calls.is_none() {
             self.syscalls.pass();
         }

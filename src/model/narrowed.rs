@@ -8,7 +8,10 @@ use crate::filter::Filter;
 /// What a filter lets through.
 #[derive(Debug)]
 pub(super) struct Narrowed {
+    /// With the scope.
     pub(super) filter: Filter,
+    /// Without it.
+    pub(super) added: Filter,
     pub(super) sockets: SocketTable,
 }
 
@@ -18,8 +21,8 @@ impl Model {
     pub fn narrow(&mut self, filter: Filter) {
         self.narrowed = (!filter.is_empty()).then(|| {
             let mut both = self.filter.clone();
-            both.and(filter);
-            Narrowed { filter: both, sockets: self.sockets.begun_anew() }
+            both.and(filter.clone());
+            Narrowed { filter: both, added: filter, sockets: self.sockets.begun_anew() }
         });
     }
 }
