@@ -9,7 +9,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Who talks to whom on this Linux server, to the byte, and what is asked of its kernel.
 #[derive(Debug, Parser)]
 #[command(name = "nettrace", version, arg_required_else_help = false)]
-#[command(after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 not possible on this \
+#[command(override_usage = "nettrace [OPTIONS] [VIEW] [INTERVAL] [FILTER]...
+       nettrace <COMMAND>")]
+#[command(after_help = "Alone on a terminal it is the dashboard: nettrace conns 0.5 port:443, or \
+nettrace -p 1234.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 not possible on this \
 kernel or with these privileges.")]
 pub struct Cli {
     /// What to do; on a terminal the dashboard if nothing is said, else `top`
@@ -27,6 +32,15 @@ pub struct Cli {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Dashboard")]
 pub struct DashboardArgs {
+    /// The dashboard's first view, seconds between two pictures (1), filters
+    #[arg(value_name = "VIEW INTERVAL FILTER")]
+    pub words: Vec<String>,
+    /// Whose it is to be.
+    #[command(flatten)]
+    pub processes: ProcessArgs,
+    /// Which sockets to look at.
+    #[command(flatten)]
+    pub sockets: SocketArgs,
     /// How it looks: dark, light, contrast or mono
     #[arg(long, value_name = "NAME")]
     pub theme: Option<String>,
@@ -39,6 +53,24 @@ pub struct DashboardArgs {
     /// Don't watch system calls
     #[arg(long)]
     pub no_syscalls: bool,
+    /// Room for records between two reads: bytes, K or M, a power of two
+    #[arg(long, value_name = "BYTES", value_parser = ring_size)]
+    pub ring_size: Option<u32>,
+}
+
+impl From<&DashboardArgs> for TopArgs {
+    /// What `top` would be told for the same.
+    fn from(args: &DashboardArgs) -> Self {
+        let output =
+            OutputArgs { numeric: args.numeric, no_color: args.no_color, ..OutputArgs::default() };
+        let run = RunArgs {
+            processes: args.processes.clone(),
+            output,
+            ring_size: args.ring_size,
+            ..RunArgs::default()
+        };
+        TopArgs { words: args.words.clone(), run, sockets: args.sockets.clone(), count: None }
+    }
 }
 
 /// What to do.
@@ -162,7 +194,7 @@ pub enum ByArg {
 #[derive(Debug, Default, Args)]
 pub struct RunArgs {
     /// Run CMD, show only it and its children, end with it and exit with its status
-    #[arg(last = true, value_name = "CMD")]
+    #[arg(last = true, value_name = "CMD", conflicts_with = "pids")]
     pub command: Vec<OsString>,
 
     /// Whose it is to be.
@@ -187,11 +219,11 @@ pub struct RunArgs {
 }
 
 /// Whose it is to be.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Scope")]
 pub struct ProcessArgs {
     /// Only these processes
-    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',', conflicts_with = "command",
+    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..))]
     pub pids: Vec<u32>,
     /// Only processes of exactly this name
@@ -212,7 +244,7 @@ pub struct ProcessArgs {
 }
 
 /// Which sockets or interfaces to look at.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Scope")]
 pub struct SocketArgs {
     /// Only this network namespace: a name of `ip netns`, or a path

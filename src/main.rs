@@ -3,9 +3,11 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use nettrace::cli::{Cli, Command, DashboardArgs, TopArgs};
+use nettrace::filter::nearest;
 use nettrace::kernel::{self, Unsupported};
+use nettrace::model::View;
 use nettrace::run::{NotExecuted, Usage};
 use nettrace::{doctor, output, syscalls, top, tui};
 
@@ -19,8 +21,7 @@ fn main() -> ExitCode {
     // It would write into the screen.
     kernel::catch_libbpf(cli.verbose && !is_dashboard);
     let result = match cli.command {
-        None if is_dashboard => tui::run(&cli.dashboard),
-        None => top::run(&TopArgs::default()),
+        None => bare(&cli.dashboard, is_dashboard),
         Some(_) if cli.dashboard != DashboardArgs::default() => {
             Err(Usage("write a command's flags after it".to_owned()).into())
         }
@@ -34,6 +35,33 @@ fn main() -> ExitCode {
         status_of(&error)
     });
     ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX))
+}
+
+/// Without a command.
+fn bare(args: &DashboardArgs, is_dashboard: bool) -> anyhow::Result<i32> {
+    check_command(args).map_err(Usage)?;
+    if is_dashboard { tui::run(args) } else { top::run(&TopArgs::from(args)) }
+}
+
+/// What isn't a view may have been meant as a command.
+fn check_command(args: &DashboardArgs) -> Result<(), String> {
+    let views = View::ALL.map(View::name);
+    let Some(word) = args.words.first().filter(|word| !views.contains(&word.as_str())) else {
+        return Ok(());
+    };
+    let cli = Cli::command();
+    let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+    match nearest(word, commands.iter().copied().chain(views)) {
+        Some(near) if word.chars().all(char::is_alphabetic) => {
+            Err(format!("no command or view {word}; did you mean {near}?"))
+        }
+        None if word.chars().all(char::is_alphabetic) => Err(format!(
+            "no command or view {word}; there are the commands {} and the views {}",
+            commands.join(" "),
+            views.join(" ")
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn status_of(error: &anyhow::Error) -> i32 {

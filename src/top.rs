@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::TopArgs;
+use crate::cli::{DashboardArgs, TopArgs};
+use crate::filter::Filter;
 use crate::model::View;
 use crate::netns::Netns;
 use crate::probes::{sockets, syscalls};
@@ -36,16 +37,9 @@ fn plan(args: &TopArgs) -> Result<Plan> {
     let words = Words::parse(&args.words).map_err(Usage)?;
     let view = words.view.unwrap_or(View::Procs);
     check_scope(view, args).map_err(Usage)?;
-    let mut plan = Plan::new(view, &words.filter, &args.run)?;
+    let (mut plan, netns) = in_scope(view, &words.filter, args)?;
     if view == View::Syscalls {
         run::check_filter(&plan.filter)?;
-    }
-    let netns = args.sockets.netns.as_deref().map(Netns::open).transpose()?;
-    if let Some(netns) = &netns {
-        plan.filter.and_netns(netns.inode());
-    }
-    if args.sockets.v4 || args.sockets.v6 {
-        plan.filter.and_family(args.sockets.v6);
     }
     let count = args.count.or(words.count);
     if args.count.is_some() && words.count.is_some() {
@@ -56,22 +50,81 @@ fn plan(args: &TopArgs) -> Result<Plan> {
     plan.count = Some(count.unwrap_or(default_count)).filter(|count| *count > 0);
     let default_interval = (!has_command).then_some(DEFAULT_INTERVAL);
     plan.interval = words.interval.or(default_interval).map(Duration::from_secs_f64);
-    plan.interface.clone_from(&args.sockets.interface);
     plan.probes = probes(&plan, args, netns);
     Ok(plan)
+}
+
+/// A plan of what the flags let through, and the namespace that they name.
+fn in_scope(view: View, filter: &str, args: &TopArgs) -> Result<(Plan, Option<Netns>)> {
+    let mut plan = Plan::new(view, filter, &args.run)?;
+    let netns = args.sockets.netns.as_deref().map(Netns::open).transpose()?;
+    if let Some(netns) = &netns {
+        plan.filter.and_netns(netns.inode());
+    }
+    if args.sockets.v4 || args.sockets.v6 {
+        plan.filter.and_family(args.sockets.v6);
+    }
+    plan.interface.clone_from(&args.sockets.interface);
+    Ok((plan, netns))
+}
+
+/// What the dashboard begins with.
+#[derive(Debug)]
+pub struct Start {
+    /// The first view, if one was named or follows.
+    pub view: Option<View>,
+    /// Between two pictures.
+    pub interval: Option<Duration>,
+    /// A filter to begin with, which can be taken away.
+    pub filter: String,
+    /// What of the server is looked at all the while.
+    pub plan: Plan,
+}
+
+/// What the dashboard begins with, by the words and flags of `top`.
+///
+/// # Errors
+/// As `top` has them.
+pub fn dashboard(args: &DashboardArgs) -> Result<Start> {
+    let top = TopArgs::from(args);
+    let words = Words::parse(&top.words).map_err(Usage)?;
+    if words.count.is_some() {
+        return Err(
+            Usage("the dashboard goes on until q; nettrace top takes COUNT".to_owned()).into()
+        );
+    }
+    let view = words.view.or(top.sockets.interface.is_some().then_some(View::Ifaces));
+    check_scope(view.unwrap_or(View::Procs), &top).map_err(Usage)?;
+    let filter = Filter::parse(&words.filter).map_err(|error| Usage(error.to_string()))?;
+    if view == Some(View::Syscalls) {
+        run::check_filter(&filter)?;
+    }
+    let (mut plan, netns) = in_scope(view.unwrap_or(View::Procs), "", &top)?;
+    plan.probes = session::Options {
+        sockets: Some(of_sockets(&plan, &top, netns.as_ref())),
+        syscalls: (!args.no_syscalls).then(|| plan.syscalls(&top.run)),
+        ifaces: true,
+        netns,
+    };
+    let interval = words.interval.map(Duration::from_secs_f64);
+    Ok(Start { view, interval, filter: words.filter, plan })
+}
+
+fn of_sockets(plan: &Plan, args: &TopArgs, netns: Option<&Netns>) -> sockets::Options {
+    sockets::Options {
+        netns: netns.map_or(0, Netns::inode),
+        pids: plan.pids.clone(),
+        unix: args.sockets.unix,
+        ring_bytes: args.run.ring_size,
+        ..sockets::Options::default()
+    }
 }
 
 fn probes(plan: &Plan, args: &TopArgs, netns: Option<Netns>) -> session::Options {
     if plan.view == View::Ifaces {
         return session::Options { ifaces: true, netns, ..session::Options::default() };
     }
-    let sockets = sockets::Options {
-        netns: netns.as_ref().map_or(0, Netns::inode),
-        pids: plan.pids.clone(),
-        unix: args.sockets.unix,
-        ring_bytes: args.run.ring_size,
-        ..sockets::Options::default()
-    };
+    let sockets = of_sockets(plan, args, netns.as_ref());
     let syscalls =
         syscalls::Options { count_only: plan.view == View::Containers, ..plan.syscalls(&args.run) };
     session::Options {
@@ -210,6 +263,37 @@ mod tests {
         let with_command = planned(&[], |a| a.run.command = vec!["true".into()]).unwrap();
         assert_eq!((with_command.count, with_command.interval), (None, None));
         assert!(planned(&["1", "2"], |a| a.count = Some(3)).is_err());
+    }
+
+    #[test]
+    fn the_dashboard_takes_the_same_and_keeps_the_filter_apart() {
+        let start = |line: &str, change: fn(&mut DashboardArgs)| {
+            let words = line.split_whitespace().map(str::to_owned).collect();
+            let mut args = DashboardArgs { words, ..DashboardArgs::default() };
+            change(&mut args);
+            dashboard(&args)
+        };
+        let wrong = |line, change| {
+            let error = start(line, change).unwrap_err();
+            assert!(error.is::<Usage>());
+            error.to_string()
+        };
+        let begun = start("conns .5 port:443", |a| a.processes.pids = vec![1]).unwrap();
+        assert_eq!((begun.view, begun.filter.as_str()), (Some(View::Conns), "port:443"));
+        assert_eq!(begun.interval, Some(Duration::from_millis(500)));
+        assert!(begun.plan.filter.about_sockets().is_none() && !begun.plan.filter.is_empty());
+        assert_eq!(begun.plan.probes.sockets.unwrap().pids, [1]);
+        assert_eq!(begun.plan.probes.syscalls.unwrap().pids, [1]);
+
+        let nobody: fn(&mut DashboardArgs) = |a| a.processes.pids = vec![4_194_305];
+        assert_eq!(wrong("", nobody), "there is no process 4194305");
+        assert!(wrong("procs 1 5", |_| {}).contains("takes COUNT"));
+        assert!(wrong("port:x", |_| {}).contains("port:"));
+        assert!(wrong("syscalls port:1", |_| {}).contains("port:"));
+        assert!(wrong("syscalls", |a| a.sockets.v4 = true).contains("about sockets"));
+        let on_lo: fn(&mut DashboardArgs) = |a| a.sockets.interface = Some("lo".to_owned());
+        assert!(wrong("conns", on_lo).contains("-i goes with the view ifaces"));
+        assert_eq!(start("", on_lo).unwrap().view, Some(View::Ifaces));
     }
 
     #[test]

@@ -9,21 +9,23 @@ use super::history::History;
 use super::input;
 use super::keys::Keys;
 use super::layout::{self, Areas};
+use super::pages::group::{Group, GroupRows};
 use super::pages::{News, Page};
 use super::palette::Palette;
+use super::prepare::Prepared;
 use super::prompt::Line;
+use super::scope::Scope;
 use super::table::Table;
 use super::theme::Theme;
 use crate::columns::Order;
 use crate::filter::Filter;
-use crate::model::{ConnRow, Picture, Rows, SyscallRow, Totals, View};
+use crate::losses::CLOSED_UNLISTED;
+use crate::model::{Rows, TIME_CONSTANT_S, Totals, View};
 use crate::output::Units;
 use crate::sample::OwnCost;
 
-/// Closed connections that are shown, if they are asked for; the oldest go.
-const CLOSED_KEPT: usize = 1000;
-/// Among the causes of losses the one that loses nothing but rows.
-const UNLISTED: &str = "closed_unlisted";
+/// With more rows, what is opened is filled with the next picture.
+const FILLED_AT_ONCE: usize = 20_000;
 /// Intervals that `+` and `-` go through.
 const INTERVALS: [u64; 11] = [50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000, 300_000];
 
@@ -48,6 +50,10 @@ pub struct Settings {
     pub has_colour: bool,
     /// The host's name.
     pub host: String,
+    /// Rates are averages at the start.
+    pub smooth: bool,
+    /// The part of the server that is looked at.
+    pub scope: Scope,
 }
 
 impl Default for Settings {
@@ -62,6 +68,8 @@ impl Default for Settings {
             interval: Duration::from_secs(1),
             has_colour: true,
             host: String::new(),
+            smooth: false,
+            scope: Scope::default(),
         }
     }
 }
@@ -78,7 +86,7 @@ pub enum Message {
     /// The terminal has this size.
     Resize(u16, u16),
     /// The collector has a picture.
-    Picture(Box<Picture>),
+    Picture(Box<Prepared>),
 }
 
 /// What is to be done outside of the state.
@@ -109,6 +117,12 @@ pub struct Wanted {
     pub filter_text: String,
     /// Between two pictures.
     pub interval: Duration,
+    /// Closed connections too.
+    pub closed: bool,
+    /// Averages in place of rates.
+    pub smooth: bool,
+    /// The group that is open, and the orders of its tables.
+    pub group: Option<(Group, [Order; 2])>,
 }
 
 /// What keys go to.
@@ -122,7 +136,16 @@ pub enum Mode {
     /// A command is chosen.
     Palette(Palette),
     /// The help, from this line on.
-    Help(usize),
+    Help(Topic, usize),
+}
+
+/// What the help is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// The keys, and what is shown.
+    View,
+    /// What was lost.
+    Losses,
 }
 
 /// What the status line says.
@@ -162,6 +185,8 @@ pub struct App {
     pub is_paused: bool,
     /// Closed connections are shown too.
     pub shows_closed: bool,
+    /// Rates are averages.
+    pub is_smooth: bool,
     /// Between two pictures.
     pub interval: Duration,
     /// The filter's text.
@@ -173,9 +198,10 @@ pub struct App {
     pub status: Status,
     /// Hooks that are missing: what is lost without them, and why.
     pub missing: Vec<String>,
+    /// All processes that the scope names have ended.
+    pub scope_ended: bool,
     /// Said until the next key.
     pub note: Option<String>,
-    closed: History<ConnRow>,
     /// Rows that aren't shown any more. To free 100,000 takes time, which keys don't have.
     spent: Vec<Rows>,
 }
@@ -193,8 +219,8 @@ pub fn update(app: &mut App, message: Message) -> Vec<Effect> {
             app.size = (width, height);
             Vec::new()
         }
-        Message::Picture(picture) => {
-            app.take(*picture);
+        Message::Picture(prepared) => {
+            app.take(*prepared);
             Vec::new()
         }
     };
@@ -214,14 +240,15 @@ impl App {
             mode: Mode::Browse,
             is_paused: false,
             shows_closed: false,
+            is_smooth: settings.smooth,
             interval: settings.interval,
             filter_text: String::new(),
             filter: Filter::default(),
             totals: History::default(),
             status: Status::default(),
             missing,
+            scope_ended: false,
             note: None,
-            closed: History::default(),
             spent: Vec::new(),
             settings,
         };
@@ -262,15 +289,22 @@ impl App {
     /// What the collector is to read.
     pub fn wanted(&self) -> Wanted {
         let mut views = vec![self.view];
-        if !self.trail.is_empty() {
+        if !matches!(self.trail.first(), None | Some(Page::Iface(_))) {
             views.extend([View::Conns, View::Syscalls]);
         }
+        let group = match self.trail.first() {
+            Some(Page::Group(page)) => Some((page.group.clone(), page.orders())),
+            _ => None,
+        };
         Wanted {
             views,
             orders: View::ALL.map(|view| self.tables[number(view)].order),
             filter: self.filter.clone(),
             filter_text: self.filter_text.clone(),
             interval: self.interval,
+            closed: self.shows_closed,
+            smooth: self.is_smooth,
+            group,
         }
     }
 
@@ -278,6 +312,7 @@ impl App {
     pub fn show(&mut self, view: View) -> Vec<Effect> {
         self.view = view;
         self.trail.clear();
+        self.tables[number(view)].settle(self.settings.units);
         vec![Effect::Ask]
     }
 
@@ -295,11 +330,21 @@ impl App {
     pub fn set_filter(&mut self, text: &str) -> Result<Vec<Effect>, String> {
         self.filter = Filter::parse(text).map_err(|error| error.to_string())?;
         self.filter_text = text.trim().to_owned();
-        self.closed = History::default();
+        Ok(self.filter_changed())
+    }
+
+    /// Shows everything again.
+    pub fn clear_filter(&mut self) -> Vec<Effect> {
+        self.filter = Filter::default();
+        self.filter_text.clear();
+        self.filter_changed()
+    }
+
+    fn filter_changed(&mut self) -> Vec<Effect> {
         if self.is_paused {
-            self.note = Some("paused: the filter is seen when the picture goes on".to_owned());
+            self.note = Some("paused: it is seen when the picture goes on".to_owned());
         }
-        Ok(vec![Effect::Ask])
+        vec![Effect::Ask]
     }
 
     /// A longer interval, or a shorter one.
@@ -319,53 +364,48 @@ impl App {
         let Some(table) = self.focused() else {
             return Vec::new();
         };
-        match Page::of(&table.rows, table.cursor) {
-            Some(page) => {
-                self.trail.push(page);
-                self.show_pages();
-            }
-            None if table.is_empty() => {}
-            None => self.note = Some("there is nothing below an interface".to_owned()),
+        if let Some(page) = Page::of(&table.rows, table.cursor) {
+            self.trail.push(page);
+            self.show_pages();
         }
         vec![Effect::Ask]
     }
 
-    /// Fills a page that was just opened with what is there.
+    /// Fills a page that was just opened with what is there, unless that takes longer than a key may.
     fn show_pages(&mut self) {
-        let App { tables, trail, status, settings, .. } = self;
-        let (Rows::Conns(conns), Rows::Syscalls(calls)) =
-            (&tables[number(View::Conns)].rows, &tables[number(View::Syscalls)].rows)
-        else {
+        let (conns, calls) = (number(View::Conns), number(View::Syscalls));
+        let Some(Page::Group(page)) = self.trail.last_mut() else {
             return;
         };
-        if let Some(Page::Group(page)) = trail.last_mut() {
-            let time = status.time.unwrap_or(SystemTime::UNIX_EPOCH);
-            let units = settings.units;
-            page.take(&News { conns, ended: &[], calls, time, interval_s: 0.0, units });
+        let sources = [&self.tables[conns], &self.tables[calls]];
+        if sources.iter().map(|table| table.len()).sum::<usize>() <= FILLED_AT_ONCE {
+            let mut rows = GroupRows::new(page.group.clone());
+            sources.iter().for_each(|table| rows.add(&table.rows));
+            page.take(rows, self.settings.units);
         }
     }
 
     /// Shows closed connections too, or not.
-    pub fn toggle_closed(&mut self) {
+    pub fn toggle_closed(&mut self) -> Vec<Effect> {
         self.shows_closed = !self.shows_closed;
         let said = if self.shows_closed { "shown" } else { "hidden" };
         self.note = Some(format!("closed connections are {said}"));
-        let closed = self.closed_rows();
-        let table = &mut self.tables[number(View::Conns)];
-        if let Rows::Conns(rows) = &mut table.rows {
-            let mut rows = std::mem::take(rows);
-            rows.retain(|row| !row.ended);
-            rows.extend(closed);
-            table.take_unsorted(Rows::Conns(rows), self.settings.units);
-        }
+        vec![Effect::Ask]
     }
 
-    fn closed_rows(&self) -> Vec<ConnRow> {
-        let kept = if self.shows_closed { CLOSED_KEPT } else { 0 };
-        self.closed.last(kept).cloned().collect()
+    /// Smooths rates, or doesn't.
+    pub fn toggle_smooth(&mut self) -> Vec<Effect> {
+        self.is_smooth = !self.is_smooth;
+        self.note = Some(if self.is_smooth {
+            format!("rates are averages over some {TIME_CONSTANT_S} s; what is counted stays exact")
+        } else {
+            "rates are those of the interval".to_owned()
+        });
+        vec![Effect::Ask]
     }
 
-    fn take(&mut self, picture: Picture) {
+    fn take(&mut self, prepared: Prepared) {
+        let Prepared { picture, arranged, ended, group } = prepared;
         if self.is_paused {
             self.spent.extend(picture.frames.into_iter().map(|frame| frame.rows));
             return;
@@ -380,38 +420,21 @@ impl App {
             self.totals.push(picture.totals);
         }
         let units = self.settings.units;
-        let orders = self.wanted().orders;
-        let mut ended = Vec::new();
         for frame in picture.frames {
-            let mut rows = frame.rows;
-            if let Rows::Conns(rows) = &mut rows {
-                ended = self.split_off_closed(rows);
-            }
             let at = number(frame.view);
-            self.spent.push(self.tables[at].take(rows, orders[at], units));
+            self.spent.push(self.tables[at].take(frame.rows, arranged[at]));
         }
-        let Rows::Conns(conns) = &self.tables[number(View::Conns)].rows else {
+        self.tables[number(self.view)].settle(units);
+        let [Rows::Conns(conns), Rows::Syscalls(calls), Rows::Ifaces(ifaces)] =
+            [View::Conns, View::Syscalls, View::Ifaces].map(|view| &self.tables[number(view)].rows)
+        else {
             return;
         };
-        let calls: &[SyscallRow] = match &self.tables[number(View::Syscalls)].rows {
-            Rows::Syscalls(calls) => calls,
-            _ => &[],
-        };
-        let news = News { conns, ended: &ended, calls, time, interval_s, units };
+        let news = News { conns, ended: &ended, calls, ifaces, time, interval_s };
         self.trail.iter_mut().for_each(|page| page.take(&news));
-    }
-
-    /// Takes connections that ended out of the rows, and puts in those that ended of late, if wanted.
-    fn split_off_closed(&mut self, rows: &mut Vec<ConnRow>) -> Vec<ConnRow> {
-        let ended: Vec<ConnRow> = rows.iter().filter(|row| row.ended).cloned().collect();
-        for row in &ended {
-            self.closed.push(ConnRow { rx_rate: 0.0, tx_rate: 0.0, ..row.clone() });
+        if let (Some(rows), Some(Page::Group(page))) = (group, self.trail.first_mut()) {
+            self.spent.extend(page.take(rows, units));
         }
-        if !ended.is_empty() {
-            rows.retain(|row| !row.ended);
-        }
-        rows.extend(self.closed_rows());
-        ended
     }
 
     /// Rows that aren't shown any more, to be freed elsewhere.
@@ -441,9 +464,9 @@ impl App {
 
 impl Status {
     fn advance(&mut self, losses: &[(&'static str, u64)], own: OwnCost, seconds: f64) {
-        let unlisted = losses.iter().find(|(cause, _)| *cause == UNLISTED);
+        let unlisted = losses.iter().find(|(cause, _)| *cause == CLOSED_UNLISTED);
         self.unlisted = unlisted.map_or(0, |(_, count)| *count);
-        let is_lost = |(cause, count): &(&str, u64)| *count > 0 && *cause != UNLISTED;
+        let is_lost = |(cause, count): &(&str, u64)| *count > 0 && *cause != CLOSED_UNLISTED;
         self.losses = losses.iter().copied().filter(is_lost).collect();
         self.rss_bytes = own.rss_bytes;
         if seconds > 0.0 {

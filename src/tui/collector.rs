@@ -12,10 +12,12 @@ use nix::poll::PollFlags;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::app::Wanted;
+use super::prepare::{Prepared, Preparer};
 use crate::filter::Filter;
 use crate::model::{Model, Picture, Rows, View};
-use crate::names::Names;
+use crate::names::{Names, exists};
 use crate::privileges;
+use crate::run;
 use crate::session::{self, Session, Wake};
 
 /// With more sockets, only the views that are wanted get rows: it is those rows that take time.
@@ -35,9 +37,26 @@ pub enum Report {
     /// Everything is attached; what is lost where it couldn't be.
     Ready(Vec<String>),
     /// What was read.
-    Picture(Box<Picture>),
+    Picture(Box<Prepared>),
+    /// No process lives any more of those that the scope names.
+    ScopeEnded,
     /// It can't go on.
     Failed(anyhow::Error),
+}
+
+/// What it begins with, and keeps to.
+#[derive(Debug, Default)]
+pub struct Begin {
+    /// What is read.
+    pub probes: session::Options,
+    /// No look-ups of names.
+    pub numeric: bool,
+    /// The scope.
+    pub filter: Filter,
+    /// The one interface to show.
+    pub interface: Option<String>,
+    /// The only processes to watch; all if none are named.
+    pub pids: Vec<u32>,
 }
 
 /// The other end of the thread.
@@ -76,7 +95,7 @@ impl Collector {
     ///
     /// # Errors
     /// Where the operating system has no more descriptors or threads.
-    pub fn start(options: session::Options, numeric: bool, wanted: Wanted) -> Result<Self> {
+    pub fn start(begin: Begin, wanted: Wanted) -> Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let eventfd = || EventFd::from_value_and_flags(0, flags).context("make an eventfd");
         let shared = Arc::new(Shared {
@@ -89,7 +108,7 @@ impl Collector {
         let reporter = Reporter { reports: Some(sender), spent, shared: Arc::clone(&shared) };
         let thread = thread::Builder::new().name("collector".to_owned());
         let thread = thread.spawn(move || {
-            if let Err(error) = collect(options, numeric, &reporter) {
+            if let Err(error) = collect(begin, &reporter) {
                 reporter.report(Report::Failed(error));
             }
         });
@@ -174,14 +193,19 @@ impl Drop for Reporter {
     }
 }
 
-fn collect(options: session::Options, numeric: bool, reporter: &Reporter) -> Result<()> {
-    let mut session = Session::open(options)?;
+fn collect(begin: Begin, reporter: &Reporter) -> Result<()> {
+    let Begin { probes, numeric, filter, interface, mut pids } = begin;
+    let mut session = Session::open(probes)?;
+    if let Some(name) = &interface {
+        run::check_interface(name, session.sample()?.ifaces)?;
+    }
     // Of this thread and of that which looks up names.
     privileges::keep_only(&session.capabilities())?;
-    let mut model = Model::new(Names::new(numeric), Filter::default(), None);
+    let mut model = Model::new(Names::new(numeric), filter, interface);
     if !reporter.report(Report::Ready(missing(&session))) {
         return Ok(());
     }
+    let mut preparer = Preparer::default();
     let mut filter_text = String::new();
     let mut next = Instant::now();
     let mut is_first = true;
@@ -196,9 +220,16 @@ fn collect(options: session::Options, numeric: bool, reporter: &Reporter) -> Res
             super::panic_if_told("collector");
         }
         let now = Instant::now();
-        let (picture, shown) = picture(&mut session, &mut model, &wanted)?;
-        if !reporter.report(Report::Picture(Box::new(picture))) {
+        let (picture, shown) = picture(&mut session, &mut model, &wanted.views)?;
+        let prepared = preparer.prepare(picture, &wanted);
+        if !reporter.report(Report::Picture(Box::new(prepared))) {
             return Ok(());
+        }
+        if !pids.is_empty() && !pids.iter().any(|pid| exists(*pid)) {
+            pids.clear();
+            if !reporter.report(Report::ScopeEnded) {
+                return Ok(());
+            }
         }
         let interval = if is_first { wanted.interval.min(FIRST_INTERVAL) } else { wanted.interval };
         is_first = false;
@@ -221,6 +252,18 @@ struct Drawn {
 }
 
 impl Drawn {
+    /// Whether the picture has all that is wanted, but for the order of rows.
+    fn has(&self, wanted: &Wanted) -> bool {
+        let group = |wanted: &Wanted| wanted.group.as_ref().map(|(group, _)| group.clone());
+        wanted.views.iter().all(|view| self.shown.contains(view))
+            && wanted.filter_text == self.wanted.filter_text
+            && wanted.closed == self.wanted.closed
+            // Of few rows, a group's were found when it was opened.
+            && (self.shown.len() == View::ALL.len()
+                || wanted.group.is_none()
+                || group(wanted) == group(&self.wanted))
+    }
+
     fn wait(
         &self,
         session: &mut Session,
@@ -245,8 +288,7 @@ impl Drawn {
                         interval = wanted.interval;
                         *next = (self.at + interval).max(Instant::now());
                     }
-                    let is_shown = wanted.views.iter().all(|view| self.shown.contains(view));
-                    if !is_shown || wanted.filter_text != self.wanted.filter_text {
+                    if !self.has(&wanted) {
                         *next = (self.at + LEAST_INTERVAL).max(Instant::now()).min(*next);
                     }
                 }
@@ -255,23 +297,17 @@ impl Drawn {
     }
 }
 
+/// A picture with these views at least; returns which it has.
 fn picture(
     session: &mut Session,
     model: &mut Model,
-    wanted: &Wanted,
+    wanted: &[View],
 ) -> Result<(Picture, Vec<View>)> {
     let sample = session.sample()?;
     let is_light = sample.sockets.len() <= SOCKETS_FOR_ALL_VIEWS;
     let views: Vec<View> =
-        View::ALL.into_iter().filter(|view| is_light || wanted.views.contains(view)).collect();
-    let mut picture = model.advance_all(&sample, &views);
-    for frame in &mut picture.frames {
-        if wanted.views.first() == Some(&frame.view) {
-            let number = super::app::number(frame.view);
-            crate::columns::arrange(&mut frame.rows, wanted.orders[number]);
-        }
-    }
-    Ok((picture, views))
+        View::ALL.into_iter().filter(|view| is_light || wanted.contains(view)).collect();
+    Ok((model.advance_all(&sample, &views), views))
 }
 
 fn missing(session: &Session) -> Vec<String> {

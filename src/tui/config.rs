@@ -26,6 +26,7 @@ struct File {
     view: Option<Word<View>>,
     interval: Option<Interval>,
     units: Option<UnitsName>,
+    smooth: Option<bool>,
     #[serde(default)]
     colours: Colours,
     #[serde(default)]
@@ -251,6 +252,7 @@ fn apply(settings: &mut Settings, text: &str) -> Result<(), String> {
     settings.view = file.view.map_or(settings.view, |Word(view)| view);
     settings.interval = file.interval.map_or(settings.interval, |Interval(interval)| interval);
     settings.units = file.units.map_or(settings.units, |UnitsName(units)| units);
+    settings.smooth = file.smooth.unwrap_or(settings.smooth);
     settings.filters = file.filters.into_iter().map(|(name, text)| (name, text.0)).collect();
     Ok(())
 }
@@ -294,6 +296,7 @@ mod tests {
             view = "conns"
             interval = 0.5
             units = "si-bits"
+            smooth = true
             [colours]
             accent = "#88c0d0"
             selection = "blue"
@@ -308,7 +311,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((settings.view, settings.units), (View::Conns, Units::SiBits));
-        assert_eq!(settings.interval, Duration::from_millis(500));
+        assert_eq!((settings.interval, settings.smooth), (Duration::from_millis(500), true));
         assert_eq!(settings.theme.accent.fg, Some(Color::Rgb(0x88, 0xc0, 0xd0)));
         assert_eq!(settings.theme.muted, Theme::named("light").unwrap().muted);
         assert_eq!(settings.keys.of(Action::Down), "n Ctrl-N ↓");

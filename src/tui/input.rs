@@ -3,7 +3,7 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::{Position, Rect};
 
-use super::app::{App, Effect, Mode, number};
+use super::app::{App, Effect, Mode, Topic, number};
 use super::draw;
 use super::keys::Action;
 use super::layout;
@@ -34,7 +34,7 @@ pub(super) fn key(app: &mut App, key: KeyEvent) -> Vec<Effect> {
         Mode::Browse => browse(app, key, action),
         Mode::Filter(line, _) => filter(app, key, line),
         Mode::Palette(palette) => palette_key(app, key, palette),
-        Mode::Help(line) => help(app, key, action, line),
+        Mode::Help(topic, line) => help(app, key, action, topic, line),
     }
 }
 
@@ -59,6 +59,8 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
         Action::Open => return app.open(),
         Action::Slower => return app.change_interval(true),
         Action::Faster => return app.change_interval(false),
+        Action::Closed => return app.toggle_closed(),
+        Action::Smooth => return app.toggle_smooth(),
         Action::Redraw => return vec![Effect::Redraw],
         Action::Suspend => return vec![Effect::Suspend],
         Action::Quit => return vec![Effect::Quit],
@@ -66,14 +68,14 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
         Action::NextSort | Action::Reverse => return sort(app, action),
         Action::Back => {
             if app.trail.pop().is_none() && !app.filter_text.is_empty() {
-                app.note = Some("/ then Enter on an empty line takes the filter away".to_owned());
+                return app.clear_filter();
             }
         }
         Action::Filter => app.mode = Mode::Filter(Line::new(&app.filter_text), None),
         Action::Palette => app.mode = Mode::Palette(Palette::new(app)),
-        Action::Help => app.mode = Mode::Help(0),
+        Action::Help => app.mode = Mode::Help(Topic::View, 0),
+        Action::Losses => app.mode = Mode::Help(Topic::Losses, 0),
         Action::Pause => app.is_paused = !app.is_paused,
-        Action::Closed => app.toggle_closed(),
         Action::Left | Action::Right => {
             if let Some(Page::Group(page)) = app.trail.last_mut() {
                 page.focus(action == Action::Right);
@@ -105,6 +107,7 @@ fn copy(app: &mut App) -> Vec<Effect> {
     let line = match app.trail.last() {
         Some(Page::Connection(page)) => Some(page.title.clone()),
         Some(Page::Call(page)) => Some(page.title.clone()),
+        Some(Page::Iface(page)) => Some(page.row.interface.clone()),
         _ => app.focused().and_then(|table| table.line(units)),
     };
     app.note = line.as_ref().map(|_| "copied, if your terminal allows it (OSC 52)".to_owned());
@@ -195,8 +198,14 @@ fn run_command(app: &mut App, run: Run) -> Vec<Effect> {
     }
 }
 
-fn help(app: &mut App, key: KeyEvent, action: Option<Action>, line: usize) -> Vec<Effect> {
-    let last = draw::help::last_line(app);
+fn help(
+    app: &mut App,
+    key: KeyEvent,
+    action: Option<Action>,
+    topic: Topic,
+    line: usize,
+) -> Vec<Effect> {
+    let last = draw::help::last_line(app, topic);
     let line = match action {
         Some(Action::Down) => line + 1,
         Some(Action::Up) => line.saturating_sub(1),
@@ -204,11 +213,13 @@ fn help(app: &mut App, key: KeyEvent, action: Option<Action>, line: usize) -> Ve
         Some(Action::PageUp) => line.saturating_sub(10),
         Some(Action::Top) => 0,
         Some(Action::Bottom) => last,
-        Some(Action::Quit | Action::Help | Action::Back | Action::Open) => return Vec::new(),
+        Some(Action::Quit | Action::Help | Action::Losses | Action::Back | Action::Open) => {
+            return Vec::new();
+        }
         _ if key.code == KeyCode::Esc => return Vec::new(),
         _ => line,
     };
-    app.mode = Mode::Help(line.min(last));
+    app.mode = Mode::Help(topic, line.min(last));
     Vec::new()
 }
 
@@ -220,7 +231,7 @@ pub(super) fn paste(app: &mut App, text: &str) {
             *error = Filter::parse(&line.text()).err().map(|error| error.to_string());
         }
         Mode::Palette(palette) => palette.insert(text),
-        Mode::Browse | Mode::Help(_) => {}
+        Mode::Browse | Mode::Help(..) => {}
     }
 }
 
@@ -233,9 +244,12 @@ pub(super) fn mouse(app: &mut App, mouse: MouseEvent) -> Vec<Effect> {
         _ => return Vec::new(),
     };
     let units = app.settings.units;
-    let last = draw::help::last_line(app);
+    if let Mode::Help(topic, line) = app.mode {
+        let last = draw::help::last_line(app, topic);
+        app.mode = Mode::Help(topic, line.saturating_add_signed(by).min(last));
+    }
     match &mut app.mode {
-        Mode::Help(line) => *line = line.saturating_add_signed(by).min(last),
+        Mode::Help(..) => {}
         Mode::Palette(palette) => palette.step(by.signum()),
         Mode::Browse | Mode::Filter(..) => {
             if let Some(table) = app.focused() {

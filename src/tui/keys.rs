@@ -47,12 +47,16 @@ pub enum Action {
     Faster,
     /// Show closed connections too, or not.
     Closed,
+    /// Average rates, or not.
+    Smooth,
     /// Choose among all commands.
     Palette,
     /// Copy the row.
     Copy,
     /// Explain the keys and columns.
     Help,
+    /// Explain what was lost.
+    Losses,
     /// Draw everything anew.
     Redraw,
     /// To the shell, until `fg`.
@@ -83,7 +87,7 @@ const fn command(
 }
 
 /// All of them, in the order of the help.
-pub static COMMANDS: [Command; 25] = [
+pub static COMMANDS: [Command; 27] = [
     command(Action::NextView, "next-view", &["tab"], "next view; 1–9 go to one"),
     command(Action::PreviousView, "previous-view", &["shift-tab"], "previous view"),
     command(Action::Down, "down", &["j", "down"], "down"),
@@ -95,7 +99,12 @@ pub static COMMANDS: [Command; 25] = [
     command(Action::Left, "left", &["h", "left"], "pane on the left"),
     command(Action::Right, "right", &["l", "right"], "pane on the right"),
     command(Action::Open, "open", &["enter"], "look into the row"),
-    command(Action::Back, "back", &["esc", "backspace"], "back"),
+    command(
+        Action::Back,
+        "back",
+        &["esc", "backspace"],
+        "back; with nothing open, no filter any more",
+    ),
     command(Action::NextSort, "sort", &["s"], "sort by the next column"),
     command(Action::Reverse, "reverse", &["S"], "sort the other way round"),
     command(Action::Filter, "filter", &["/"], "filter"),
@@ -103,9 +112,11 @@ pub static COMMANDS: [Command; 25] = [
     command(Action::Slower, "longer-interval", &["+", "="], "longer interval"),
     command(Action::Faster, "shorter-interval", &["-"], "shorter interval"),
     command(Action::Closed, "closed", &["c"], "closed connections too"),
+    command(Action::Smooth, "smooth", &["a"], "average rates over some seconds, or not"),
     command(Action::Palette, "commands", &[":"], "all commands"),
     command(Action::Copy, "copy", &["y"], "copy the row"),
     command(Action::Help, "help", &["?"], "help for this view"),
+    command(Action::Losses, "losses", &["L"], "what was lost, and what helps"),
     command(Action::Redraw, "redraw", &["ctrl-l"], "redraw"),
     command(Action::Suspend, "suspend", &["ctrl-z"], "to the shell, back by fg"),
     command(Action::Quit, "quit", &["q", "ctrl-c"], "quit"),
@@ -216,6 +227,12 @@ impl Keys {
     pub fn bind(&mut self, action: Action, keys: &[Key]) {
         self.0.retain(|(key, of)| *of != action && !keys.contains(key));
         self.0.extend(keys.iter().map(|key| (*key, action)));
+    }
+
+    /// The key of an action that a hint names; empty if it has none.
+    pub fn first_of(&self, action: Action) -> String {
+        let first = self.0.iter().find(|(_, of)| *of == action);
+        first.map_or_else(String::new, |(key, _)| key.to_string())
     }
 
     /// The keys of an action as the help shows them.

@@ -13,7 +13,9 @@ pub mod keys;
 pub mod layout;
 pub mod pages;
 pub mod palette;
+pub mod prepare;
 pub mod prompt;
+pub mod scope;
 pub mod table;
 mod terminal;
 #[cfg(test)]
@@ -34,11 +36,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use crate::cli::DashboardArgs;
 use crate::kernel;
 use crate::privileges;
-use crate::probes::{sockets, syscalls};
 use crate::run::{Usage, signal_pipe, wants_no_colour};
-use crate::session;
+use crate::top::{self, Start};
 use app::{App, Effect, Message, Settings, update};
-use collector::{Collector, Report};
+use collector::{Begin, Collector, Report};
+use scope::Scope;
 use terminal::Screen;
 use theme::Theme;
 
@@ -50,19 +52,30 @@ const KEY: Duration = Duration::from_millis(1);
 /// # Errors
 /// [`Usage`] for a wrong configuration or terminal, [`crate::kernel::Unsupported`], or what failed.
 pub fn run(args: &DashboardArgs) -> Result<i32> {
-    let settings = settings(args)?;
+    let Start { view, interval, filter, mut plan } = top::dashboard(args)?;
+    let mut settings = settings(args)?;
+    settings.view = view.unwrap_or(settings.view);
+    settings.interval = interval.unwrap_or(settings.interval);
     let input = terminal::input().map_err(|_| {
         Usage("there is no terminal to read keys from; nettrace top needs none".to_owned())
     })?;
     let signals = Signals::catch()?;
     let mut app = App::new(settings, (0, 0), Vec::new());
-    let collector = Collector::start(probes(args), args.numeric, app.wanted())?;
+    app.set_filter(&filter).map_err(Usage)?;
+    let begin = Begin {
+        probes: std::mem::take(&mut plan.probes),
+        numeric: args.numeric,
+        filter: plan.filter,
+        interface: plan.interface,
+        pids: plan.pids,
+    };
+    let collector = Collector::start(begin, app.wanted())?;
     // Drawing needs none; the collector has its own.
     privileges::keep_only(&[])?;
     match collector.wait()? {
         Report::Ready(missing) => app.missing = missing,
         Report::Failed(error) => return Err(error),
-        Report::Picture(_) => {}
+        Report::Picture(_) | Report::ScopeEnded => {}
     }
     let screen = Screen::take()?;
     Dashboard { app, screen, collector, signals, input }.go()
@@ -81,6 +94,7 @@ fn settings(args: &DashboardArgs) -> Result<Settings, Usage> {
         theme: Theme::fitting(true, background.as_deref()),
         has_colour: !no_colour,
         host: crate::names::visible(kernel::hostname().as_bytes()),
+        scope: Scope::of(args),
         ..Settings::default()
     };
     if let Some(path) = config::path() {
@@ -93,15 +107,6 @@ fn settings(args: &DashboardArgs) -> Result<Settings, Usage> {
         settings.theme = Theme::mono();
     }
     Ok(settings)
-}
-
-fn probes(args: &DashboardArgs) -> session::Options {
-    session::Options {
-        sockets: Some(sockets::Options::default()),
-        syscalls: (!args.no_syscalls).then(syscalls::Options::default),
-        ifaces: true,
-        netns: None,
-    }
 }
 
 /// What comes by signals, as bytes to be read.
@@ -207,6 +212,7 @@ impl Dashboard {
                 }
                 Report::Failed(error) => return Err(error),
                 Report::Ready(missing) => self.app.missing = missing,
+                Report::ScopeEnded => self.app.scope_ended = true,
             }
         }
         Ok(messages)

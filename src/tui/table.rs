@@ -28,10 +28,14 @@ const SORTED_AT_ONCE: usize = 20_000;
 pub struct Table {
     /// What the columns are of.
     pub view: View,
-    /// In order.
+    /// What is in the table.
     pub rows: Rows,
-    /// Their order.
+    /// The order that is wanted.
     pub order: Order,
+    /// The order that they are in.
+    arranged: Option<Order>,
+    /// The cursor is where it belongs among these rows.
+    is_settled: bool,
     /// The row under the cursor.
     pub cursor: usize,
     /// The first row that is seen.
@@ -69,6 +73,8 @@ impl Table {
             view,
             rows: Rows::none(view),
             order: Order::default(),
+            arranged: None,
+            is_settled: true,
             cursor: 0,
             offset: 0,
             height: 1,
@@ -127,26 +133,44 @@ impl Table {
         with_rows!(&self.rows, rows => rows.get(row).map(identity))
     }
 
+    /// Where a row is, looked for from where it was: rows seldom go far.
     fn position(&self, wanted: u64) -> Option<usize> {
-        with_rows!(&self.rows, rows => rows.iter().position(|row| identity(row) == wanted))
+        fn position<R: columns::Row>(rows: &[R], near: usize, wanted: u64) -> Option<usize> {
+            let near = near.min(rows.len());
+            let mut below = near..rows.len();
+            let mut above = (0..near).rev();
+            let is_it = |at: &usize| identity(&rows[*at]) == wanted;
+            loop {
+                match (below.next(), above.next()) {
+                    (None, None) => return None,
+                    (one, other) => {
+                        if let Some(at) = one.into_iter().chain(other).find(is_it) {
+                            return Some(at);
+                        }
+                    }
+                }
+            }
+        }
+        with_rows!(&self.rows, rows => position(rows, self.cursor, wanted))
     }
 
-    /// Takes new rows. The cursor stays on its row, and the row where it is on the screen; if it is gone,
-    /// the cursor stays where it is. Returns the rows of before.
-    pub fn take(&mut self, rows: Rows, order: Order, units: Units) -> Rows {
-        let before = std::mem::replace(&mut self.rows, rows);
-        if order != self.order {
+    /// Takes new rows, which are in such an order or in none. Returns the rows of before.
+    pub fn take(&mut self, rows: Rows, arranged: Option<Order>) -> Rows {
+        self.arranged = arranged;
+        self.is_settled = false;
+        std::mem::replace(&mut self.rows, rows)
+    }
+
+    /// Makes new rows ready to be seen. The cursor stays on its row, and the row where it is on the screen;
+    /// if it is gone, the cursor stays where it is.
+    pub fn settle(&mut self, units: Units) {
+        if self.is_settled {
+            return;
+        }
+        self.is_settled = true;
+        if self.arranged != Some(self.order) && self.len() <= SORTED_AT_ONCE {
             self.sort();
         }
-        self.hold();
-        self.fit(units);
-        before
-    }
-
-    /// As [`Table::take`], of rows in no order.
-    pub fn take_unsorted(&mut self, rows: Rows, units: Units) {
-        self.rows = rows;
-        self.sort();
         self.hold();
         self.fit(units);
     }
@@ -255,15 +279,13 @@ impl Table {
     }
 
     fn sorted(&mut self, units: Units) {
-        if self.len() <= SORTED_AT_ONCE {
-            self.sort();
-            self.hold();
-            self.fit(units);
-        }
+        self.is_settled = self.len() > SORTED_AT_ONCE;
+        self.settle(units);
     }
 
     fn sort(&mut self) {
         columns::arrange(&mut self.rows, self.order);
+        self.arranged = Some(self.order);
     }
 
     /// What the rows are sorted by, in words.
@@ -393,8 +415,13 @@ mod tests {
     fn table(hosts: &[(u8, f64)]) -> Table {
         let mut table = Table::new(View::Hosts, None);
         table.resize(3, UNITS);
-        table.take(rows(hosts), Order::default(), UNITS);
+        show(&mut table, rows(hosts));
         table
+    }
+
+    fn show(table: &mut Table, rows: Rows) {
+        table.take(rows, Some(Order::default()));
+        table.settle(UNITS);
     }
 
     fn under_cursor(table: &Table) -> String {
@@ -408,13 +435,13 @@ mod tests {
         assert_eq!((under_cursor(&table).as_str(), table.offset), ("192.0.2.4", 1));
         // It falls by one, and all that is seen with it.
         let later = rows(&[(1, 9.0), (2, 8.0), (3, 7.0), (4, 5.0), (5, 6.0), (6, 4.0)]);
-        table.take(later, Order::default(), UNITS);
+        show(&mut table, later);
         assert_eq!(
             (under_cursor(&table).as_str(), table.cursor, table.offset),
             ("192.0.2.4", 4, 2)
         );
         // It rises to the top, where it can't keep its line.
-        table.take(rows(&[(4, 99.0), (1, 9.0), (2, 8.0), (3, 7.0)]), Order::default(), UNITS);
+        show(&mut table, rows(&[(4, 99.0), (1, 9.0), (2, 8.0), (3, 7.0)]));
         assert_eq!(
             (under_cursor(&table).as_str(), table.cursor, table.offset),
             ("192.0.2.4", 0, 0)
@@ -424,11 +451,11 @@ mod tests {
     #[test]
     fn a_cursor_that_was_never_moved_stays_at_the_top() {
         let mut table = table(&[(1, 9.0), (2, 8.0)]);
-        table.take(rows(&[(1, 1.0), (2, 8.0)]), Order::default(), UNITS);
+        show(&mut table, rows(&[(1, 1.0), (2, 8.0)]));
         assert_eq!(under_cursor(&table), "192.0.2.2");
         table.step(1, UNITS);
         table.top(UNITS);
-        table.take(rows(&[(1, 9.0), (2, 8.0)]), Order::default(), UNITS);
+        show(&mut table, rows(&[(1, 9.0), (2, 8.0)]));
         assert_eq!(under_cursor(&table), "192.0.2.1");
     }
 
@@ -436,11 +463,11 @@ mod tests {
     fn the_cursor_stays_in_place_where_its_row_is_gone() {
         let mut table = table(&[(1, 9.0), (2, 8.0), (3, 7.0)]);
         table.step(1, UNITS);
-        table.take(rows(&[(1, 9.0), (3, 7.0)]), Order::default(), UNITS);
+        show(&mut table, rows(&[(1, 9.0), (3, 7.0)]));
         assert_eq!(under_cursor(&table), "192.0.2.3");
-        table.take(rows(&[]), Order::default(), UNITS);
+        show(&mut table, rows(&[]));
         assert_eq!((table.cursor, table.offset, table.line(UNITS)), (0, 0, None));
-        table.take(rows(&[(7, 1.0)]), Order::default(), UNITS);
+        show(&mut table, rows(&[(7, 1.0)]));
         assert_eq!(under_cursor(&table), "192.0.2.7");
     }
 
@@ -450,7 +477,7 @@ mod tests {
         table.sort_by(Some(0), UNITS);
         table.sort_by(Some(0), UNITS);
         assert!(table.order.reverse);
-        table.take(rows(&[(1, 9.0), (2, 8.0), (3, 10.0)]), Order::default(), UNITS);
+        show(&mut table, rows(&[(1, 9.0), (2, 8.0), (3, 10.0)]));
         let all: Vec<String> = (0..3).map(|row| table.cell(row, 0, UNITS)).collect();
         assert_eq!(all, ["192.0.2.3", "192.0.2.2", "192.0.2.1"]);
     }

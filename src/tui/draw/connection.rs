@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
+use super::charts::{self, Chart};
 use super::text;
 use crate::columns::{Unit, Value};
 use crate::model::Limit;
@@ -11,28 +12,39 @@ use crate::output::cell;
 use crate::tui::app::App;
 use crate::tui::pages::connection::{ConnectionPage, Point};
 
-/// A chart is not lower than this with its title.
-const LEAST_CHART: u16 = 3;
-const HIGHEST_CHART: u16 = 12;
 /// Events that are shown at least.
 const EVENTS: u16 = 3;
-const GAP: u16 = 2;
 
-/// A chart: its title, its unit, and its value in a point.
-struct Chart {
-    title: &'static str,
-    unit: Unit,
-    of: fn(&Point) -> Option<f64>,
-}
-
-const CHARTS: [Chart; 6] = [
-    Chart { title: "TX/s", unit: Unit::ByteRate, of: |p| Some(p.tx_rate) },
-    Chart { title: "RX/s", unit: Unit::ByteRate, of: |p| Some(p.rx_rate) },
-    Chart { title: "SRTT", unit: Unit::Micros, of: |p| p.srtt_us.map(f64::from) },
-    Chart { title: "CWND, segments", unit: Unit::Count, of: |p| p.cwnd.map(f64::from) },
-    Chart { title: "delivered, segments/s", unit: Unit::Rate, of: |p| p.delivery_rate },
-    Chart { title: "retransmits", unit: Unit::Count, of: |p| p.retransmits.map(f64::from) },
+/// Those of TCP come last.
+const CHARTS: [Chart<Point>; 6] = [
+    Chart { title: "TX/s", unit: Unit::ByteRate, of: |p| Some(p.tx_rate), style: |t| t.tx },
+    Chart { title: "RX/s", unit: Unit::ByteRate, of: |p| Some(p.rx_rate), style: |t| t.rx },
+    Chart {
+        title: "SRTT",
+        unit: Unit::Micros,
+        of: |p| p.srtt_us.map(f64::from),
+        style: |t| t.accent,
+    },
+    Chart {
+        title: "CWND, segments",
+        unit: Unit::Count,
+        of: |p| p.cwnd.map(f64::from),
+        style: |t| t.accent,
+    },
+    Chart {
+        title: "delivered, segments/s",
+        unit: Unit::Rate,
+        of: |p| p.delivery_rate,
+        style: |t| t.accent,
+    },
+    Chart {
+        title: "retransmits",
+        unit: Unit::Count,
+        of: |p| p.retransmits.map(f64::from),
+        style: |t| t.warning,
+    },
 ];
+const WITHOUT_TCP: usize = 2;
 
 pub(super) fn draw(buffer: &mut Buffer, body: Rect, page: &ConnectionPage, app: &App) {
     let mut y = body.y;
@@ -43,24 +55,11 @@ pub(super) fn draw(buffer: &mut Buffer, body: Rect, page: &ConnectionPage, app: 
             y += 1;
         }
     }
-    let left = body.bottom() - y;
-    let charts = if page.row.tcp.is_some() { 6 } else { 2 };
-    let columns: u16 = if body.width >= 150 { 3 } else { 2 };
-    let lines = u16::div_ceil(charts, columns);
+    let charts = if page.row.tcp.is_some() { &CHARTS[..] } else { &CHARTS[..WITHOUT_TCP] };
     // The strip and events with their title.
     let below = if page.row.tcp.is_some() { 2 + EVENTS } else { 1 + EVENTS };
-    let height = (left.saturating_sub(below) / lines).clamp(LEAST_CHART, HIGHEST_CHART);
-    // What doesn't fit is left out, but what holds the sender back is told.
-    let lines = lines.min(left.saturating_sub(1) / height);
-    for (number, chart) in (0..charts).zip(&CHARTS) {
-        let width = (body.width + GAP) / columns;
-        let x = body.x + number % columns * width;
-        let top = y + number / columns * height;
-        if number / columns < lines {
-            draw_chart(buffer, Rect::new(x, top, width - GAP, height), chart, page, app);
-        }
-    }
-    y += lines * height;
+    let area = Rect::new(body.x, y, body.width, body.bottom() - y);
+    y += charts::draw(buffer, area, charts, &page.points, below, app);
     if page.row.tcp.is_some() && y < body.bottom() {
         draw_limits(buffer, Rect::new(body.x, y, body.width, 1), page, app);
         y += 1;
@@ -104,38 +103,6 @@ fn facts(page: &ConnectionPage, width: u16, app: &App) -> Vec<String> {
     lines.extend(text::flow(&what, width));
     lines.push(String::new());
     lines
-}
-
-fn draw_chart(buffer: &mut Buffer, area: Rect, chart: &Chart, page: &ConnectionPage, app: &App) {
-    let theme = &app.settings.theme;
-    let known: Vec<Option<f64>> = page.points.last(area.width.into()).map(chart.of).collect();
-    let most = known.iter().flatten().copied().fold(0.0, f64::max);
-    let show = |value: Option<f64>| {
-        let value = match (value, chart.unit) {
-            (None, _) => Value::None,
-            (Some(x), Unit::Micros | Unit::Count) => Value::Int(x as u64),
-            (Some(x), _) => Value::Real(x),
-        };
-        cell(&value, chart.unit, app.settings.units)
-    };
-    let now = show(known.last().copied().flatten());
-    let pieces = [
-        (chart.title.to_owned(), theme.muted),
-        (format!("  {now}"), theme.title),
-        (format!("  max {}", show(Some(most))), theme.muted),
-    ];
-    text::pieces(buffer, Rect { height: 1, ..area }, &pieces);
-    let style = match chart.title {
-        "RX/s" => theme.rx,
-        "TX/s" => theme.tx,
-        "retransmits" => theme.warning,
-        _ => theme.accent,
-    };
-    // A line between charts, where there is room.
-    let below = if area.height > LEAST_CHART { 2 } else { 1 };
-    let bars = Rect::new(area.x, area.y + 1, area.width, area.height.saturating_sub(below));
-    let values: Vec<f64> = known.into_iter().map(|value| value.unwrap_or(0.0)).collect();
-    text::bars(buffer, bars, &values, most, style);
 }
 
 /// A letter an interval.

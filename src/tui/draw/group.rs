@@ -13,8 +13,9 @@ pub(super) fn draw(buffer: &mut Buffer, body: Rect, page: &GroupPage, app: &App)
     const NO_CONNS: &str = "no connections";
 
     let settings = &app.settings;
+    let no_conns = if page.is_waiting { "reading" } else { NO_CONNS };
     let Some(calls) = &page.calls else {
-        table::draw(buffer, body, &page.conns, true, NO_CONNS, settings);
+        table::draw(buffer, body, &page.conns, true, no_conns, settings);
         return;
     };
     let [first, second] = layout::panes(body);
@@ -24,7 +25,7 @@ pub(super) fn draw(buffer: &mut Buffer, body: Rect, page: &GroupPage, app: &App)
         "no system calls seen yet"
     };
     for (pane, name, of, is_focused, hint) in [
-        (first, "connections", &page.conns, !page.is_on_calls, NO_CONNS),
+        (first, "connections", &page.conns, !page.is_on_calls, no_conns),
         (second, "system calls", calls, page.is_on_calls, no_calls),
     ] {
         heading(buffer, pane, name, of, is_focused, app);

@@ -6,8 +6,9 @@ use ratatui::style::Style;
 
 use super::text;
 use crate::columns;
+use crate::losses;
 use crate::model::View;
-use crate::tui::app::App;
+use crate::tui::app::{App, Topic};
 use crate::tui::importance;
 use crate::tui::keys::COMMANDS;
 use crate::tui::layout;
@@ -15,14 +16,26 @@ use crate::tui::pages::Page;
 
 const WIDTH: u16 = 76;
 const NAME: u16 = 16;
+const INDENT: u16 = 2;
 
-/// A line: what stands at the left, what at the right.
-type HelpLine = (String, String);
+/// A line, or what is wrapped to several.
+enum Part {
+    Gap,
+    Heading(String),
+    /// A name, and what it means beside it.
+    Pair(String, String),
+    /// A cause of losses and how often, and what it means below it.
+    Loss(String),
+    Words(String),
+}
+
+/// A piece of a line: where it begins, and its style.
+type Piece = (u16, String, Style);
 
 /// The last line that the help can begin with.
-pub fn last_line(app: &App) -> usize {
-    let inner = window(app).height.saturating_sub(2);
-    lines(app).len().saturating_sub(inner.into())
+pub fn last_line(app: &App, topic: Topic) -> usize {
+    let inner = inside(window(app));
+    lines(app, topic, inner.width).len().saturating_sub(inner.height.into())
 }
 
 fn window(app: &App) -> Rect {
@@ -31,40 +44,76 @@ fn window(app: &App) -> Rect {
     layout::middle(WIDTH, u16::MAX, room)
 }
 
-pub(super) fn draw(buffer: &mut Buffer, screen: Rect, first: usize, app: &App) {
+fn inside(window: Rect) -> Rect {
+    let (width, height) = (window.width.saturating_sub(4), window.height.saturating_sub(2));
+    Rect::new(window.x + 2, window.y + 1, width, height)
+}
+
+pub(super) fn draw(buffer: &mut Buffer, screen: Rect, topic: Topic, first: usize, app: &App) {
     let theme = &app.settings.theme;
     let area = window(app).intersection(screen);
-    let title =
-        if last_line(app) > 0 { "help: j k scroll, Esc closes" } else { "help: Esc closes" };
-    text::window(buffer, area, title, theme);
-    let inner = Rect::new(area.x + 2, area.y + 1, area.width - 4, area.height - 2);
-    for ((left, right), y) in lines(app).into_iter().skip(first).zip(inner.y..inner.bottom()) {
-        let is_heading = right.is_empty();
-        let style: Style = if is_heading { theme.title } else { theme.accent };
-        let width = if is_heading { inner.width } else { NAME };
-        text::put(buffer, inner.x, y, &left, width, style);
-        let room = inner.width.saturating_sub(NAME + 1);
-        text::put(buffer, inner.x + NAME + 1, y, &right, room, theme.text);
+    let scrolls = if last_line(app, topic) > 0 { "j k scroll, " } else { "" };
+    let what = match topic {
+        Topic::View => "help",
+        Topic::Losses => "losses",
+    };
+    text::window(buffer, area, &format!("{what}: {scrolls}Esc closes"), theme);
+    let inner = inside(area);
+    let shown = lines(app, topic, inner.width).into_iter().skip(first);
+    for (line, y) in shown.zip(inner.y..inner.bottom()) {
+        for (x, words, style) in line {
+            let room = inner.width.saturating_sub(x);
+            text::put(buffer, inner.x + x, y, &words, room, style);
+        }
     }
 }
 
-fn lines(app: &App) -> Vec<HelpLine> {
-    let heading = |words: &str| (words.to_owned(), String::new());
-    let mut lines: Vec<HelpLine> = vec![heading(about(app))];
+fn lines(app: &App, topic: Topic, width: u16) -> Vec<Vec<Piece>> {
+    let theme = &app.settings.theme;
+    let parts = match topic {
+        Topic::View => view_parts(app),
+        Topic::Losses => loss_parts(app),
+    };
+    let wrapped = |at: u16, words: &str| -> Vec<Vec<Piece>> {
+        let lines = text::wrap(words, width.saturating_sub(at));
+        lines.into_iter().map(|line| vec![(at, line, theme.text)]).collect()
+    };
+    let lines = |part: Part| match part {
+        Part::Gap => vec![Vec::new()],
+        Part::Heading(words) => vec![vec![(0, words, theme.title)]],
+        Part::Loss(words) => vec![vec![(0, words, theme.error)]],
+        Part::Words(words) => wrapped(INDENT, &words),
+        Part::Pair(name, words) => {
+            let mut lines = wrapped(NAME + 1, &words);
+            let name = text::cut(&name, NAME).into_owned();
+            match lines.first_mut() {
+                Some(line) => line.push((0, name, theme.accent)),
+                None => lines.push(vec![(0, name, theme.accent)]),
+            }
+            lines
+        }
+    };
+    parts.into_iter().flat_map(lines).collect()
+}
+
+fn heading(words: &str) -> Part {
+    Part::Heading(words.to_owned())
+}
+
+fn view_parts(app: &App) -> Vec<Part> {
+    let mut parts: Vec<Part> = vec![heading(about(app))];
     match app.trail.last() {
-        None => lines.extend(column_lines(app.view)),
-        Some(Page::Group(page)) if page.is_on_calls => lines.extend(column_lines(View::Syscalls)),
-        Some(Page::Group(_)) => lines.extend(column_lines(View::Conns)),
-        Some(Page::Connection(_) | Page::Call(_)) => {}
+        None => parts.extend(column_parts(app.view)),
+        Some(Page::Group(page)) if page.is_on_calls => parts.extend(column_parts(View::Syscalls)),
+        Some(Page::Group(_)) => parts.extend(column_parts(View::Conns)),
+        Some(Page::Connection(_) | Page::Call(_) | Page::Iface(_)) => {}
     }
-    lines.push(heading(""));
-    lines.push(heading("Keys"));
+    parts.extend([Part::Gap, heading("Keys")]);
     for command in &COMMANDS {
         let keys = app.settings.keys.of(command.action);
-        lines.push((keys, command.about.to_owned()));
+        parts.push(Part::Pair(keys, command.about.to_owned()));
     }
-    lines.push(heading(""));
-    lines.push(heading("Filters, all of which must hold"));
+    parts.extend([Part::Gap, heading("Filters, all of which must hold")]);
     for (filter, about) in [
         ("port:443", "either port; sport: own, dport: the peer's; 8000-8100 and lists too"),
         ("host:10.0.0.0/8", "either address; src: own, dst: the peer's"),
@@ -74,23 +123,56 @@ fn lines(app: &App) -> Vec<HelpLine> {
         ("/regex/", "over the whole line"),
         ("!port:22", "what must not hold"),
     ] {
-        lines.push((filter.to_owned(), about.to_owned()));
+        parts.push(Part::Pair(filter.to_owned(), about.to_owned()));
     }
     if !app.missing.is_empty() {
-        lines.push(heading(""));
-        lines.push(heading("Missing on this kernel; nettrace doctor says why"));
-        lines.extend(app.missing.iter().map(|words| ("-".to_owned(), words.clone())));
+        parts.extend([Part::Gap, heading("Missing on this kernel; nettrace doctor says why")]);
+        let missing = app.missing.iter();
+        parts.extend(missing.map(|words| Part::Pair("-".to_owned(), words.clone())));
     }
-    lines
+    if !app.status.losses.is_empty() {
+        parts.push(Part::Gap);
+        parts.extend(loss_parts(app));
+    }
+    parts
 }
 
-fn column_lines(view: View) -> Vec<HelpLine> {
+/// What was lost, why, and what helps.
+fn loss_parts(app: &App) -> Vec<Part> {
+    let unlisted = (losses::CLOSED_UNLISTED, app.status.unlisted);
+    let all = app.status.losses.iter().copied().chain([unlisted]);
+    let happened: Vec<_> = all.filter(|(_, count)| *count > 0).collect();
+    if happened.is_empty() {
+        return vec![
+            heading("Nothing was lost since the start"),
+            Part::Gap,
+            Part::Words(
+                "What can't be recorded is counted by its cause, and shown here.".to_owned(),
+            ),
+        ];
+    }
+    let mut parts = vec![heading("Lost since the start")];
+    for (cause, count) in happened {
+        parts.extend([Part::Gap, Part::Loss(format!("{count} {cause}"))]);
+        if let Some(cause) = losses::about(cause) {
+            parts.push(Part::Words(format!("{count} {}.", cause.about)));
+            if !cause.remedy.is_empty() {
+                parts.push(Part::Words(format!("→ {}", cause.remedy)));
+            }
+        }
+    }
+    parts
+}
+
+fn column_parts(view: View) -> Vec<Part> {
     let columns = columns::of_view(view);
     let find = |key: &&str| columns.iter().find(|column| column.key == *key);
     let keys = importance::of(view).iter().flat_map(|group| group.iter());
     let mut shown: Vec<_> = keys.filter_map(find).collect();
     shown.sort_by_key(|column| columns.iter().position(|other| other.key == column.key));
-    shown.into_iter().map(|column| (column.title.to_owned(), column.about.to_owned())).collect()
+    let pair =
+        |column: &columns::ColumnInfo| Part::Pair(column.title.to_owned(), column.about.to_owned());
+    shown.into_iter().map(pair).collect()
 }
 
 fn about(app: &App) -> &'static str {
@@ -98,6 +180,7 @@ fn about(app: &App) -> &'static str {
         (Some(Page::Group(_)), _) => "Its connections and system calls; ← → go between them",
         (Some(Page::Connection(_)), _) => "One connection since it was opened here",
         (Some(Page::Call(_)), _) => "One system call since it was opened here",
+        (Some(Page::Iface(_)), _) => "One interface since it was opened here",
         (None, View::Procs) => "Processes: who sends and receives",
         (None, View::Conns) => "Connections: sockets that have a peer or moved bytes",
         (None, View::Hosts) => "Hosts: who is talked to",

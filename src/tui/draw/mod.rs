@@ -1,9 +1,11 @@
 //! Drawing: from the state, which it only reads, into a buffer. One file a part of the screen.
 
 pub mod call;
+mod charts;
 pub mod connection;
 pub mod group;
 pub mod help;
+mod iface;
 mod palette;
 mod status;
 pub mod table;
@@ -47,12 +49,17 @@ pub fn screen(buffer: &mut Buffer, area: Rect, app: &App) -> Option<Position> {
             let hint = match app.status.time {
                 None => "waiting for the first picture",
                 Some(_) if !app.filter_text.is_empty() => "nothing here matches the filter",
+                Some(_) if app.scope_ended => "all processes of -p have ended",
+                Some(_) if !app.settings.scope.applying(app.view).is_empty() => {
+                    "nothing here is in the scope"
+                }
                 Some(_) => empty(app.view),
             };
             table::draw(buffer, areas.body, app.table(), true, hint, &app.settings);
         }
         Some(Page::Group(page)) => group::draw(buffer, areas.body, page, app),
         Some(Page::Connection(page)) => connection::draw(buffer, areas.body, page, app),
+        Some(Page::Iface(page)) => iface::draw(buffer, areas.body, page, app),
         Some(Page::Call(page)) => call::draw(buffer, areas.body, page, app),
     }
     status::draw(buffer, areas.status, app);
@@ -62,8 +69,8 @@ pub fn screen(buffer: &mut Buffer, area: Rect, app: &App) -> Option<Position> {
             Some(status::filter(buffer, areas.prompt, line, error.as_deref(), app))
         }
         Mode::Palette(palette) => Some(palette::draw(buffer, area, palette, app)),
-        Mode::Help(line) => {
-            help::draw(buffer, area, *line, app);
+        Mode::Help(topic, line) => {
+            help::draw(buffer, area, *topic, *line, app);
             None
         }
     }

@@ -34,11 +34,7 @@ pub(super) fn draw(buffer: &mut Buffer, line: Rect, app: &App) {
     say(format!("every {}", interval(app)), theme.muted);
     match &app.status.losses[..] {
         [] => say("nothing lost".to_owned(), theme.muted),
-        losses => {
-            let words: Vec<String> =
-                losses.iter().map(|(cause, count)| format!("{count} {cause}")).collect();
-            say(format!("lost {}", words.join(", ")), theme.error);
-        }
+        losses => say(lost(losses, line.width / 2, app), theme.error),
     }
     if app.status.unlisted > 0 {
         say(format!("{} closed without a row", app.status.unlisted), theme.muted);
@@ -56,6 +52,19 @@ pub(super) fn draw(buffer: &mut Buffer, line: Rect, app: &App) {
     }
     let end = text::pieces(buffer, line, &pieces);
     keys(buffer, Rect::new(end, line.y, line.right() - end, 1), app);
+}
+
+/// What was lost, and the key that says more; the causes where there is room for them.
+fn lost(losses: &[(&str, u64)], room: u16, app: &App) -> String {
+    let key = app.settings.keys.first_of(Action::Losses);
+    let why = if key.is_empty() { key } else { format!(" ({key}: why)") };
+    let causes: Vec<String> =
+        losses.iter().map(|(cause, count)| format!("{count} {cause}")).collect();
+    let all = format!("lost {}{why}", causes.join(", "));
+    if text::columns(&all) <= room {
+        return all;
+    }
+    format!("lost {}{why}", losses.iter().map(|(_, count)| count).sum::<u64>())
 }
 
 fn interval(app: &App) -> String {
@@ -83,11 +92,10 @@ fn keys(buffer: &mut Buffer, room: Rect, app: &App) {
         ],
         Some(_) => &[(Action::Back, "back"), (Action::Help, "help")],
     };
-    let key = |action| app.settings.keys.of(action).split(' ').next().unwrap_or("").to_owned();
     let mut shown: Vec<(String, String)> = Vec::new();
     let mut width = 0;
     for (action, words) in hints {
-        let hint = (key(*action), format!(" {words}"));
+        let hint = (app.settings.keys.first_of(*action), format!(" {words}"));
         let needed = text::columns(&hint.0) + text::columns(&hint.1) + 2;
         if hint.0.is_empty() || width + needed > room.width {
             continue;

@@ -96,6 +96,21 @@ pub(super) fn flow(words: &[String], width: u16) -> Vec<String> {
     lines
 }
 
+/// A text in lines of at most `width`, broken between words.
+pub(super) fn wrap(text: &str, width: u16) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if columns(line) + 1 + columns(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// A box with a title, emptied.
 pub(super) fn window(buffer: &mut Buffer, area: Rect, title: &str, theme: &Theme) {
     use ratatui::widgets::{Block, BorderType, Clear, Widget};

@@ -5,8 +5,13 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::text;
+use crate::model::View;
 use crate::tui::app::App;
+use crate::tui::keys::Action;
 use crate::tui::pages::Page;
+
+/// From here on there is room to say how a filter is got rid of.
+const WITH_HINTS: u16 = 60;
 
 pub(super) fn draw(buffer: &mut Buffer, line: Rect, app: &App) {
     let theme = &app.settings.theme;
@@ -50,7 +55,7 @@ pub(super) fn rule(buffer: &mut Buffer, line: Rect, style: Style) {
 
 fn right(app: &App) -> Vec<(String, Style)> {
     let theme = &app.settings.theme;
-    let mut pieces = Vec::new();
+    let mut pieces = scope(app);
     if !app.filter_text.is_empty() {
         let longest = app.size.0 / 3;
         let filter = text::cut(&app.filter_text, longest);
@@ -58,14 +63,42 @@ fn right(app: &App) -> Vec<(String, Style)> {
             None => pieces.push((format!(" filter {filter} "), theme.accent)),
             Some(why) => pieces.push((format!(" no filter here: {why} "), theme.warning)),
         }
+        let key = app.settings.keys.first_of(Action::Back);
+        if app.trail.is_empty() && !key.is_empty() && app.size.0 >= WITH_HINTS {
+            pieces.push((format!("({key} clears) "), theme.muted));
+        }
     }
-    let shows_conns = app.trail.is_empty() && app.view == crate::model::View::Conns
+    let shows_conns = app.trail.is_empty() && app.view == View::Conns
         || matches!(app.trail.last(), Some(Page::Group(_)));
     if app.shows_closed && shows_conns {
         pieces.push((" closed too ".to_owned(), theme.accent));
     }
+    if app.is_smooth {
+        let words = if app.size.0 >= WITH_HINTS { " rates smoothed " } else { " smoothed " };
+        pieces.push((words.to_owned(), theme.accent));
+    }
     if app.is_paused {
         pieces.push((" PAUSED ".to_owned(), theme.warning));
+    }
+    pieces
+}
+
+/// Of what part of the server this is.
+fn scope(app: &App) -> Vec<(String, Style)> {
+    let theme = &app.settings.theme;
+    let longest = app.size.0 / 3;
+    let mut pieces = Vec::new();
+    let only = app.settings.scope.applying(app.view);
+    if !only.is_empty() {
+        pieces.push((format!(" only {} ", text::cut(&only, longest)), theme.accent));
+    }
+    if app.scope_ended {
+        pieces.push((" ended ".to_owned(), theme.warning));
+    }
+    let ignored = app.settings.scope.ignored(app.view);
+    if !ignored.is_empty() {
+        let ignored = text::cut(&ignored, longest);
+        pieces.push((format!(" {ignored} doesn't apply here "), theme.warning));
     }
     pieces
 }

@@ -6,21 +6,22 @@ use std::sync::Arc;
 
 use ratatui::layout::Rect;
 
-use super::News;
+use crate::columns::{self, Order};
 use crate::model::{ConnRow, ContainerRow, HostRow, ListenerRow, Process, Rows, SyscallRow, View};
 use crate::names::Container;
+use crate::output::Units;
 use crate::tui::layout;
 use crate::tui::table::Table;
 
 /// Whose they are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// As the breadcrumb has it.
     pub title: String,
     of: Of,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Of {
     Process(u32),
     Host(IpAddr),
@@ -94,6 +95,44 @@ fn name(container: Option<&Arc<Container>>) -> Option<String> {
     container.map(|container| container.name.clone())
 }
 
+/// The rows of a group, as the collector finds them.
+#[derive(Debug)]
+pub struct GroupRows {
+    group: Group,
+    conns: Rows,
+    calls: Rows,
+    orders: [Option<Order>; 2],
+}
+
+impl GroupRows {
+    /// None yet.
+    pub fn new(group: Group) -> Self {
+        let (conns, calls) = (Rows::none(View::Conns), Rows::none(View::Syscalls));
+        GroupRows { group, conns, calls, orders: [None; 2] }
+    }
+
+    /// Takes in those of all these rows that are the group's.
+    pub fn add(&mut self, all: &Rows) {
+        let group = &self.group;
+        match (all, &mut self.conns, &mut self.calls) {
+            (Rows::Conns(all), Rows::Conns(conns), _) => {
+                conns.extend(all.iter().filter(|row| group.has_conn(row)).cloned());
+            }
+            (Rows::Syscalls(all), _, Rows::Syscalls(calls)) => {
+                calls.extend(all.iter().filter(|row| group.has_call(row)).cloned());
+            }
+            _ => {}
+        }
+    }
+
+    /// Sorts connections and calls.
+    pub fn arrange(&mut self, [conns, calls]: [Order; 2]) {
+        columns::arrange(&mut self.conns, conns);
+        columns::arrange(&mut self.calls, calls);
+        self.orders = [Some(conns), Some(calls)];
+    }
+}
+
 /// Two tables, one of which has the cursor.
 #[derive(Debug)]
 pub struct GroupPage {
@@ -105,6 +144,8 @@ pub struct GroupPage {
     pub calls: Option<Table>,
     /// The cursor is in the system calls.
     pub is_on_calls: bool,
+    /// Its rows weren't looked up yet.
+    pub is_waiting: bool,
 }
 
 impl GroupPage {
@@ -112,17 +153,32 @@ impl GroupPage {
         let common = group.common();
         let table = |view| Table::new(view, None).without(common);
         let calls = group.has_calls().then(|| table(View::Syscalls));
-        GroupPage { group, conns: table(View::Conns), calls, is_on_calls: false }
+        GroupPage { group, conns: table(View::Conns), calls, is_on_calls: false, is_waiting: true }
     }
 
-    /// Takes what is new.
-    pub fn take(&mut self, news: &News<'_>) {
-        let conns = news.conns.iter().filter(|row| self.group.has_conn(row)).cloned().collect();
-        self.conns.take_unsorted(Rows::Conns(conns), news.units);
-        if let Some(calls) = &mut self.calls {
-            let rows = news.calls.iter().filter(|row| self.group.has_call(row)).cloned().collect();
-            calls.take_unsorted(Rows::Syscalls(rows), news.units);
+    /// Takes rows, if they are this group's; returns those that aren't shown any more.
+    pub fn take(&mut self, rows: GroupRows, units: Units) -> Vec<Rows> {
+        let GroupRows { group, conns, calls, orders } = rows;
+        if group != self.group {
+            return vec![conns, calls];
         }
+        self.is_waiting = false;
+        let mut spent = vec![self.conns.take(conns, orders[0])];
+        self.conns.settle(units);
+        spent.push(match &mut self.calls {
+            Some(table) => {
+                let before = table.take(calls, orders[1]);
+                table.settle(units);
+                before
+            }
+            None => calls,
+        });
+        spent
+    }
+
+    /// The orders that its tables are to be in.
+    pub fn orders(&self) -> [Order; 2] {
+        [self.conns.order, self.calls.as_ref().map_or_else(Order::default, |calls| calls.order)]
     }
 
     pub(super) fn focused(&mut self) -> &mut Table {

@@ -1,17 +1,19 @@
-//! What rows are opened to: a group's connections and system calls, one connection, one system call.
+//! What rows are opened to: a group's connections and system calls, one connection, one system call,
+//! one interface.
 
 pub mod call;
 pub mod connection;
 pub mod group;
+pub mod iface;
 
 use std::time::SystemTime;
 
-use crate::model::{ConnRow, Rows, SyscallRow};
-use crate::output::Units;
+use crate::model::{ConnRow, IfaceRow, Rows, SyscallRow};
 use crate::tui::table::Table;
 use call::CallPage;
 use connection::ConnectionPage;
 use group::{Group, GroupPage};
+use iface::IfacePage;
 
 /// What is open, one below the other.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub enum Page {
     Connection(Box<ConnectionPage>),
     /// One system call over time.
     Call(Box<CallPage>),
+    /// One interface over time.
+    Iface(Box<IfacePage>),
 }
 
 /// What a picture has for pages.
@@ -33,16 +37,16 @@ pub struct News<'a> {
     pub ended: &'a [ConnRow],
     /// All system calls.
     pub calls: &'a [SyscallRow],
+    /// All interfaces.
+    pub ifaces: &'a [IfaceRow],
     /// When it was read.
     pub time: SystemTime,
     /// Since the picture before, seconds.
     pub interval_s: f64,
-    /// How bytes are shown.
-    pub units: Units,
 }
 
 impl Page {
-    /// What a row is opened to; none if there is nothing below it.
+    /// What a row is opened to; none if there is no such row.
     pub fn of(rows: &Rows, cursor: usize) -> Option<Self> {
         let group = |of| Page::Group(Box::new(GroupPage::new(of)));
         match rows {
@@ -58,7 +62,10 @@ impl Page {
                 let row = rows.get(cursor)?;
                 Some(Page::Call(Box::new(CallPage::new(row))))
             }
-            Rows::Ifaces(_) => None,
+            Rows::Ifaces(rows) => {
+                let row = rows.get(cursor)?;
+                Some(Page::Iface(Box::new(IfacePage::new(row))))
+            }
         }
     }
 
@@ -68,15 +75,18 @@ impl Page {
             Page::Group(page) => &page.group.title,
             Page::Connection(page) => &page.title,
             Page::Call(page) => &page.title,
+            Page::Iface(page) => &page.row.interface,
         }
     }
 
     /// Takes what is new.
     pub fn take(&mut self, news: &News<'_>) {
         match self {
-            Page::Group(page) => page.take(news),
+            // Its rows come with the picture.
+            Page::Group(_) => {}
             Page::Connection(page) => page.take(news),
             Page::Call(page) => page.take(news),
+            Page::Iface(page) => page.take(news),
         }
     }
 
@@ -84,7 +94,7 @@ impl Page {
     pub fn table(&mut self) -> Option<&mut Table> {
         match self {
             Page::Group(page) => Some(page.focused()),
-            Page::Connection(_) | Page::Call(_) => None,
+            Page::Connection(_) | Page::Call(_) | Page::Iface(_) => None,
         }
     }
 }

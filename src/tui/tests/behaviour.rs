@@ -86,6 +86,20 @@ fn a_filter_is_asked_for_when_it_is_right() {
 }
 
 #[test]
+fn esc_closes_what_is_open_and_then_clears_the_filter() {
+    let mut shown = Shown::after(2);
+    shown.press(&["/", "comm:rsync", "enter"]);
+    assert!(shown.screen().contains("filter comm:rsync (Esc clears)"));
+    shown.press(&["enter"]);
+    assert!(shown.screen().contains("filter comm:rsync ─"));
+    assert_eq!(shown.press(&["esc"]), []);
+    assert_eq!(shown.app.wanted().filter_text, "comm:rsync");
+    assert_eq!(shown.press(&["esc"]), [Effect::Ask]);
+    assert!(shown.app.wanted().filter.is_empty() && shown.app.wanted().filter_text.is_empty());
+    assert_eq!(shown.press(&["esc"]), []);
+}
+
+#[test]
 fn the_cursor_stays_on_its_row_while_others_pass_it() {
     let mut shown = Shown::after(1);
     shown.press(&["2", "j"]);
@@ -122,8 +136,59 @@ fn a_row_is_opened_down_to_its_connection_and_back() {
     // Another tab leaves what was open.
     shown.press(&["enter", "tab"]);
     assert!(shown.app.trail.is_empty());
+}
+
+#[test]
+fn an_interface_is_opened_to_its_rates() {
+    let mut shown = Shown::after(2);
     shown.press(&["5", "enter"]);
-    assert!(shown.app.trail.is_empty() && shown.app.note.is_some());
+    assert_eq!(shown.app.wanted().views, [View::Ifaces]);
+    shown.pass(3);
+    let Some(Page::Iface(page)) = shown.app.trail.last() else { panic!("an interface") };
+    assert_eq!((page.row.interface.as_str(), page.points.len()), ("eth0", 4));
+    assert!(page.points.newest().is_some_and(|point| point.drops == Some(0)));
+    shown.server.is_idle = true;
+    shown.pass(1);
+    assert!(shown.screen().contains("gone"));
+    shown.press(&["esc"]);
+    assert!(shown.app.trail.is_empty());
+}
+
+#[test]
+fn rates_are_smoothed_if_wanted_and_the_header_says_so() {
+    let rate = |shown: &Shown| {
+        let table = shown.app.table();
+        let column = columns::find(table.view, "tx/s").unwrap();
+        let total = columns::find(table.view, "tx_bytes").unwrap();
+        (format!("{:?}", table.value(0, column)), format!("{:?}", table.value(0, total)))
+    };
+    let (mut plain, mut smooth) = (Shown::after(3), Shown::after(3));
+    assert_eq!(smooth.press(&["a"]), [Effect::Ask]);
+    assert!(smooth.app.wanted().smooth);
+    for shown in [&mut plain, &mut smooth] {
+        shown.pass(2);
+    }
+    assert_ne!(rate(&plain).0, rate(&smooth).0);
+    assert_eq!(rate(&plain).1, rate(&smooth).1);
+    assert_eq!(plain.app.totals.newest(), smooth.app.totals.newest());
+    assert!(smooth.screen().contains(" rates smoothed "));
+    smooth.press(&["a"]);
+    smooth.pass(1);
+    plain.pass(1);
+    assert_eq!(rate(&plain), rate(&smooth));
+    assert!(!smooth.screen().contains("smoothed"));
+}
+
+#[test]
+fn another_tab_is_in_order_at_once() {
+    let kinds = |shown: &Shown| -> Vec<String> {
+        (0..4).map(|row| shown.app.table().cell(row, 2, shown.app.settings.units)).collect()
+    };
+    let (mut there, mut thence) = (Shown::after(3), Shown::after(2));
+    there.press(&["7"]);
+    thence.press(&["7"]);
+    thence.pass(1);
+    assert_eq!(kinds(&there), kinds(&thence));
 }
 
 #[test]
@@ -144,11 +209,13 @@ fn closed_connections_are_shown_if_wanted() {
     shown.server.closed = vec![short_lived(1), short_lived(2)];
     shown.pass(1);
     assert_eq!(shown.app.table().len(), open);
-    shown.press(&["c"]);
+    assert_eq!(shown.press(&["c"]), [Effect::Ask]);
+    shown.pass(1);
     assert_eq!(shown.app.table().len(), open + 2);
     shown.pass(3);
     assert_eq!(shown.app.table().len(), open + 2);
     shown.press(&["c"]);
+    shown.pass(1);
     assert_eq!(shown.app.table().len(), open);
 }
 

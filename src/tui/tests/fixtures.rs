@@ -8,7 +8,6 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent,
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use crate::columns::{Order, arrange};
 use crate::filter::Filter;
 use crate::histogram::{BUCKETS, Histogram, bucket_of};
 use crate::model::{ContainerRow, Model, Picture, Rows, View};
@@ -20,6 +19,7 @@ use crate::sample::{
 };
 use crate::tui::app::{App, Effect, Message, Settings, update};
 use crate::tui::draw;
+use crate::tui::prepare::Preparer;
 
 /// Above the highest that Linux gives, so that no living process is asked about.
 const PID: u32 = 4_194_305;
@@ -231,7 +231,6 @@ impl Server {
             {
                 rows.push(pod());
             }
-            arrange(&mut frame.rows, Order::default());
         }
         picture
     }
@@ -259,6 +258,7 @@ fn pod() -> ContainerRow {
 pub(super) struct Shown {
     pub(super) app: App,
     pub(super) server: Server,
+    preparer: Preparer,
 }
 
 impl Shown {
@@ -266,15 +266,16 @@ impl Shown {
     pub(super) fn after(seconds: usize) -> Self {
         let settings = Settings { host: "web-1".to_owned(), ..Settings::default() };
         let app = App::new(settings, (80, 24), Vec::new());
-        let mut shown = Shown { app, server: Server::new() };
+        let mut shown = Shown { app, server: Server::new(), preparer: Preparer::default() };
         shown.pass(seconds);
         shown
     }
 
     pub(super) fn pass(&mut self, seconds: usize) {
         for _ in 0..seconds {
-            let picture = Box::new(self.server.picture());
-            update(&mut self.app, Message::Picture(picture));
+            let picture = self.server.picture();
+            let prepared = self.preparer.prepare(picture, &self.app.wanted());
+            update(&mut self.app, Message::Picture(Box::new(prepared)));
         }
     }
 

@@ -1,9 +1,11 @@
 //! Every view at every size, and all that can lie over or below it.
 
 use super::fixtures::Shown;
+use crate::cli::{DashboardArgs, ProcessArgs, SocketArgs};
 use crate::model::View;
 use crate::sample::Losses;
-use crate::tui::app::number;
+use crate::tui::app::{Message, number, update};
+use crate::tui::scope::Scope;
 
 const SIZES: [(u16, u16); 4] = [(80, 24), (200, 50), (60, 15), (30, 8)];
 
@@ -70,6 +72,21 @@ fn losses_and_missing_hooks() {
         shown.pass(1);
         shown
     }));
+}
+
+#[test]
+fn losses_are_explained() {
+    let mut shown = Shown::after(2);
+    shown.press(&["L"]);
+    let nothing = shown.screen();
+    shown.server.losses =
+        Losses(vec![("close_ring", 3), ("hook_reentered", 120), ("tree_table", 1), ("x", 0)]);
+    shown.pass(1);
+    let some = shown.screen();
+    shown.press(&["G", "esc", "?", "G"]);
+    let in_help = shown.screen();
+    let narrow = shown.resized((40, 10)).screen();
+    insta::assert_snapshot!([nothing, some, in_help, narrow].join("\n============\n"));
 }
 
 #[test]
@@ -172,6 +189,42 @@ fn a_connection_without_figures_of_tcp() {
 }
 
 #[test]
+fn an_interface() {
+    insta::assert_snapshot!(screens(&SIZES[..3], || {
+        let mut shown = Shown::after(3);
+        shown.press(&["5", "enter"]);
+        shown.pass(20);
+        shown
+    }));
+}
+
+#[test]
+fn a_scope() {
+    let of = |view: View| {
+        let mut shown = at(view);
+        let args = DashboardArgs {
+            processes: ProcessArgs { pids: vec![4_194_305], ..ProcessArgs::default() },
+            sockets: SocketArgs { netns: Some("blue".to_owned()), ..SocketArgs::default() },
+            ..DashboardArgs::default()
+        };
+        shown.app.settings.scope = Scope::of(&args);
+        shown
+    };
+    let all = [View::Procs, View::Ifaces, View::Syscalls];
+    let mut all: Vec<String> = all.map(|view| of(view).resized((80, 10)).screen()).to_vec();
+    let mut ended = of(View::Hosts);
+    ended.server.is_idle = true;
+    ended.app.scope_ended = true;
+    ended.pass(2);
+    ended.press(&["a"]);
+    all.extend([(100, 12), (40, 10)].map(|size| {
+        update(&mut ended.app, Message::Resize(size.0, size.1));
+        ended.screen()
+    }));
+    insta::assert_snapshot!(all.join("\n============\n"));
+}
+
+#[test]
 fn a_system_call() {
     insta::assert_snapshot!(screens(&SIZES[..3], || {
         let mut shown = Shown::after(3);
@@ -183,13 +236,15 @@ fn a_system_call() {
 
 #[test]
 fn nothing_panics_at_any_size() {
-    let paths: [&[&str]; 9] = [
+    let paths: [&[&str]; 11] = [
         &[],
         &["enter"],
         &["enter", "enter"],
         &["enter", "right", "enter"],
         &["4"],
         &["?"],
+        &["L"],
+        &["5", "enter"],
         &[":"],
         &["/", "prot:x"],
         &["2", "c", "G"],

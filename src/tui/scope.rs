@@ -1,0 +1,94 @@
+//! Which part of the server is looked at, by the flags: in words, so that nobody takes it for the whole.
+
+use crate::cli::DashboardArgs;
+use crate::model::View;
+use crate::names::visible;
+
+/// Flags as they were written, by what they can be asked of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope(Vec<(Of, String)>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    Processes,
+    Sockets,
+    Namespaces,
+    Interfaces,
+}
+
+impl Of {
+    fn applies(self, view: View) -> bool {
+        match view {
+            View::Ifaces => matches!(self, Of::Namespaces | Of::Interfaces),
+            View::Syscalls => self == Of::Processes,
+            _ => self != Of::Interfaces,
+        }
+    }
+}
+
+impl Scope {
+    /// What the flags say.
+    pub fn of(args: &DashboardArgs) -> Self {
+        let (processes, sockets) = (&args.processes, &args.sockets);
+        let mut flags = Vec::new();
+        let mut add = |of, words: String| flags.push((of, visible(words.as_bytes())));
+        if !processes.pids.is_empty() {
+            let pids: Vec<String> = processes.pids.iter().map(u32::to_string).collect();
+            add(Of::Processes, format!("-p {}", pids.join(",")));
+        }
+        processes.comms.iter().for_each(|name| add(Of::Processes, format!("--comm {name}")));
+        processes.users.iter().for_each(|user| add(Of::Processes, format!("--uid {user}")));
+        for (of, flag, value) in [
+            (Of::Processes, "--cgroup", &processes.cgroup),
+            (Of::Processes, "--container", &processes.container),
+            (Of::Processes, "--pod", &processes.pod),
+            (Of::Namespaces, "--netns", &sockets.netns),
+            (Of::Interfaces, "-i", &sockets.interface),
+        ] {
+            value.iter().for_each(|value| add(of, format!("{flag} {value}")));
+        }
+        for (is_set, flag) in [(sockets.v4, "-4"), (sockets.v6, "-6")] {
+            if is_set {
+                add(Of::Sockets, flag.to_owned());
+            }
+        }
+        Scope(flags)
+    }
+
+    /// What narrows a view; empty if it shows the whole.
+    pub fn applying(&self, view: View) -> String {
+        self.words(|of| of.applies(view))
+    }
+
+    /// What was asked for and can't be asked of a view.
+    pub fn ignored(&self, view: View) -> String {
+        // Flags for interfaces say themselves what they are about.
+        self.words(|of| !of.applies(view) && of != Of::Interfaces)
+    }
+
+    fn words(&self, is_wanted: impl Fn(Of) -> bool) -> String {
+        let wanted = self.0.iter().filter(|(of, _)| is_wanted(*of));
+        wanted.map(|(_, words)| words.as_str()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_view_names_what_narrows_it() {
+        let mut args = DashboardArgs::default();
+        assert_eq!(Scope::of(&args), Scope::default());
+        args.processes.pids = vec![12, 34];
+        args.processes.comms = vec!["a\u{1b}b".to_owned()];
+        args.sockets.netns = Some("blue".to_owned());
+        args.sockets.v6 = true;
+        let scope = Scope::of(&args);
+        let both = |view| (scope.applying(view), scope.ignored(view));
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(both(View::Conns), pair("-p 12,34 --comm a\\x1bb --netns blue -6", ""));
+        assert_eq!(both(View::Syscalls), pair("-p 12,34 --comm a\\x1bb", "--netns blue -6"));
+        assert_eq!(both(View::Ifaces), pair("--netns blue", "-p 12,34 --comm a\\x1bb -6"));
+    }
+}
