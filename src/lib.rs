@@ -2,6 +2,7 @@
 //!
 //! The modules, in the order that data flows through them.
 
+pub mod bytecode;
 pub mod histogram;
 pub mod kernel;
 pub mod netns;
