@@ -38,5 +38,19 @@ fn main() -> Result<()> {
             .build_and_generate(out.join(format!("{probe}.skel.rs")))
             .with_context(|| format!("compile {} (is clang installed?)", source.display()))?;
     }
+    link_libpcap();
     Ok(())
+}
+
+/// Statically where that can be had, so that nettrace runs where libpcap isn't installed. `LIBPCAP_LIBDIR`
+/// is where it is for another architecture.
+fn link_libpcap() {
+    println!("cargo:rerun-if-env-changed=LIBPCAP_LIBDIR");
+    let folder = env::var("LIBPCAP_LIBDIR").ok();
+    let folder = folder.or_else(|| pkg_config::get_variable("libpcap", "libdir").ok());
+    if let Some(folder) = &folder {
+        println!("cargo:rustc-link-search=native={folder}");
+    }
+    let is_static = folder.is_some_and(|folder| Path::new(&folder).join("libpcap.a").exists());
+    println!("cargo:rustc-link-lib={}=pcap", if is_static { "static:-bundle" } else { "dylib" });
 }

@@ -24,6 +24,7 @@ for goal in "$@"; do
 		need pkg-config has pkg-config
 		need libelf pkg-config --exists libelf
 		need zlib pkg-config --exists zlib
+		need libpcap pkg-config --exists libpcap
 		;;
 	lint)
 		need clang-format has clang-format
@@ -86,6 +87,8 @@ packages() {
 		apt:zlib) echo zlib1g-dev ;;
 		pacman:zlib) echo zlib ;;
 		*:zlib) echo zlib-devel ;;
+		apt:libpcap) echo libpcap-dev ;;
+		dnf:libpcap | zypper:libpcap) echo libpcap-devel ;;
 		dnf:pkg-config) echo pkgconf-pkg-config ;;
 		pacman:pkg-config) echo pkgconf ;;
 		dnf:clang-format) echo clang-tools-extra ;;

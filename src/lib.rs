@@ -6,6 +6,7 @@ pub mod bytecode;
 pub mod histogram;
 pub mod kernel;
 pub mod netns;
+pub mod packet;
 pub mod privileges;
 pub mod probes;
 pub mod sample;

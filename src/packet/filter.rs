@@ -1,0 +1,164 @@
+//! Filter expressions (pcap-filter(7)): libpcap compiles them to classic BPF, which is translated to
+//! eBPF and put into programs that call `filter()` of `filter.bpf.h`. What the packet is, the caller
+//! says; what its bytes mean, libpcap knows.
+
+mod classic;
+mod libpcap;
+mod place;
+mod translate;
+
+use std::fmt;
+use std::ops::Range;
+
+use anyhow::{Context, Result};
+use libbpf_rs::{AsRawLibbpf, OpenObject};
+use libbpf_sys::bpf_insn;
+use unicode_width::UnicodeWidthStr;
+
+use crate::bytecode::{self, AssemblyError};
+
+/// A filter looks at so many bytes of a packet, at most (`FILTER_REACH_LIMIT` in `filter.bpf.h`).
+pub const REACH_LIMIT: u32 = 4096;
+
+/// The size of `struct filter_packet` in `filter.bpf.h`.
+pub const PACKET_SIZE: usize = translate::PACKET_SIZE;
+
+/// The number of the helper that `filter.bpf.h` calls for the filter's verdict. There is none such.
+const PLACEHOLDER: u32 = 0x6e_7466;
+
+/// What a packet begins with; libpcap's numbers (`DLT_…`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkType {
+    /// An Ethernet header, with its VLAN tags.
+    Ethernet = 1,
+    /// An IPv4 or IPv6 header.
+    Raw = 12,
+}
+
+/// A wrong expression.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ExpressionError {
+    /// libpcap's, or ours.
+    words: String,
+    expression: String,
+    place: Option<Range<usize>>,
+}
+
+impl ExpressionError {
+    /// The part of the expression that it is about; empty at the end, where something is missing.
+    pub fn place(&self) -> Option<Range<usize>> {
+        self.place.clone()
+    }
+}
+
+impl fmt::Display for ExpressionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "filter: {}\n    {}", self.words, self.expression)?;
+        if let Some(place) = &self.place {
+            let indent = self.expression[..place.start].width();
+            let carets = self.expression[place.clone()].width().max(1);
+            write!(f, "\n    {}{}", " ".repeat(indent), "^".repeat(carets))?;
+        }
+        Ok(())
+    }
+}
+
+/// A compiled expression.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    classic: Vec<libpcap::Insn>,
+    insns: Vec<bpf_insn>,
+    link: LinkType,
+    reach: u32,
+}
+
+impl Filter {
+    /// Compiles an expression; the empty one takes every packet. Names of hosts in it are looked up.
+    ///
+    /// # Errors
+    /// Where libpcap doesn't understand it, and where it needs what a program in the kernel can't have.
+    pub fn compile(expression: &str, link: LinkType) -> Result<Self, ExpressionError> {
+        let error = |words: String, place| {
+            Err(ExpressionError { words, expression: expression.to_owned(), place })
+        };
+        let classic = match libpcap::compile(expression, link) {
+            Ok(classic) => classic,
+            Err(words) => {
+                let place = place::place(expression, link, &words);
+                return error(words, place);
+            }
+        };
+        let Some(ops) = classic::decode(&classic) else {
+            return error("it asks for what isn't known of a packet here".to_owned(), None);
+        };
+        let (ops, has_loop) = classic::unroll(&ops);
+        let (_, reach) = classic::reach(&ops);
+        // A loop's reach is that of its last round.
+        if reach > u64::from(REACH_LIMIT) && !has_loop {
+            let words = format!("it may look beyond the first {REACH_LIMIT} bytes of a packet");
+            return error(words, None);
+        }
+        match translate::translate(&ops) {
+            Ok(insns) => {
+                let reach = reach.min(u64::from(REACH_LIMIT)) as u32;
+                Ok(Filter { classic, insns, link, reach })
+            }
+            Err(AssemblyError::TooFar(_) | AssemblyError::Unbound) => {
+                error("it is too long".to_owned(), None)
+            }
+        }
+    }
+
+    /// What packets must begin with.
+    pub fn link(&self) -> LinkType {
+        self.link
+    }
+
+    /// Its verdict depends on so many bytes of a packet, and on the length of all.
+    pub fn reach(&self) -> u32 {
+        self.reach
+    }
+
+    /// The eBPF instructions: they take what `filter()` takes, leave the verdict in R0, and run to their end.
+    pub fn insns(&self) -> &[bpf_insn] {
+        &self.insns
+    }
+
+    /// The verdict on a packet of `len` bytes that begins with `bytes`, by libpcap's interpreter. It has no
+    /// interface and no direction.
+    pub fn matches(&self, bytes: &[u8], len: u32) -> bool {
+        libpcap::matches(&self.classic, bytes, len)
+    }
+
+    /// Puts the filter into all programs of an object that call `filter()`, before they are loaded. Says
+    /// into how many.
+    ///
+    /// # Errors
+    /// Where a program gets too long.
+    pub fn install(&self, object: &mut OpenObject) -> Result<usize> {
+        let mut count = 0;
+        for program in object.progs_mut() {
+            let mut insns = program.insns().to_vec();
+            let name = program.name().to_string_lossy();
+            let calls = bytecode::inline_calls(&mut insns, PLACEHOLDER, &self.insns)
+                .with_context(|| format!("put the filter into {name}"))?;
+            if calls == 0 {
+                continue;
+            }
+            // SAFETY: the program isn't loaded; libbpf copies that many instructions.
+            let status = unsafe {
+                let program = program.as_libbpf_object().as_ptr();
+                libbpf_sys::bpf_program__set_insns(program, insns.as_mut_ptr(), insns.len() as _)
+            };
+            if status != 0 {
+                let error = std::io::Error::from_raw_os_error(-status);
+                return Err(error).with_context(|| format!("put the filter into {name}"));
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests;

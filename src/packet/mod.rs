@@ -1,0 +1,3 @@
+//! Packets: which of them are wanted.
+
+pub mod filter;
