@@ -12,6 +12,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER = $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER = $(SUDO)
 endif
 PEERS := target/peers
+BPF := $(wildcard src/bpf/*.[ch] src/bpf/*/*.h tests/bpf/*.c)
 ARGS ?=
 
 run: build
@@ -42,12 +43,12 @@ lint:
 	@scripts/deps.sh build lint
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	clang-format --dry-run -Werror src/bpf/*.c src/bpf/*.h src/bpf/*/*.h
+	clang-format --dry-run -Werror $(BPF)
 
 fmt:
 	@scripts/deps.sh lint
 	cargo fmt
-	clang-format -i src/bpf/*.c src/bpf/*.h src/bpf/*/*.h
+	clang-format -i $(BPF)
 
 bench:
 	@scripts/deps.sh build bench

@@ -1,4 +1,4 @@
-//! Compiles each `src/bpf/<probe>.bpf.c` with clang into `OUT_DIR/<probe>.skel.rs`.
+//! Compiles each `src/bpf/<probe>.bpf.c`, and what tests have, with clang into `OUT_DIR/<probe>.skel.rs`.
 
 use std::env;
 use std::ffi::OsStr;
@@ -8,15 +8,17 @@ use anyhow::{Context, Result};
 use libbpf_cargo::SkeletonBuilder;
 
 const BPF_DIR: &str = "src/bpf";
+const TESTS_DIR: &str = "tests/bpf";
 
 fn main() -> Result<()> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
     let vmlinux = Path::new("vmlinux").join(&arch);
     println!("cargo:rerun-if-changed={BPF_DIR}");
+    println!("cargo:rerun-if-changed={TESTS_DIR}");
     println!("cargo:rerun-if-changed={}", vmlinux.display());
 
-    for entry in Path::new(BPF_DIR).read_dir()? {
+    for entry in Path::new(BPF_DIR).read_dir()?.chain(Path::new(TESTS_DIR).read_dir()?) {
         let source = entry?.path();
         let name = source.file_name().and_then(OsStr::to_str).unwrap_or("");
         let Some(probe) = name.strip_suffix(".bpf.c") else {
@@ -27,6 +29,8 @@ fn main() -> Result<()> {
             .clang_args([
                 OsStr::new("-I"),
                 vmlinux.as_os_str(),
+                OsStr::new("-I"),
+                OsStr::new(BPF_DIR),
                 // Version 3 of the instruction set has the atomics that return a value.
                 OsStr::new("-mcpu=v3"),
                 // Since 6.19 kernel structs have unnamed members of named types.

@@ -73,4 +73,18 @@ static __always_inline bool has_sendpage(struct sock *sk, bool by_address)
 	return bpf_core_field_exists(proto->sendpage) && proto->sendpage;
 }
 
+/* Until 6.3 a bit said whether vlan_tci means something (354259fa73e2). */
+struct sk_buff___6_3 {
+	__u8 vlan_present : 1;
+} __attribute__((preserve_access_index));
+
+static __always_inline bool skb_has_vlan_tag(struct sk_buff *skb)
+{
+	struct sk_buff___6_3 *old = (void *)skb;
+
+	if (bpf_core_field_exists(old->vlan_present))
+		return BPF_CORE_READ_BITFIELD_PROBED(old, vlan_present);
+	return BPF_CORE_READ(skb, vlan_all) != 0;
+}
+
 #endif

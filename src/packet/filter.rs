@@ -8,6 +8,7 @@ mod place;
 mod translate;
 
 use std::fmt;
+use std::io;
 use std::ops::Range;
 
 use anyhow::{Context, Result};
@@ -23,8 +24,8 @@ pub const REACH_LIMIT: u32 = 4096;
 /// The size of `struct filter_packet` in `filter.bpf.h`.
 pub const PACKET_SIZE: usize = translate::PACKET_SIZE;
 
-/// The number of the helper that `filter.bpf.h` calls for the filter's verdict. There is none such.
-const PLACEHOLDER: u32 = 0x6e_7466;
+/// The number of the helper that programs call for the verdict, as `filter.bpf.h` does. No kernel has it.
+pub const VERDICT: u32 = 0x6e_7466;
 
 /// What a packet begins with; libpcap's numbers (`DLT_…`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,30 +120,30 @@ impl Filter {
         self.reach
     }
 
-    /// The eBPF instructions: they take what `filter()` takes, leave the verdict in R0, and run to their end.
-    pub fn insns(&self) -> &[bpf_insn] {
-        &self.insns
-    }
-
     /// The verdict on a packet of `len` bytes that begins with `bytes`, by libpcap's interpreter. It has no
     /// interface and no direction.
     pub fn matches(&self, bytes: &[u8], len: u32) -> bool {
         libpcap::matches(&self.classic, bytes, len)
     }
 
-    /// Puts the filter into all programs of an object that call `filter()`, before they are loaded. Says
-    /// into how many.
+    /// Puts the filter in the place of each call of [`VERDICT`]; says how many there were.
+    ///
+    /// # Errors
+    /// Where that makes a jump too far.
+    pub fn inline(&self, insns: &mut Vec<bpf_insn>) -> Result<usize, AssemblyError> {
+        bytecode::inline_calls(insns, VERDICT, &self.insns)
+    }
+
+    /// Puts the filter into the programs of an object that isn't loaded; says into how many.
     ///
     /// # Errors
     /// Where a program gets too long.
     pub fn install(&self, object: &mut OpenObject) -> Result<usize> {
         let mut count = 0;
         for program in object.progs_mut() {
+            let context = || format!("put the filter into {}", program.name().to_string_lossy());
             let mut insns = program.insns().to_vec();
-            let name = program.name().to_string_lossy();
-            let calls = bytecode::inline_calls(&mut insns, PLACEHOLDER, &self.insns)
-                .with_context(|| format!("put the filter into {name}"))?;
-            if calls == 0 {
+            if self.inline(&mut insns).with_context(context)? == 0 {
                 continue;
             }
             // SAFETY: the program isn't loaded; libbpf copies that many instructions.
@@ -151,8 +152,7 @@ impl Filter {
                 libbpf_sys::bpf_program__set_insns(program, insns.as_mut_ptr(), insns.len() as _)
             };
             if status != 0 {
-                let error = std::io::Error::from_raw_os_error(-status);
-                return Err(error).with_context(|| format!("put the filter into {name}"));
+                return Err(io::Error::from_raw_os_error(-status)).with_context(context);
             }
             count += 1;
         }

@@ -8,6 +8,7 @@ mod support;
 
 mod behaviour;
 mod exact;
+mod filter;
 mod lockdown;
 mod privileges;
 mod rungs;

@@ -2,13 +2,14 @@
 
 use nettrace::probes::verify::{Verdict, verify};
 
-use crate::support::keep_result;
+use crate::support::{keep_result, use_libbpf};
 
 /// So much of a complaint is shown: its cause is at its end.
 const SHOWN_LINES: usize = 60;
 
 #[test]
 fn every_program_is_verified() {
+    let _libbpf = use_libbpf();
     let all = verify().unwrap();
     let lines = all.iter().map(|one| {
         let verdict = match &one.verdict {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
@@ -53,6 +54,12 @@ impl Drop for Pair {
 pub(crate) fn ip(args: &[&str]) {
     let output = Command::new("ip").args(args).output().expect("run ip (install iproute2)");
     assert!(output.status.success(), "ip {args:?}: {}", text(&output.stderr));
+}
+
+/// What libbpf says is kept for the whole process: one test at a time loads objects itself.
+pub(crate) fn use_libbpf() -> MutexGuard<'static, ()> {
+    static LIBBPF: Mutex<()> = Mutex::new(());
+    LIBBPF.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {

@@ -44,14 +44,17 @@ pub(super) fn translate(ops: &[Op]) -> Result<Vec<bpf_insn>, AssemblyError> {
     }
     asm.alu(Width::W32, Alu::Mov, A, 0);
     asm.alu(Width::W32, Alu::Mov, X, 0);
-    let mut writer = Writer { asm, labels, reject, done };
+    let mut writer = Writer { asm, labels, reject, rejects: false, done };
     for (at, (op, has)) in ops.iter().zip(before).enumerate() {
         writer.asm.bind(writer.labels[at]);
         writer.write(at, *op, has);
     }
     let mut asm = writer.asm;
-    asm.bind(reject);
-    asm.alu(Width::W32, Alu::Mov, A, 0);
+    // The verifier has no unreachable instructions.
+    if writer.rejects {
+        asm.bind(reject);
+        asm.alu(Width::W32, Alu::Mov, A, 0);
+    }
     asm.bind(done);
     asm.finish()
 }
@@ -65,6 +68,8 @@ struct Writer {
     /// Of each classic instruction.
     labels: Vec<Label>,
     reject: Label,
+    /// Whether anything jumps there.
+    rejects: bool,
     done: Label,
 }
 
@@ -101,7 +106,10 @@ impl Writer {
             Op::FromX => asm.alu(Width::W32, Alu::Mov, A, X),
             Op::Jump(to) => self.go(at, to),
             Op::Branch { cond, source, then, or } => self.branch(at, cond, source, then, or),
-            Op::Return(0) => asm.jump(self.reject),
+            Op::Return(0) => {
+                let reject = self.reject();
+                self.asm.jump(reject);
+            }
             Op::Return(k) => {
                 asm.alu(Width::W32, Alu::Mov, A, k as i32);
                 asm.jump(self.done);
@@ -118,7 +126,8 @@ impl Writer {
             return false;
         }
         if end > has {
-            self.asm.jump_if(Width::W32, Cond::Lt, CAPLEN, end as i32, self.reject);
+            let reject = self.reject();
+            self.asm.jump_if(Width::W32, Cond::Lt, CAPLEN, end as i32, reject);
         }
         true
     }
@@ -129,21 +138,28 @@ impl Writer {
             self.reject_all();
             return;
         };
+        let reject = self.reject();
         let asm = &mut self.asm;
         asm.alu(Width::W32, Alu::Mov, SPARE, X);
         // The verifier wants to see a number.
-        asm.jump_if(Width::W64, Cond::Gt, SPARE, most as i32, self.reject);
+        asm.jump_if(Width::W64, Cond::Gt, SPARE, most as i32, reject);
         asm.alu(Width::W64, Alu::Mov, END, SPARE);
         asm.alu(Width::W64, Alu::Add, END, (offset + size.bytes()) as i32);
-        asm.jump_if(Width::W32, Cond::Gt, END, CAPLEN, self.reject);
+        asm.jump_if(Width::W32, Cond::Gt, END, CAPLEN, reject);
         asm.alu(Width::W64, Alu::Add, SPARE, PACKET);
         asm.load(size, A, SPARE, offset as i16);
         self.in_our_order(size);
     }
 
-    /// A condition that always holds: the verifier has no unreachable instructions.
+    fn reject(&mut self) -> Label {
+        self.rejects = true;
+        self.reject
+    }
+
+    /// By a condition that always holds, so that what follows isn't unreachable.
     fn reject_all(&mut self) {
-        self.asm.jump_if(Width::W32, Cond::Ge, CAPLEN, 0, self.reject);
+        let reject = self.reject();
+        self.asm.jump_if(Width::W32, Cond::Ge, CAPLEN, 0, reject);
     }
 
     fn in_our_order(&mut self, size: Size) {
@@ -159,8 +175,9 @@ impl Writer {
             (Alu::Lsh | Alu::Rsh, Source::K(32..)) => asm.alu(Width::W32, Alu::Mov, A, 0),
             (_, Source::K(k)) => asm.alu(Width::W32, alu, A, k as i32),
             (Alu::Div | Alu::Mod, Source::X) => {
-                asm.jump_if(Width::W32, Cond::Eq, X, 0, self.reject);
-                asm.alu(Width::W32, alu, A, X);
+                let reject = self.reject();
+                self.asm.jump_if(Width::W32, Cond::Eq, X, 0, reject);
+                self.asm.alu(Width::W32, alu, A, X);
             }
             // eBPF looks at the lowest five bits of X alone.
             (Alu::Lsh | Alu::Rsh, Source::X) => {
