@@ -25,6 +25,13 @@
 
 #define TASK_COMM_LEN 16
 
+/*
+ * A field of an object that the verifier knows, or that a program has the address of. The one that
+ * isn't meant is dead code, which matters under kernel lockdown: it forbids the helper that reads
+ * from an address. The probe's switch `by_address` says which.
+ */
+#define READ(object, field) (by_address ? BPF_CORE_READ(object, field) : (object)->field)
+
 /* A process, as known when it touched a socket. */
 struct process {
 	__u64 start;  /* task_struct.start_boottime of the leader, ns */
@@ -48,6 +55,9 @@ enum loss {
 	LOSS_CALL_TABLE,     /* a system call returned, and the table of them was full */
 	LOSS_ERRNO_TABLE,    /* the table of rarer errnos was full */
 	LOSS_SLOW_RING,	     /* no room in the ring for a slow call */
+	LOSS_DROP_TABLE,     /* the table of drops was full */
+	LOSS_DROP_RING,	     /* no room in the ring for a single drop */
+	LOSS_DROP_LIMIT,     /* a single drop above the limit per second */
 	LOSS_CAUSES,
 };
 
@@ -56,6 +66,21 @@ __u64 losses[LOSS_CAUSES] = {};
 static __always_inline void lost(enum loss cause)
 {
 	__sync_fetch_and_add(&losses[cause], 1);
+}
+
+/* The namespace's inode. */
+static __always_inline __u32 netns_of(struct sock *sk, bool by_address)
+{
+	if (by_address)
+		return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	return sk->__sk_common.skc_net.net->ns.inum;
+}
+
+static __always_inline void map_v4(__u8 *address, __be32 v4)
+{
+	__builtin_memset(address, 0, 10);
+	__builtin_memset(address + 10, 0xff, 2);
+	__builtin_memcpy(address + 12, &v4, 4);
 }
 
 #endif

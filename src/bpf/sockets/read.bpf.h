@@ -8,13 +8,6 @@
 #include "../task.bpf.h"
 
 /*
- * A field of an object that the verifier knows, or that a program has the address of. The one that
- * isn't meant is dead code, which matters under kernel lockdown: it forbids the helper that reads
- * from an address.
- */
-#define READ(object, field) (by_address ? BPF_CORE_READ(object, field) : (object)->field)
-
-/*
  * Dead code goes, but not the load of the volatile switch before it. What reads many fields has it
  * once, in a variable of the same name; all in all that was 5 % of reading the table.
  */
@@ -64,20 +57,6 @@ static __always_inline bool is_dead(struct sock *sk)
 	return has_flag(sk, bpf_core_enum_value(enum sock_flags, SOCK_DEAD));
 }
 
-static __always_inline __u32 netns_of(struct sock *sk)
-{
-	if (by_address)
-		return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	return sk->__sk_common.skc_net.net->ns.inum;
-}
-
-static __always_inline void map_v4(__u8 *address, __be32 v4)
-{
-	__builtin_memset(address, 0, 10);
-	__builtin_memset(address + 10, 0xff, 2);
-	__builtin_memcpy(address + 12, &v4, 4);
-}
-
 static __always_inline void fill_ends(struct endpoints *e, struct sock *sk)
 {
 	bool by_address = is_by_address();
@@ -86,7 +65,7 @@ static __always_inline void fill_ends(struct endpoints *e, struct sock *sk)
 
 	e->family = READ(c, skc_family);
 	e->protocol = READ(sk, sk_protocol);
-	e->netns = netns_of(sk);
+	e->netns = netns_of(sk, by_address);
 	if (!is_inet(e->family)) {
 		__builtin_memset(e->local, 0, 16);
 		__builtin_memset(e->remote, 0, 16);

@@ -40,7 +40,7 @@ static __always_inline bool has_state_turn(enum turn turn, struct sock *sk)
 
 static __always_inline bool in_scope_netns(struct sock *sk)
 {
-	return !only_netns || netns_of(sk) == only_netns;
+	return !only_netns || netns_of(sk, by_address) == only_netns;
 }
 
 static __always_inline bool in_scope_process(__u32 tgid)
