@@ -76,10 +76,12 @@ impl From<&DashboardArgs> for TopArgs {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Tables: processes, connections, hosts, containers, interfaces, listeners, syscalls
+    /// Tables: processes, connections, hosts, containers, interfaces, listeners, syscalls, drops
     Top(Box<TopArgs>),
     /// System calls: how many, how long, how they fail; slow ones as they come
     Syscalls(Box<SyscallsArgs>),
+    /// Dropped packets: why, and by which function of the kernel, as they are dropped
+    Drops(Box<DropsArgs>),
     /// What works here, what doesn't, why, and what to do about it
     Doctor(DoctorArgs),
     /// The JSON Schema of `-O json`
@@ -90,7 +92,7 @@ pub enum Command {
 #[derive(Debug, Default, Args)]
 #[command(
     override_usage = "nettrace top [OPTIONS] [VIEW] [INTERVAL [COUNT]] [FILTER]... [-- CMD...]",
-    after_help = "Views: procs (default) conns hosts containers ifaces listeners syscalls
+    after_help = "Views: procs (default) conns hosts containers ifaces listeners syscalls drops
 
 Filters, all of which must hold: port: sport: dport: src: dst: host: comm: pid: state: proto: \
 container: pod: netns: as in port:443,8000-8100 or host:10.0.0.0/8, /REGEX/ over the whole line, \
@@ -179,6 +181,61 @@ pub struct SyscallsArgs {
     pub run: RunArgs,
 }
 
+/// Arguments of `drops`.
+#[derive(Debug, Default, Args)]
+#[command(
+    override_usage = "nettrace drops [OPTIONS] [FILTER]... [-- CMD...]",
+    after_help = "It shows each packet that the kernel drops until the command ends, the time is over or Ctrl-C, \
+and then a table of all. Beside drops it shows TCP's retransmit, reset-sent and reset-received.
+
+Most packets are dropped in no process's time, so -- CMD shows the whole server's drops while CMD runs. \
+-p, --comm and the like leave those that the kernel dropped while it did what the process asked for.
+
+Filters, all of which must hold: src: dst: host: sport: dport: port: proto: netns: comm: pid: \
+container: pod:, /REGEX/ over the whole line with reason and function, and !FILTER for what must not \
+hold. src: is where the packet came from. With a filter the table counts what was shown.
+
+Examples:
+  nettrace drops                         what is dropped, until Ctrl-C
+  nettrace drops --reason NETFILTER_DROP what the firewall drops
+  nettrace drops --stack dst:10.0.0.7    with the kernel's stack
+  nettrace drops -O ndjson /tcp_v4/      objects for programs
+  nettrace top drops 1 0                 counts alone, every second"
+)]
+pub struct DropsArgs {
+    /// Which drops to show
+    #[arg(value_name = "FILTER")]
+    pub words: Vec<String>,
+
+    /// Only these reasons, as NO_SOCKET,TCP_CSUM or retransmit
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Drops")]
+    pub reason: Vec<String>,
+    /// Show the kernel's functions that led there
+    #[arg(long, help_heading = "Drops")]
+    pub stack: bool,
+    /// Show at most so many in a second; all are counted
+    #[arg(long, value_name = "N", default_value_t = 1000, help_heading = "Drops",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
+
+    /// Only in this network namespace: a name of `ip netns`, or a path
+    #[arg(long, value_name = "NAME", help_heading = "Scope")]
+    pub netns: Option<String>,
+    /// Only what is on this interface
+    #[arg(short, long, value_name = "IF", help_heading = "Scope")]
+    pub interface: Option<String>,
+    /// Only IPv4
+    #[arg(short = '4', conflicts_with = "v6", help_heading = "Scope")]
+    pub v4: bool,
+    /// Only IPv6
+    #[arg(short = '6', id = "v6", help_heading = "Scope")]
+    pub v6: bool,
+
+    /// What every run takes.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
 /// What a row of `syscalls` sums up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ByArg {
@@ -250,7 +307,7 @@ pub struct SocketArgs {
     /// Only this network namespace: a name of `ip netns`, or a path
     #[arg(long, value_name = "NAME")]
     pub netns: Option<String>,
-    /// Only this interface (view ifaces)
+    /// Only this interface (views ifaces and drops)
     #[arg(short, long, value_name = "IF")]
     pub interface: Option<String>,
     /// Only IPv4

@@ -220,6 +220,11 @@ impl Filter {
         Filter { terms: terms.cloned().collect() }
     }
 
+    /// The key of a term that only a single drop can answer, not the sum of many.
+    pub fn about_single_drops(&self) -> Option<&'static str> {
+        self.terms.iter().find_map(|term| term.test.about_single_drops())
+    }
+
     /// Whether all terms hold.
     pub fn matches(&self, facts: &Facts<'_>) -> bool {
         self.terms.iter().all(|term| term.test.holds(facts) != term.negated)
@@ -247,6 +252,23 @@ impl Test {
                 return None;
             }
         })
+    }
+
+    fn about_single_drops(&self) -> Option<&'static str> {
+        match self {
+            Test::Is(Text::Proto, _)
+            | Test::Is(Text::Netns, _)
+            | Test::Contains(Text::Proto | Text::Netns, _)
+            | Test::Netns(_)
+            | Test::Regex(_) => None,
+            Test::Pid(_) => Some("pid"),
+            Test::Uid(_) => Some("--uid"),
+            Test::Cgroup(_) => Some("--cgroup"),
+            Test::Comm(_) | Test::Is(Text::Comm, _) | Test::Contains(Text::Comm, _) => Some("comm"),
+            Test::Is(Text::Container, _) | Test::Contains(Text::Container, _) => Some("container"),
+            Test::Is(Text::Pod, _) | Test::Contains(Text::Pod, _) => Some("pod"),
+            test => test.about_sockets(),
+        }
     }
 
     fn holds(&self, facts: &Facts<'_>) -> bool {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use caps::Capability;
 use libbpf_rs::PrintLevel;
-use libbpf_rs::btf::{Btf, types};
+use libbpf_rs::btf::{Btf, ReferencesType, types};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, FsType, statfs};
 
 use crate::privileges;
@@ -127,6 +127,15 @@ pub fn btf() -> anyhow::Result<Btf<'static>> {
 /// Whether `btf` has the tracepoint that `tp_btf/name` attaches to.
 pub fn has_tracepoint(btf: &Btf<'_>, name: &str) -> bool {
     btf.type_by_name::<libbpf_rs::btf::BtfType<'_>>(&format!("btf_trace_{name}")).is_some()
+}
+
+/// How many arguments a tracepoint hands to programs, if there is such a one: newer ones at the end.
+pub fn tracepoint_args(btf: &Btf<'_>, name: &str) -> Option<usize> {
+    let typedef = btf.type_by_name::<types::Typedef<'_>>(&format!("btf_trace_{name}"))?;
+    let pointer = types::Ptr::try_from(typedef.referenced_type()).ok()?;
+    let function = types::FuncProto::try_from(pointer.referenced_type()).ok()?;
+    // The first is the tracepoint's own.
+    function.iter().count().checked_sub(1)
 }
 
 /// Whether `btf` has the iterator that `iter/name` attaches to.

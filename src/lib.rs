@@ -23,6 +23,7 @@ pub mod output;
 
 pub mod cli;
 pub mod doctor;
+pub mod drops;
 pub mod run;
 pub mod syscalls;
 pub mod top;

@@ -8,6 +8,8 @@ pub const SLOW_BACKLOG: &str = "slow_backlog";
 pub const HOOK_REENTERED: &str = "hook_reentered";
 /// Connections that count and have no row.
 pub const CLOSED_UNLISTED: &str = "closed_unlisted";
+/// Single drops above what a document lists.
+pub const DROPS_UNLISTED: &str = "drops_unlisted";
 /// Slow calls above what a document lists.
 pub const SLOW_UNLISTED: &str = "slow_unlisted";
 
@@ -31,7 +33,7 @@ const fn cause(name: &'static str, about: &'static str, remedy: &'static str) ->
 const LESS: &str = "a narrower scope (-p, --netns) needs less";
 
 /// All of them.
-pub const CAUSES: [Cause; 14] = [
+pub const CAUSES: [Cause; 18] = [
     cause(
         "socket_storage",
         "sockets without a tag, as the kernel had no memory for one: their owner and, of UDP, their \
@@ -115,6 +117,32 @@ are counted",
             "-O ndjson lists all",
         )
     },
+    cause(
+        "drop_table",
+        "drops found the table of reasons and places full: they aren't counted",
+        "a narrower scope (--netns, -i) needs less",
+    ),
+    cause(
+        "drop_ring",
+        "single drops came while the ring for them was full: they aren't shown",
+        "--ring-size makes more room, a lower --limit needs less",
+    ),
+    Cause {
+        is_counted: true,
+        ..cause(
+            "drop_limit",
+            "drops were not shown one by one, being more than --limit a second",
+            "a higher --limit shows more",
+        )
+    },
+    Cause {
+        is_counted: true,
+        ..cause(
+            DROPS_UNLISTED,
+            "drops are not listed one by one, as a frame lists 100,000",
+            "-O ndjson lists all",
+        )
+    },
 ];
 
 /// What is known of a cause.
@@ -127,15 +155,23 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::probes::{sockets, syscalls};
+    use crate::probes::{drops, sockets, syscalls};
 
     #[test]
     fn every_cause_that_can_be_told_has_words_and_no_other() {
-        let programs = sockets::LOSS_NAMES.iter().chain(&syscalls::LOSS_NAMES);
+        let programs =
+            sockets::LOSS_NAMES.iter().chain(&syscalls::LOSS_NAMES).chain(&drops::LOSS_NAMES);
         let programs: BTreeSet<&str> = programs.map(|(name, _)| *name).collect();
         // None of the programs' causes is without a name.
         assert_eq!(programs.len(), sockets::types::loss::LOSS_CAUSES.0 as usize);
-        let others = [CLOSED_BACKLOG, SLOW_BACKLOG, HOOK_REENTERED, CLOSED_UNLISTED, SLOW_UNLISTED];
+        let others = [
+            CLOSED_BACKLOG,
+            SLOW_BACKLOG,
+            HOOK_REENTERED,
+            CLOSED_UNLISTED,
+            SLOW_UNLISTED,
+            DROPS_UNLISTED,
+        ];
         let told: BTreeSet<&str> = programs.into_iter().chain(others).collect();
         let known: BTreeSet<&str> = CAUSES.iter().map(|cause| cause.name).collect();
         assert_eq!(told, known);

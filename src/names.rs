@@ -1,9 +1,10 @@
-//! Names for numbers: users, containers, hosts, network namespaces, system calls, and whether a
-//! process lives.
+//! Names for numbers: users, containers, hosts, network namespaces, system calls, drop reasons, and
+//! whether a process lives.
 //! Whatever may block (users by LDAP, hosts by DNS) is asked on a thread of its own; the caller
 //! gets what is known so far.
 
 mod cgroups;
+pub mod reasons;
 pub mod syscalls;
 
 use std::collections::HashMap;

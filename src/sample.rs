@@ -1,6 +1,8 @@
 //! What the probes read in one tick: cumulative counters as the kernel keeps them, and what ended
 //! since the last tick. Plain data; how it was had is the probes' affair, what it means the model's.
 
+use std::ffi::c_char;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::histogram::Histogram;
@@ -197,6 +199,123 @@ pub struct SyscallReading<'a> {
     pub slow: &'a [SlowCall],
 }
 
+/// What a record of the drop probe is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropKind {
+    /// A packet that the kernel freed as dropped.
+    Packet,
+    /// A TCP segment that was sent again.
+    Retransmit,
+    /// A reset that TCP sent.
+    ResetSent,
+    /// A reset that TCP received.
+    ResetReceived,
+}
+
+impl DropKind {
+    /// All of them, as `enum drop_kind` numbers them.
+    pub const ALL: [DropKind; 4] =
+        [DropKind::Packet, DropKind::Retransmit, DropKind::ResetSent, DropKind::ResetReceived];
+
+    /// Its number in the kernel's side.
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// The kind of this number.
+    pub fn of_number(number: u32) -> Self {
+        DropKind::ALL.into_iter().find(|kind| kind.number() == number).unwrap_or(DropKind::Packet)
+    }
+
+    /// What stands in the place of a reason, where the kernel has none: in small letters and with a
+    /// hyphen, as none of the kernel's is.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            DropKind::Packet => None,
+            DropKind::Retransmit => Some("retransmit"),
+            DropKind::ResetSent => Some("reset-sent"),
+            DropKind::ResetReceived => Some("reset-received"),
+        }
+    }
+}
+
+/// Where and why packets were dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DropPlace {
+    /// What it is of.
+    pub kind: DropKind,
+    /// The kernel's reason, by the name that this kernel has for it; none if it tells no reasons.
+    pub reason: Option<Arc<str>>,
+    /// Return address in the function that dropped; 0 if it is no packet.
+    pub location: u64,
+    /// Network namespace's inode; 0 if it isn't known.
+    pub netns: u32,
+    /// The packet's protocol, as Ethernet numbers it; 0 if it isn't known.
+    pub protocol: u16,
+    /// As IP numbers it.
+    pub transport: u8,
+    /// Of the socket, if there is no protocol.
+    pub family: u8,
+}
+
+/// Where a packet came from and went to; v4 addresses are v4-mapped, and all is 0 where nothing is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DropFlow {
+    /// Address.
+    pub source: [u8; 16],
+    /// Address.
+    pub destination: [u8; 16],
+    /// Port.
+    pub source_port: u16,
+    /// Port.
+    pub destination_port: u16,
+}
+
+/// What was dropped in one place for one reason since the start.
+#[derive(Clone, Debug)]
+pub struct DropRecord {
+    /// Where and why.
+    pub place: DropPlace,
+    /// Packets.
+    pub count: u64,
+    /// Of IP packets, else what was left of the frame.
+    pub bytes: u64,
+    /// When the last one was.
+    pub last: SystemTime,
+    /// Its flow.
+    pub last_flow: DropFlow,
+    /// Its interface's name, if it had one.
+    pub last_interface: [c_char; 16],
+}
+
+/// A single drop.
+#[derive(Clone, Debug)]
+pub struct DropEvent {
+    /// When it was.
+    pub time: SystemTime,
+    /// Where and why.
+    pub place: DropPlace,
+    /// Its flow.
+    pub flow: DropFlow,
+    /// Bytes of the IP packet, else what was left of the frame.
+    pub length: u32,
+    /// Its interface's name, if it had one.
+    pub interface: [c_char; 16],
+    /// Who ran on the CPU: of a drop in an interrupt somebody who has nothing to do with it.
+    pub process: ProcessRecord,
+    /// Return addresses from the place of the drop on; empty if there is no telling.
+    pub stack: Vec<u64>,
+}
+
+/// What was dropped.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DropReading<'a> {
+    /// Since the start.
+    pub counts: &'a [DropRecord],
+    /// Since the last reading, in order.
+    pub events: &'a [DropEvent],
+}
+
 /// What is read before the tick ends, since it would be too much to keep.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Backlog<'a> {
@@ -204,6 +323,8 @@ pub struct Backlog<'a> {
     pub closed: &'a [SocketRecord],
     /// System calls.
     pub syscalls: SyscallReading<'a>,
+    /// Single drops.
+    pub drops: &'a [DropEvent],
 }
 
 /// Everything of one tick.
@@ -225,6 +346,8 @@ pub struct Sample<'a> {
     pub ifaces: &'a [IfaceRecord],
     /// System calls, if they are watched.
     pub syscalls: Option<SyscallReading<'a>>,
+    /// Drops, if they are watched.
+    pub drops: Option<DropReading<'a>>,
     /// What was missed.
     pub losses: Losses,
     /// What it cost.

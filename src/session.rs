@@ -12,6 +12,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::netns::Netns;
+use crate::probes::drops::{self, DropProbe};
 use crate::probes::ifaces;
 use crate::probes::ladder::Standing;
 use crate::probes::monotonic_ns;
@@ -25,9 +26,10 @@ use crate::sample::{Backlog, IfaceRecord, Losses, OwnCost, Sample};
 const RESEED_AFTER: Duration = Duration::from_secs(2);
 const RESEED_SHARE: u32 = 100;
 
-/// However long a tick is: counters of system calls have 32 bits, and slow calls are shown soon.
+/// However long a tick is: counters of system calls have 32 bits, and what is shown one by one is shown
+/// soon.
 const READ_CALLS_AFTER: Duration = Duration::from_secs(60);
-const READ_SLOW_CALLS_AFTER: Duration = Duration::from_millis(100);
+const READ_EVENTS_AFTER: Duration = Duration::from_millis(100);
 
 /// What a run reads.
 #[derive(Debug, Default)]
@@ -36,6 +38,8 @@ pub struct Options {
     pub sockets: Option<sockets::Options>,
     /// System calls.
     pub syscalls: Option<syscalls::Options>,
+    /// Dropped packets.
+    pub drops: Option<drops::Options>,
     /// The interfaces' counters.
     pub ifaces: bool,
     /// The namespace whose interfaces are read; nettrace's own if none.
@@ -53,15 +57,20 @@ pub enum Wake {
     Backlog,
 }
 
+/// How a probe stands that couldn't be opened.
+type NotHad = fn(&anyhow::Error) -> Standing;
+
 /// The open probes.
 pub struct Session {
     sockets: Option<SocketProbe>,
     syscalls: Option<SyscallProbe>,
-    backlog_after: Duration,
-    backlog_at: Instant,
+    drops: Option<DropProbe>,
+    /// How long what shouldn't wait for a tick may wait; none if there is no such thing.
+    backlog_after: Option<Duration>,
+    backlog_at: Option<Instant>,
     read_calls_at: Instant,
-    /// Why there is no probe of system calls.
-    lacking: Option<Standing>,
+    /// Probes that there could not be, and why.
+    lacking: Vec<(&'static str, Standing)>,
     with_ifaces: bool,
     netns: Option<Netns>,
     ifaces: Vec<IfaceRecord>,
@@ -75,23 +84,38 @@ impl Session {
     /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
     pub fn open(options: Options) -> Result<Self> {
         let sockets = options.sockets.as_ref().map(SocketProbe::open).transpose()?;
-        let mut lacking = None;
-        let syscalls = match options.syscalls.as_ref().map(SyscallProbe::open).transpose() {
-            // A column less, where there is another probe.
-            Err(error) if sockets.is_some() => {
-                lacking = Some(syscalls::not_had(&error));
-                None
+        let mut lacking = Vec::new();
+        // A column or a view less, where there is another probe.
+        let spared = |error: &anyhow::Error, lacking: &mut Vec<_>, name, not_had: NotHad| {
+            let is_spared = sockets.is_some();
+            if is_spared {
+                lacking.push((name, not_had(error)));
             }
+            is_spared
+        };
+        let syscalls = match options.syscalls.as_ref().map(SyscallProbe::open).transpose() {
+            Err(error) if spared(&error, &mut lacking, "syscalls", syscalls::not_had) => None,
             syscalls => syscalls?,
         };
-        let is_slow_wanted = options.syscalls.is_some_and(|options| options.slower_than_ns > 0);
-        let backlog_after = if is_slow_wanted { READ_SLOW_CALLS_AFTER } else { READ_CALLS_AFTER };
+        let drops = match options.drops.as_ref().map(DropProbe::open).transpose() {
+            Err(error) if spared(&error, &mut lacking, "drops", drops::not_had) => None,
+            drops => drops?,
+        };
+        let has_events = options.syscalls.is_some_and(|options| options.slower_than_ns > 0)
+            || options.drops.is_some_and(|options| options.events_per_second.is_some());
+        let backlog_after = match syscalls {
+            _ if has_events => Some(READ_EVENTS_AFTER),
+            Some(_) => Some(READ_CALLS_AFTER),
+            None => None,
+        };
+        let now = Instant::now();
         Ok(Session {
             sockets,
             syscalls,
+            drops,
             backlog_after,
-            backlog_at: Instant::now() + backlog_after,
-            read_calls_at: Instant::now() + READ_CALLS_AFTER,
+            backlog_at: backlog_after.map(|after| now + after),
+            read_calls_at: now + READ_CALLS_AFTER,
             lacking,
             with_ifaces: options.ifaces,
             netns: options.netns,
@@ -110,6 +134,7 @@ impl Session {
             let rings = [
                 self.sockets.as_ref().map(SocketProbe::ring_fd),
                 self.syscalls.as_ref().map(SyscallProbe::ring_fd),
+                self.drops.as_ref().map(DropProbe::ring_fd),
             ];
             let mut fds: Vec<PollFd<'_>> = watched
                 .iter()
@@ -117,8 +142,7 @@ impl Session {
                 .chain(rings.into_iter().flatten().map(|fd| (fd, PollFlags::POLLIN)))
                 .map(|(fd, flags)| PollFd::new(fd, flags))
                 .collect();
-            let until =
-                if self.syscalls.is_some() { deadline.min(self.backlog_at) } else { deadline };
+            let until = self.backlog_at.map_or(deadline, |at| deadline.min(at));
             let left = until.saturating_duration_since(Instant::now());
             // poll() counts in milliseconds; rounding up keeps it from spinning at the end.
             let left = left.as_nanos().div_ceil(1_000_000);
@@ -155,6 +179,9 @@ impl Session {
             probe.drain()?;
             has_backlog |= probe.has_backlog();
         }
+        if let Some(probe) = &self.drops {
+            probe.drain()?;
+        }
         Ok(has_backlog)
     }
 
@@ -177,7 +204,11 @@ impl Session {
             }
             backlog.syscalls = probe.reading();
         }
-        self.backlog_at = Instant::now() + self.backlog_after;
+        if let Some(probe) = &mut self.drops {
+            probe.read_events()?;
+            backlog.drops = probe.events();
+        }
+        self.backlog_at = self.backlog_after.map(|after| Instant::now() + after);
         Ok(backlog)
     }
 
@@ -200,20 +231,27 @@ impl Session {
             calls_counted: true,
             ifaces: &self.ifaces,
             syscalls: None,
+            drops: None,
             losses: Losses::default(),
             own: OwnCost::default(),
         };
-        let mut bpf_ns = None;
+        let mut run_times = Vec::new();
         if let Some(probe) = &mut self.syscalls {
             probe.read()?;
             sample.losses.add(probe.losses());
-            bpf_ns = probe.run_time_ns();
+            run_times.push(probe.run_time_ns());
             sample.syscalls = Some(probe.reading());
+        }
+        if let Some(probe) = &mut self.drops {
+            probe.read()?;
+            sample.losses.add(probe.losses());
+            run_times.push(probe.run_time_ns());
+            sample.drops = Some(probe.reading());
         }
         if let Some(probe) = &mut self.sockets {
             probe.read()?;
             sample.losses.add(probe.losses());
-            bpf_ns = probe.run_time_ns().map(|ns| ns + bpf_ns.unwrap_or(0));
+            run_times.push(probe.run_time_ns());
             let reading = probe.reading();
             sample.clock_ns = reading.clock_ns;
             sample.sockets = reading.sockets;
@@ -221,6 +259,7 @@ impl Session {
             sample.usage = reading.usage;
             sample.calls_counted = probe.counts_calls();
         }
+        let bpf_ns = run_times.into_iter().flatten().reduce(|sum, ns| sum + ns);
         sample.own = own_cost(bpf_ns);
         Ok(sample)
     }
@@ -228,9 +267,13 @@ impl Session {
     /// What reading goes on to need after attaching.
     pub fn capabilities(&self) -> Vec<Capability> {
         let mut needed = Vec::new();
-        if self.sockets.is_some() || self.syscalls.is_some() {
+        if self.sockets.is_some() || self.syscalls.is_some() || self.drops.is_some() {
             // A larger table; and before Linux 5.19 every bpf(2) that isn't by the root of old.
             needed.push(Capability::CAP_BPF);
+        }
+        if self.drops.is_some() {
+            // To see where the kernel's functions are.
+            needed.push(Capability::CAP_SYSLOG);
         }
         if self.with_ifaces {
             // To ask for the programs on an interface.
@@ -247,9 +290,11 @@ impl Session {
     pub fn standings(&self) -> impl Iterator<Item = (&'static str, &Standing)> {
         let sockets = self.sockets.as_ref().map_or(&[][..], SocketProbe::standings);
         let syscalls = self.syscalls.as_ref().map_or(&[][..], SyscallProbe::standings);
+        let drops = self.drops.as_ref().map_or(&[][..], DropProbe::standings);
         let of = |probe| move |standing| (probe, standing);
-        let syscalls = syscalls.iter().chain(&self.lacking);
-        sockets.iter().map(of("sockets")).chain(syscalls.map(of("syscalls")))
+        let had = sockets.iter().map(of("sockets")).chain(syscalls.iter().map(of("syscalls")));
+        let had = had.chain(drops.iter().map(of("drops")));
+        had.chain(self.lacking.iter().map(|(probe, standing)| (*probe, standing)))
     }
 
     fn reseed(&mut self) -> Result<()> {

@@ -43,6 +43,17 @@ impl Symbols {
         self.look_up(&Source::Kernel(Kernel::default()), addresses)
     }
 
+    /// The kernel's function at an address, and how far in.
+    pub fn kernel_function(&self, address: u64) -> Option<(String, u64)> {
+        let source = Source::Kernel(Kernel::default());
+        let found = self.symbolizer.symbolize(&source, Input::AbsAddr(&[address])).ok()?;
+        let Symbolized::Sym(symbol) = found.first()? else {
+            return None;
+        };
+        let name = crate::names::visible(symbol.name.as_bytes());
+        Some((name, symbol.offset.try_into().ok()?))
+    }
+
     fn look_up(&self, source: &Source<'_>, addresses: &[u64]) -> Vec<String> {
         let found = self.symbolizer.symbolize(source, Input::AbsAddr(addresses));
         let found = found.unwrap_or_default();

@@ -8,7 +8,7 @@ use crate::cli::{DashboardArgs, TopArgs};
 use crate::filter::Filter;
 use crate::model::View;
 use crate::netns::Netns;
-use crate::probes::{sockets, syscalls};
+use crate::probes::{drops, sockets, syscalls};
 use crate::run::{self, Plan, Usage};
 use crate::session;
 
@@ -38,8 +38,10 @@ fn plan(args: &TopArgs) -> Result<Plan> {
     let view = words.view.unwrap_or(View::Procs);
     check_scope(view, args).map_err(Usage)?;
     let (mut plan, netns) = in_scope(view, &words.filter, args)?;
-    if view == View::Syscalls {
-        run::check_filter(&plan.filter)?;
+    match view {
+        View::Syscalls => run::check_filter(&plan.filter)?,
+        View::Drops => run::check_filter_of_drops(&plan.filter)?,
+        _ => {}
     }
     let count = args.count.or(words.count);
     if args.count.is_some() && words.count.is_some() {
@@ -58,7 +60,8 @@ fn plan(args: &TopArgs) -> Result<Plan> {
 fn in_scope(view: View, filter: &str, args: &TopArgs) -> Result<(Plan, Option<Netns>)> {
     let mut plan = Plan::new(view, filter, &args.run)?;
     let netns = args.sockets.netns.as_deref().map(Netns::open).transpose()?;
-    if let Some(netns) = &netns {
+    // Of drops the kernel's side looks at the namespace.
+    if let Some(netns) = netns.as_ref().filter(|_| view != View::Drops) {
         plan.filter.and_netns(netns.inode());
     }
     if args.sockets.v4 || args.sockets.v6 {
@@ -103,6 +106,7 @@ pub fn dashboard(args: &DashboardArgs) -> Result<Start> {
     plan.probes = session::Options {
         sockets: Some(of_sockets(&plan, &top, netns.as_ref())),
         syscalls: (!args.no_syscalls).then(|| plan.syscalls(&top.run)),
+        drops: Some(of_drops(&plan, netns.as_ref())),
         ifaces: true,
         netns,
     };
@@ -120,9 +124,23 @@ fn of_sockets(plan: &Plan, args: &TopArgs, netns: Option<&Netns>) -> sockets::Op
     }
 }
 
+fn of_drops(plan: &Plan, netns: Option<&Netns>) -> drops::Options {
+    drops::Options {
+        netns: netns.map_or(0, Netns::inode),
+        interface: plan.interface.clone(),
+        ..drops::Options::default()
+    }
+}
+
 fn probes(plan: &Plan, args: &TopArgs, netns: Option<Netns>) -> session::Options {
     if plan.view == View::Ifaces {
         return session::Options { ifaces: true, netns, ..session::Options::default() };
+    }
+    if plan.view == View::Drops {
+        return session::Options {
+            drops: Some(of_drops(plan, netns.as_ref())),
+            ..session::Options::default()
+        };
     }
     let sockets = of_sockets(plan, args, netns.as_ref());
     let syscalls =
@@ -172,9 +190,17 @@ fn interval(word: &str) -> Result<f64, String> {
 
 fn check_scope(view: View, args: &TopArgs) -> Result<(), String> {
     let (sockets, processes) = (&args.sockets, &args.run.processes);
-    if view != View::Ifaces && sockets.interface.is_some() {
-        return Err(format!("-i goes with the view ifaces; what {view} counts has no interface"));
+    if !matches!(view, View::Ifaces | View::Drops) && sockets.interface.is_some() {
+        return Err(format!(
+            "-i goes with the views ifaces and drops; what {view} counts has no interface"
+        ));
     }
+    let about_processes = !processes.pids.is_empty()
+        || !processes.comms.is_empty()
+        || !processes.users.is_empty()
+        || [&processes.cgroup, &processes.container, &processes.pod]
+            .into_iter()
+            .any(Option::is_some);
     let about_sockets = sockets.v4 || sockets.v6 || sockets.unix;
     if view == View::Syscalls && (about_sockets || sockets.netns.is_some()) {
         return Err(
@@ -182,12 +208,13 @@ fn check_scope(view: View, args: &TopArgs) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    let has_filter = !processes.pids.is_empty()
-        || !processes.comms.is_empty()
-        || !processes.users.is_empty()
-        || [&processes.cgroup, &processes.container, &processes.pod]
-            .into_iter()
-            .any(Option::is_some)
+    if view == View::Drops && (about_sockets || about_processes) {
+        return Err(
+            "drops counts packets, whoever's they are; nettrace drops shows single ones, and filters those by process and address"
+                .to_owned(),
+        );
+    }
+    let has_filter = about_processes
         || about_sockets
         || args.words.iter().any(|word| word.contains(':') || word.contains('/'));
     if view == View::Ifaces && has_filter {
@@ -234,7 +261,7 @@ mod tests {
         assert_eq!(words("conn").unwrap_err(), "no view conn; did you mean conns?");
         assert_eq!(
             words("zzz").unwrap_err(),
-            "no view zzz; there are procs conns hosts containers ifaces listeners syscalls"
+            "no view zzz; there are procs conns hosts containers ifaces listeners syscalls drops"
         );
         assert_eq!(
             words("procs 0").unwrap_err(),
@@ -304,7 +331,7 @@ mod tests {
             error.to_string()
         };
         let on_eth0 = |a: &mut TopArgs| a.sockets.interface = Some("eth0".to_owned());
-        assert!(message(&["conns"], on_eth0).contains("-i goes with the view ifaces"));
+        assert!(message(&["conns"], on_eth0).contains("-i goes with the views ifaces"));
         assert!(message(&["ifaces"], |a| a.sockets.v4 = true).contains("on the wire"));
         assert!(message(&["ifaces", "port:1"], |_| {}).contains("on the wire"));
         assert_eq!(

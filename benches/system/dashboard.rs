@@ -213,6 +213,7 @@ fn sample(sockets: &[SocketRecord], second: u64) -> Sample<'_> {
         calls_counted: true,
         ifaces: &[],
         syscalls: Some(SyscallReading::default()),
+        drops: None,
         losses: Losses::default(),
         own: OwnCost::default(),
     }

@@ -11,7 +11,7 @@ use crate::model::{
 };
 use crate::names::{self, syscalls};
 
-const fn shown<R>(
+pub(super) const fn shown<R>(
     key: &'static str,
     title: &'static str,
     unit: Unit,
@@ -21,7 +21,7 @@ const fn shown<R>(
     Column { key, title, unit, shown: true, about, get }
 }
 
-const fn extra<R>(
+pub(super) const fn extra<R>(
     key: &'static str,
     title: &'static str,
     unit: Unit,
@@ -31,7 +31,7 @@ const fn extra<R>(
     Column { key, title, unit, shown: false, about, get }
 }
 
-fn text(text: &str) -> Value<'_> {
+pub(super) fn text(text: &str) -> Value<'_> {
     Value::Text(Cow::Borrowed(text))
 }
 

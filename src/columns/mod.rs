@@ -1,6 +1,7 @@
 //! Every column once: its key in JSON and on the command line, its title, its unit, where its value
 //! comes from, and the order of a view's rows. Tables, CSV, JSON and the schema are made from this.
 
+mod drops;
 mod lists;
 
 use std::borrow::Cow;
@@ -13,7 +14,7 @@ use rustc_hash::FxHasher;
 
 use crate::filter::nearest;
 use crate::model::{
-    ConnRow, ContainerRow, HostRow, IfaceRow, ListenerRow, ProcRow, Rows, SyscallRow, View,
+    ConnRow, ContainerRow, DropRow, HostRow, IfaceRow, ListenerRow, ProcRow, Rows, SyscallRow, View,
 };
 
 /// What a cell holds.
@@ -118,6 +119,7 @@ macro_rules! with_rows {
             $crate::model::Rows::Ifaces($name) => $body,
             $crate::model::Rows::Listeners($name) => $body,
             $crate::model::Rows::Syscalls($name) => $body,
+            $crate::model::Rows::Drops($name) => $body,
         }
     };
 }
@@ -157,6 +159,7 @@ pub fn of_view(view: View) -> Vec<ColumnInfo> {
         View::Ifaces => infos::<IfaceRow>(),
         View::Listeners => infos::<ListenerRow>(),
         View::Syscalls => infos::<SyscallRow>(),
+        View::Drops => infos::<DropRow>(),
     }
 }
 
@@ -264,7 +267,7 @@ mod tests {
                 Unit::Bytes => "_bytes",
                 _ => "",
             };
-            assert!(column.key.ends_with(suffix), "{view} {}", column.key);
+            assert!(format!("_{}", column.key).ends_with(suffix), "{view} {}", column.key);
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod conns;
 mod containers;
+mod drops;
 mod ends;
 mod hosts;
 mod ifaces;
@@ -21,6 +22,7 @@ use std::time::{Duration, SystemTime};
 
 pub use conns::{ConnRow, Limit, TcpFigures};
 pub use containers::ContainerRow;
+pub use drops::{DropContext, DropEventRow, DropRow, Flow};
 pub use hosts::HostRow;
 pub use ifaces::IfaceRow;
 pub use listeners::ListenerRow;
@@ -34,7 +36,7 @@ pub use totals::{Picture, Totals};
 use crate::filter::{Filter, nearest};
 use crate::losses::CLOSED_UNLISTED;
 use crate::names::{Names, NetnsNames};
-use crate::sample::{Backlog, Losses, OwnCost, Sample, SocketRecord, SyscallReading};
+use crate::sample::{Backlog, DropEvent, Losses, OwnCost, Sample, SocketRecord, SyscallReading};
 use crate::symbols::Symbols;
 
 /// What a table is about.
@@ -55,11 +57,13 @@ pub enum View {
     Listeners,
     /// One row a process and system call.
     Syscalls,
+    /// One row a reason, function and protocol of dropped packets.
+    Drops,
 }
 
 impl View {
     /// All of them, in the order of the interface's tabs.
-    pub const ALL: [View; 7] = [
+    pub const ALL: [View; 8] = [
         View::Procs,
         View::Conns,
         View::Hosts,
@@ -67,6 +71,7 @@ impl View {
         View::Ifaces,
         View::Listeners,
         View::Syscalls,
+        View::Drops,
     ];
 
     /// Its name on the command line and in JSON.
@@ -79,6 +84,7 @@ impl View {
             View::Ifaces => "ifaces",
             View::Listeners => "listeners",
             View::Syscalls => "syscalls",
+            View::Drops => "drops",
         }
     }
 }
@@ -122,6 +128,8 @@ pub enum Rows {
     Listeners(Vec<ListenerRow>),
     /// Of [`View::Syscalls`].
     Syscalls(Vec<SyscallRow>),
+    /// Of [`View::Drops`].
+    Drops(Vec<DropRow>),
 }
 
 impl Rows {
@@ -135,6 +143,7 @@ impl Rows {
             View::Ifaces => Rows::Ifaces(Vec::new()),
             View::Listeners => Rows::Listeners(Vec::new()),
             View::Syscalls => Rows::Syscalls(Vec::new()),
+            View::Drops => Rows::Drops(Vec::new()),
         }
     }
 
@@ -148,7 +157,24 @@ impl Rows {
             Rows::Ifaces(_) => View::Ifaces,
             Rows::Listeners(_) => View::Listeners,
             Rows::Syscalls(_) => View::Syscalls,
+            Rows::Drops(_) => View::Drops,
         }
+    }
+}
+
+/// What is shown one by one, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Events {
+    /// Calls slower than wanted.
+    pub slow: Vec<SlowRow>,
+    /// Drops.
+    pub drops: Vec<DropEventRow>,
+}
+
+impl Events {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.slow.is_empty() && self.drops.is_empty()
     }
 }
 
@@ -161,8 +187,8 @@ pub struct Frame {
     pub interval_s: f64,
     /// Its view.
     pub view: View,
-    /// Calls slower than wanted, in order.
-    pub slow: Vec<SlowRow>,
+    /// What came one by one.
+    pub events: Events,
     /// In no order yet.
     pub rows: Rows,
     /// What all rows of system calls come to, however many are shown.
@@ -205,6 +231,7 @@ pub struct Model {
     narrowed: Option<narrowed::Narrowed>,
     ifaces: ifaces::IfaceTable,
     syscalls: syscalls::SyscallTable,
+    drops: drops::DropTable,
     clock_ns: Option<u64>,
     /// Of sockets that were absorbed since the last frame.
     absorbed: hosts::Hosts,
@@ -224,6 +251,7 @@ impl Model {
             narrowed: None,
             ifaces: ifaces::IfaceTable::default(),
             syscalls: syscalls::SyscallTable::default(),
+            drops: drops::DropTable::default(),
             clock_ns: None,
             absorbed: hosts::Hosts::default(),
             unlisted: 0,
@@ -237,14 +265,61 @@ impl Model {
         Model { syscalls, ..self }
     }
 
+    /// Single drops are what rows of them are counted from, in place of the kernel's sums; and they
+    /// are to have stacks.
+    #[must_use]
+    pub fn single_drops(self, are_counted: bool, with_stacks: bool) -> Self {
+        Model { drops: drops::DropTable::new(are_counted, with_stacks), ..self }
+    }
+
     /// Takes in what was read before the tick ends. Sockets that closed count in the next frame, but
     /// have no row of their own in it.
-    /// Returns the slow calls among it.
-    pub fn absorb(&mut self, backlog: &Backlog<'_>) -> Vec<SlowRow> {
+    /// Returns what is shown one by one.
+    pub fn absorb(&mut self, backlog: &Backlog<'_>) -> Events {
         if !backlog.closed.is_empty() {
             self.absorb_closed(backlog.closed);
         }
-        self.absorb_syscalls(Some(&backlog.syscalls))
+        Events {
+            slow: self.absorb_syscalls(Some(&backlog.syscalls)),
+            drops: self.absorb_drops(backlog.drops),
+        }
+    }
+
+    /// Takes in what of a sample is shown one by one.
+    fn absorb_events(&mut self, sample: &Sample<'_>) -> Events {
+        Events {
+            slow: self.absorb_syscalls(sample.syscalls.as_ref()),
+            drops: self.absorb_drops(sample.drops.map_or(&[], |reading| reading.events)),
+        }
+    }
+
+    fn absorb_drops(&mut self, events: &[DropEvent]) -> Vec<DropEventRow> {
+        if events.is_empty() {
+            return Vec::new();
+        }
+        let mut netns = NetnsNames::read();
+        self.drops.absorb(
+            events,
+            &mut drops::Lens {
+                names: &mut self.names,
+                symbols: &self.symbols,
+                filter: &self.filter,
+                netns: &mut netns,
+            },
+        )
+    }
+
+    fn drops(&mut self, sample: &Sample<'_>, span: Span, is_wanted: bool) -> Vec<DropRow> {
+        let Some(reading) = sample.drops.filter(|_| is_wanted) else { return Vec::new() };
+        let mut netns = NetnsNames::read();
+        let mut lens = drops::Lens {
+            names: &mut self.names,
+            symbols: &self.symbols,
+            filter: &self.filter,
+            netns: &mut netns,
+        };
+        self.drops.advance(&reading, &mut lens);
+        self.drops.rows(span, sample.time, &mut netns, self.narrowed.as_ref().map(|n| &n.filter))
     }
 
     fn absorb_syscalls(&mut self, reading: Option<&SyscallReading<'_>>) -> Vec<SlowRow> {
@@ -272,9 +347,9 @@ impl Model {
     /// Takes in one sample and makes a frame of it. The first one is the baseline, of rates 0.
     pub fn advance(&mut self, sample: &Sample<'_>, view: View) -> Frame {
         let span = self.span(sample);
-        let slow = self.absorb_syscalls(sample.syscalls.as_ref());
+        let events = self.absorb_events(sample);
         let rows = self.rows(sample, &[view], span).pop().unwrap_or_else(|| Rows::none(view));
-        self.frame(sample, rows, slow, span)
+        self.frame(sample, rows, events, span)
     }
 
     fn span(&mut self, sample: &Sample<'_>) -> Span {
@@ -283,12 +358,12 @@ impl Model {
         Span { seconds: since as f64 / 1e9, clock_ns: sample.clock_ns }
     }
 
-    fn frame(&self, sample: &Sample<'_>, rows: Rows, slow: Vec<SlowRow>, span: Span) -> Frame {
+    fn frame(&self, sample: &Sample<'_>, rows: Rows, events: Events, span: Span) -> Frame {
         Frame {
             time: sample.time,
             interval_s: span.seconds,
             view: rows.view(),
-            slow,
+            events,
             totals: match &rows {
                 Rows::Syscalls(rows) => SyscallTotals::of(rows),
                 _ => SyscallTotals::default(),
@@ -341,6 +416,7 @@ impl Model {
         if calls.is_none() {
             self.syscalls.pass();
         }
+        let mut drops = self.drops(sample, span, wants(View::Drops));
         let ifaces = self.ifaces.advance(sample.ifaces, span);
         let table = self.narrowed.as_ref().map_or(&self.sockets, |narrowed| &narrowed.sockets);
         let containers = wants(View::Containers).then(|| {
@@ -360,6 +436,7 @@ impl Model {
             }
             View::Listeners => Rows::Listeners(std::mem::take(&mut listeners)),
             View::Syscalls => Rows::Syscalls(calls.take().unwrap_or_default()),
+            View::Drops => Rows::Drops(std::mem::take(&mut drops)),
         };
         views.iter().map(rows_of).collect()
     }

@@ -46,6 +46,9 @@ impl Smoother {
                 Rows::Syscalls(rows) => {
                     smooth(rows, averages, weight, |r| [Some(&mut r.rate), None, None, None])
                 }
+                Rows::Drops(rows) => {
+                    smooth(rows, averages, weight, |r| [Some(&mut r.rate), None, None, None])
+                }
                 Rows::Listeners(_) => continue,
             };
             self.0.insert(frame.view, averages);

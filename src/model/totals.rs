@@ -32,7 +32,7 @@ impl Model {
     /// Takes in one sample and makes a frame of it for each view, and the sums.
     pub fn advance_all(&mut self, sample: &Sample<'_>, views: &[View]) -> Picture {
         let span = self.span(sample);
-        let mut slow = self.absorb_syscalls(sample.syscalls.as_ref());
+        let mut events = self.absorb_events(sample);
         let calls = self.syscalls.take_calls();
         let rows = self.rows(sample, views, span);
         let delta = self.sockets.processes.delta();
@@ -43,7 +43,7 @@ impl Model {
             retransmits: if span.seconds > 0.0 { self.sockets.retransmits() } else { 0 },
             syscall_rate: sample.syscalls.map(|_| span.rate(calls)),
         };
-        let frame = |rows| self.frame(sample, rows, std::mem::take(&mut slow), span);
+        let frame = |rows| self.frame(sample, rows, std::mem::take(&mut events), span);
         Picture { frames: rows.into_iter().map(frame).collect(), totals }
     }
 }

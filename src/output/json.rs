@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use serde_json::json;
 
-use super::{Style, rfc3339, schema, slow};
+use super::{Style, drops, rfc3339, schema, slow};
 use crate::columns::{Column, Row, Value};
 use crate::kernel;
 use crate::model::{Frame, View};
@@ -83,15 +83,27 @@ pub(super) fn write_in_document(
     serde_json::to_writer(&mut *out, &Value::Real(frame.interval_s))?;
     write!(out, ",\"view\":\"{}\",\"rows\":", frame.view)?;
     with_rows!(&frame.rows, rows => write_list(out, rows, style))?;
-    if frame.view == View::Syscalls {
-        write!(out, ",\"slow_syscalls\":[")?;
-        for (number, row) in frame.slow.iter().enumerate() {
-            let comma = if number > 0 { "," } else { "" };
-            write!(out, "{comma}{}", slow::object(row))?;
+    match frame.view {
+        View::Syscalls => {
+            write_objects(out, "slow_syscalls", frame.events.slow.iter().map(slow::object))?;
         }
-        write!(out, "]")?;
+        View::Drops => write_objects(out, "drops", frame.events.drops.iter().map(drops::object))?,
+        _ => {}
     }
     write!(out, ",\"loss\":{},\"self\":{}}}", loss(frame), own(frame))
+}
+
+fn write_objects(
+    out: &mut impl Write,
+    key: &str,
+    objects: impl Iterator<Item = serde_json::Value>,
+) -> io::Result<()> {
+    write!(out, ",\"{key}\":[")?;
+    for (number, object) in objects.enumerate() {
+        let comma = if number > 0 { "," } else { "" };
+        write!(out, "{comma}{object}")?;
+    }
+    write!(out, "]")
 }
 
 fn begin_document(out: &mut impl Write) -> io::Result<()> {

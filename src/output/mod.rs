@@ -2,6 +2,7 @@
 //! columns; where the bytes go is [`Sink`]'s affair.
 
 mod csv;
+mod drops;
 mod human;
 mod json;
 mod schema;
@@ -15,7 +16,7 @@ pub use human::{Units, cell};
 pub use sink::Sink;
 
 use crate::columns::{self, Column, Row};
-use crate::model::{Frame, SlowRow, View};
+use crate::model::{Events, Frame, View};
 
 /// The form of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,15 +75,15 @@ impl Writer {
         sink.flush()
     }
 
-    /// Writes slow calls as they come. A document has those of its frames, CSV has none.
+    /// Writes what is shown one by one as it comes. A document has that in its frames, CSV has none.
     ///
     /// # Errors
     /// What the sink says; a closed pipe among it.
-    pub fn slow(&mut self, rows: &[SlowRow]) -> io::Result<()> {
-        if rows.is_empty() {
+    pub fn events(&mut self, events: &Events) -> io::Result<()> {
+        if events.is_empty() {
             return Ok(());
         }
-        write_slow(&mut self.sink, rows, self.style.format)?;
+        write_events(&mut self.sink, events, self.style.format)?;
         self.sink.flush()
     }
 
@@ -104,7 +105,7 @@ fn write_frame(
     style: &Style,
     is_first: bool,
 ) -> io::Result<()> {
-    write_slow(out, &frame.slow, style.format)?;
+    write_events(out, &frame.events, style.format)?;
     match style.format {
         Format::Table => table::write(out, frame, style, is_first),
         Format::Json => json::write_in_document(out, frame, style, is_first),
@@ -113,10 +114,16 @@ fn write_frame(
     }
 }
 
-fn write_slow(out: &mut impl Write, rows: &[SlowRow], format: Format) -> io::Result<()> {
+fn write_events(out: &mut impl Write, events: &Events, format: Format) -> io::Result<()> {
     match format {
-        Format::Table => slow::write_lines(out, rows),
-        Format::Ndjson => slow::write_objects(out, rows),
+        Format::Table => {
+            slow::write_lines(out, &events.slow)?;
+            drops::write_lines(out, &events.drops)
+        }
+        Format::Ndjson => {
+            slow::write_objects(out, &events.slow)?;
+            drops::write_objects(out, &events.drops)
+        }
         Format::Json | Format::Csv => Ok(()),
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::drops;
 use crate::columns::{self, ColumnInfo, Unit};
 use crate::model::View;
 
@@ -13,6 +14,7 @@ pub(super) fn schema() -> Value {
     let mut rows: Map<String, Value> =
         View::ALL.into_iter().map(|view| (format!("{view}_row"), row(view))).collect();
     rows.insert("slow_syscall".to_owned(), slow_syscall());
+    rows.insert("drop".to_owned(), drops::schema());
     let frames: Vec<Value> = View::ALL.into_iter().map(frame).collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -44,6 +46,11 @@ fn frame(view: View) -> Value {
                 "type": "array",
                 "description": "with --slower-than: each call that took so long",
                 "items": { "$ref": "#/$defs/slow_syscall" },
+            },
+            "drops": {
+                "type": "array",
+                "description": "of nettrace drops: each drop",
+                "items": { "$ref": "#/$defs/drop" },
             },
             "loss": {
                 "type": "object",

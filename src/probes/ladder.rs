@@ -6,7 +6,7 @@ use std::fmt;
 use anyhow::{Result, bail};
 use libbpf_rs::btf::Btf;
 
-use crate::kernel::{self, Reason};
+use crate::kernel::{self, Reason, Unsupported};
 
 /// Switches rungs and hooks off, to test the lower ones: `NETTRACE_WITHOUT=fentry,tp_btf:sys_exit`.
 const WITHOUT: &str = "NETTRACE_WITHOUT";
@@ -337,6 +337,21 @@ impl Choice {
 }
 
 impl Standing {
+    /// Of what a probe is for, where it couldn't be opened.
+    pub(super) fn not_had(
+        datum: &'static str,
+        words: &'static str,
+        target: &'static str,
+        error: &anyhow::Error,
+    ) -> Self {
+        let reason = match error.downcast_ref::<Unsupported>() {
+            Some(unsupported) => unsupported.why.clone(),
+            None => Reason::Refused(format!("{error:#}")),
+        };
+        let above = vec![Refused { rung: Rung::TpBtf, target, reason }];
+        Standing { datum, words, required: true, way: None, above }
+    }
+
     /// Why it can't be had: of the last way, which asks least of a kernel.
     pub fn reason(&self) -> Option<&Reason> {
         match self.way {

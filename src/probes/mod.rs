@@ -2,6 +2,7 @@
 //! is one `src/bpf/<probe>.bpf.c`, one folder here, and one field of [`crate::session::Session`].
 
 mod climb;
+pub mod drops;
 pub mod ifaces;
 pub mod ladder;
 mod losses;
@@ -23,7 +24,6 @@ pub fn monotonic_ns() -> u64 {
 
 /// What the probes can be attached to, with everything switched on.
 fn targets() -> Vec<&'static str> {
-    let subjects = sockets::subjects(true).into_iter().chain(syscalls::subjects(true));
-    let arrangements: Vec<_> = subjects.map(|subject| subject.arrangement).collect();
+    let arrangements: Vec<_> = verify::subjects(true).map(|subject| subject.arrangement).collect();
     ladder::hooks(&arrangements).map(|hook| hook.target).collect()
 }

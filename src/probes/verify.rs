@@ -7,7 +7,7 @@ use libbpf_rs::btf::Btf;
 use libbpf_rs::skel::OpenSkel;
 
 use super::ladder::{Arrangement, Choice, Datum, Hook, Rung, Standing, Way};
-use super::{sockets, syscalls};
+use super::{drops, sockets, syscalls};
 use crate::kernel;
 
 /// The verifier's log levels: a summary, and each step.
@@ -19,7 +19,8 @@ const STEPS: u32 = 1;
 pub struct Verified {
     /// Its object's name.
     pub object: &'static str,
-    /// Where the probe knows sockets or threads by: `storage`, `address` or `thread`.
+    /// Where the probe knows sockets or threads by (`storage`, `address` or `thread`), or how it reads
+    /// (`typed`, `address`).
     pub arrangement: &'static str,
     /// Its name in `<object>.bpf.c`.
     pub program: &'static str,
@@ -70,8 +71,10 @@ pub(super) struct Subject {
     pub(super) load: Load,
 }
 
-fn subjects(in_pairs: bool) -> impl Iterator<Item = Subject> {
-    sockets::subjects(in_pairs).into_iter().chain(syscalls::subjects(in_pairs))
+pub(super) fn subjects(in_pairs: bool) -> impl Iterator<Item = Subject> {
+    let probes =
+        [sockets::subjects(in_pairs), syscalls::subjects(in_pairs), drops::subjects(in_pairs)];
+    probes.into_iter().flatten()
 }
 
 /// Loads all programs, one after the other, with everything switched on.

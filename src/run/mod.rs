@@ -11,11 +11,11 @@ use anyhow::{Context, Result};
 use caps::Capability;
 
 pub use child::NotExecuted;
-pub use plan::{Plan, check_filter};
+pub use plan::{Plan, check_filter, check_filter_of_drops};
 
 use crate::columns::{self, Order};
 use crate::losses::{self, Cause};
-use crate::model::{Frame, Model, SlowRow};
+use crate::model::{Events, Frame, Model, View};
 use crate::names::{Names, visible};
 use crate::output::{Format, Sink, Style, Writer};
 use crate::privileges;
@@ -35,7 +35,7 @@ pub struct Usage(pub String);
 const PATIENCE: Duration = Duration::from_millis(50);
 /// A terminal's lines that are not rows: the header, the line of what is hidden, the prompt.
 const NOT_ROWS: usize = 3;
-/// Slow calls that a frame of a document lists at most; the others are counted.
+/// Slow calls, or drops, that a frame of a document lists at most; the others are counted.
 const MAX_LISTED: usize = 100_000;
 /// For a run without ticks; the end comes by a signal or the command's end.
 const FOREVER: Duration = Duration::from_secs(1_000_000_000);
@@ -68,7 +68,9 @@ pub fn run(mut plan: Plan) -> Result<i32> {
     let filter = std::mem::take(&mut plan.filter);
     let model = Model::new(names, filter, plan.interface.clone())
         .group_syscalls(plan.grouping, plan.histograms);
-    let mut run = Run { plan, session, model, slow: Vec::new(), unlisted: 0 };
+    let model = model.single_drops(plan.by_single_drops, plan.drop_stacks);
+    let kept = Kept::default();
+    let mut run = Run { plan, session, model, kept };
     let result = run.frames(&mut watch, &mut writer);
     // Detaches: the command may go on for long after the last frame.
     drop(run);
@@ -91,16 +93,38 @@ struct Run {
     plan: Plan,
     session: Session,
     model: Model,
-    /// Slow calls that wait for the frame they are part of.
-    slow: Vec<SlowRow>,
-    unlisted: u64,
+    kept: Kept,
+}
+
+/// What waits for the frame of a document that lists it.
+#[derive(Default)]
+struct Kept {
+    events: Events,
+    unlisted_slow: u64,
+    unlisted_drops: u64,
+}
+
+impl Kept {
+    fn keep(&mut self, events: Events) {
+        self.unlisted_slow += fill(&mut self.events.slow, events.slow);
+        self.unlisted_drops += fill(&mut self.events.drops, events.drops);
+    }
+}
+
+/// Adds what there is room for; how many had none.
+fn fill<T>(list: &mut Vec<T>, mut more: Vec<T>) -> u64 {
+    let room = MAX_LISTED.saturating_sub(list.len()).min(more.len());
+    let unlisted = more.len() - room;
+    list.extend(more.drain(..room));
+    unlisted as u64
 }
 
 impl Run {
     /// Writes frames until the last one, and returns it.
     fn frames(&mut self, watch: &mut Watch, writer: &mut Writer) -> Result<Frame> {
         let baseline = self.session.sample()?;
-        if let Some(name) = &self.plan.interface {
+        if let Some(name) = self.plan.interface.as_ref().filter(|_| self.plan.view == View::Ifaces)
+        {
             check_interface(name, baseline.ifaces)?;
         }
         self.model.advance(&baseline, self.plan.view);
@@ -146,20 +170,13 @@ impl Run {
                 Event::Tick => return Ok(false),
                 Event::Stop => return Ok(true),
                 Event::Backlog => {
-                    let slow = self.model.absorb(&self.session.backlog()?);
-                    writer.slow(&slow).context("write the output")?;
-                    self.keep(slow);
+                    let events = self.model.absorb(&self.session.backlog()?);
+                    writer.events(&events).context("write the output")?;
+                    if self.plan.format == Format::Json {
+                        self.kept.keep(events);
+                    }
                 }
             }
-        }
-    }
-
-    /// Keeps slow calls for the next frame, if it lists those of the whole interval.
-    fn keep(&mut self, mut slow: Vec<SlowRow>) {
-        if self.plan.format == Format::Json {
-            let room = MAX_LISTED.saturating_sub(self.slow.len()).min(slow.len());
-            self.unlisted += (slow.len() - room) as u64;
-            self.slow.extend(slow.drain(..room));
         }
     }
 
@@ -167,10 +184,13 @@ impl Run {
         let mut frame = self.model.advance(&self.session.sample()?, self.plan.view);
         self.model.settle(&mut frame, PATIENCE);
         if self.plan.format == Format::Json {
-            self.keep(std::mem::take(&mut frame.slow));
-            frame.slow = std::mem::take(&mut self.slow);
+            self.kept.keep(std::mem::take(&mut frame.events));
+            frame.events = std::mem::take(&mut self.kept.events);
         }
-        frame.losses.add(vec![(losses::SLOW_UNLISTED, self.unlisted)]);
+        frame.losses.add(vec![(losses::SLOW_UNLISTED, self.kept.unlisted_slow)]);
+        if self.plan.view == View::Drops {
+            frame.losses.add(vec![(losses::DROPS_UNLISTED, self.kept.unlisted_drops)]);
+        }
         let order = Order {
             column: self.plan.sort,
             reverse: self.plan.reverse,

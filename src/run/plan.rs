@@ -42,6 +42,10 @@ pub struct Plan {
     pub histograms: bool,
     /// One frame, at the end.
     pub summary: bool,
+    /// Rows of drops are counted from single ones.
+    pub by_single_drops: bool,
+    /// Single drops have their stacks.
+    pub drop_stacks: bool,
     /// Slow calls have their stacks.
     pub stacks: bool,
     /// The only processes to watch; all if none are named.
@@ -143,6 +147,18 @@ pub fn check_filter(filter: &Filter) -> Result<(), Usage> {
     filter.about_sockets().map_or(Ok(()), |key| {
         Err(Usage(format!(
             "{key}: is about sockets; system calls are filtered by comm: pid: container: pod: and /REGEX/"
+        )))
+    })
+}
+
+/// Makes sure that a filter doesn't ask of sums of drops what only single ones have.
+///
+/// # Errors
+/// [`Usage`] with the key that does.
+pub fn check_filter_of_drops(filter: &Filter) -> Result<(), Usage> {
+    filter.about_single_drops().map_or(Ok(()), |key| {
+        Err(Usage(format!(
+            "{key}: is about single drops, which nettrace drops shows; sums are filtered by proto: netns: and /REGEX/"
         )))
     })
 }

@@ -282,6 +282,10 @@ impl App {
             View::Syscalls => {
                 self.filter.about_sockets().map(|key| format!("{key}: is not of system calls"))
             }
+            View::Drops => self
+                .filter
+                .about_single_drops()
+                .map(|key| format!("{key}: is not of sums of drops")),
             _ => None,
         }
     }
@@ -364,9 +368,15 @@ impl App {
         let Some(table) = self.focused() else {
             return Vec::new();
         };
-        if let Some(page) = Page::of(&table.rows, table.cursor) {
-            self.trail.push(page);
-            self.show_pages();
+        match Page::of(&table.rows, table.cursor) {
+            Some(page) => {
+                self.trail.push(page);
+                self.show_pages();
+            }
+            None if self.view == View::Drops => {
+                self.note = Some("nettrace drops shows single drops".to_owned());
+            }
+            None => {}
         }
         vec![Effect::Ask]
     }

@@ -96,6 +96,18 @@ pub(super) fn of(view: View) -> &'static [&'static [&'static str]] {
             &["user"],
             &["container"],
         ],
+        View::Drops => &[
+            &["reason"],
+            &["location"],
+            &["count"],
+            &["per_second"],
+            &["last_flow"],
+            &["proto"],
+            &["last_age_s"],
+            &["dropped_bytes"],
+            &["last_interface"],
+            &["last_netns"],
+        ],
     }
 }
 

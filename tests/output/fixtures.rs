@@ -1,6 +1,6 @@
 //! Samples of everything that a view can show, the frames that come of them, and how they are written.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use nettrace::columns::{Order, arrange};
 use nettrace::filter::Filter;
 use nettrace::histogram::{BUCKETS, Histogram, bucket_of};
 use nettrace::kernel;
-use nettrace::model::{ContainerRow, Frame, Grouping, Model, Rows, View};
+use nettrace::model::{ContainerRow, DropRow, Events, Flow, Frame, Grouping, Model, Rows, View};
 use nettrace::names::syscalls::{Call, select};
 use nettrace::names::{Container, Names};
 use nettrace::output::{self, Format, Style};
@@ -126,6 +126,7 @@ fn sample(number: u64) -> Sample<'static> {
         usage: &[],
         ifaces: &[],
         syscalls: None,
+        drops: None,
         losses: Losses(vec![("close_ring", 3), ("usage_table", 0)]),
         own: OwnCost { cpu_s: 0.0421, rss_bytes: 9_000_000, bpf_ns: None },
     }
@@ -240,7 +241,7 @@ pub(super) fn syscalls(grouping: Grouping, with_histograms: bool) -> Frame {
 /// The second of two samples, two seconds apart, in the order of weight.
 pub(super) fn frame(view: View) -> Frame {
     if view == View::Syscalls {
-        return Frame { slow: Vec::new(), ..syscalls(Grouping::default(), false) };
+        return Frame { events: Events::default(), ..syscalls(Grouping::default(), false) };
     }
     let mut model = Model::new(Names::new(true), Filter::default(), None);
     let web = listener(3, 6, "[::]:443");
@@ -285,6 +286,9 @@ pub(super) fn frame(view: View) -> Frame {
     }
     if let Rows::Containers(rows) = &mut frame.rows {
         rows.push(pod());
+    }
+    if let Rows::Drops(rows) = &mut frame.rows {
+        rows.extend(drops());
     }
     arrange(&mut frame.rows, Order::default());
     frame
@@ -346,4 +350,38 @@ pub(super) fn json(frame: &Frame) -> Value {
 
 pub(super) fn rows(document: &Value) -> &Vec<Value> {
     document["frames"][0]["rows"].as_array().unwrap()
+}
+
+/// Handmade: functions are only found by the kernel's addresses.
+fn drops() -> Vec<DropRow> {
+    let flow = |source: [u8; 4], port| Flow {
+        source: (IpAddr::from(source), 50_001),
+        destination: (IpAddr::from([10, 0, 0, 1]), port),
+    };
+    let row = |reason: &str, function: Option<&str>, count: u64, last_flow| DropRow {
+        reason: Some(reason.into()),
+        function: function.map(Into::into),
+        proto: Some("tcp".into()),
+        count,
+        bytes: count * 60,
+        rate: count as f64 / 2.0,
+        places: function.map_or_else(Vec::new, |_| vec![(0x91, count)]),
+        last_age_s: 1.5,
+        last_flow: Some(last_flow),
+        last_interface: function.map(|_| "eth0".to_owned()),
+        last_netns: Some("blue".into()),
+    };
+    vec![
+        row("NO_SOCKET", Some("tcp_v4_rcv"), 3, flow([192, 0, 2, 7], 81)),
+        row("NETFILTER_DROP", Some("nf_hook_slow"), 1200, flow([192, 0, 2, 8], 22)),
+        row("retransmit", None, 2, flow([10, 0, 0, 1], 443)),
+        // As on a kernel that tells no reasons.
+        DropRow {
+            reason: None,
+            proto: Some("arp".into()),
+            last_flow: None,
+            last_netns: None,
+            ..row("", Some("arp_rcv"), 1, flow([0, 0, 0, 0], 0))
+        },
+    ]
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use nettrace::columns::{self, Order, arrange};
-use nettrace::model::{Frame, Grouping, Rows, View};
+use nettrace::model::{Events, Frame, Grouping, Rows, View};
 use nettrace::output::{self, Format, Style};
 use nettrace::syscalls::columns_of;
 use serde_json::Value;
@@ -15,7 +15,7 @@ const GROUPINGS: [Grouping; 4] =
     [Grouping::Call, Grouping::Process, Grouping::Container, Grouping::ThreadCall];
 
 fn without_slow(frame: Frame) -> Frame {
-    Frame { slow: Vec::new(), ..frame }
+    Frame { events: Events::default(), ..frame }
 }
 
 /// As `nettrace syscalls` writes it.
@@ -83,7 +83,7 @@ fn histograms_are_in_documents_where_they_were_asked_for() {
 #[test]
 fn slow_calls() {
     let mut frame = syscalls(Grouping::Call, false);
-    let named = &mut frame.slow[2];
+    let named = &mut frame.events.slow[2];
     named.kernel_stack = ["schedule+0x23", "vfs_read+0xb4"].map(str::to_owned).to_vec();
     named.user_stack[1] = "main+0x13 (rsync)".to_owned();
     let Rows::Syscalls(rows) = &mut frame.rows else { panic!("syscalls") };

@@ -195,6 +195,7 @@ impl Run {
             usage: &tick.usage,
             ifaces: &tick.ifaces,
             syscalls: None,
+            drops: None,
             losses: Losses::default(),
             own: OwnCost::default(),
         }

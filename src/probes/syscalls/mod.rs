@@ -15,10 +15,9 @@ use plain::Plain;
 use rustc_hash::FxHashMap;
 
 use crate::histogram::Histogram;
-use crate::kernel::{Reason, Unsupported};
 use crate::losses::{HOOK_REENTERED, SLOW_BACKLOG};
 use crate::names::syscalls::{Abi, Call};
-use crate::probes::ladder::{Choice, Refused, Rung, Standing};
+use crate::probes::ladder::{Choice, Standing};
 use crate::probes::losses::{self, MissedRuns};
 use crate::probes::verify::{Load, Subject, load_changed};
 use crate::probes::{SECOND, monotonic_ns, programs};
@@ -131,17 +130,7 @@ pub(super) fn subjects(is_preempted: bool) -> Vec<Subject> {
 
 /// How the probe stands that couldn't be opened.
 pub fn not_had(error: &anyhow::Error) -> Standing {
-    let reason = match error.downcast_ref::<Unsupported>() {
-        Some(unsupported) => unsupported.why.clone(),
-        None => Reason::Refused(format!("{error:#}")),
-    };
-    Standing {
-        datum: "calls",
-        words: "system calls",
-        required: true,
-        way: None,
-        above: vec![Refused { rung: Rung::TpBtf, target: "sys_exit", reason }],
-    }
+    Standing::not_had("calls", "system calls", "sys_exit", error)
 }
 
 /// The loaded probe. Dropping it detaches everything.

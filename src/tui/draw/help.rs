@@ -189,6 +189,7 @@ fn about(app: &App) -> &'static str {
         (None, View::Listeners) => {
             "Listeners: who waits for connections, and where there is no room"
         }
+        (None, View::Drops) => "Drops: why packets are thrown away, and in which function",
         (None, View::Syscalls) => "System calls by process: how often, how long, how they fail",
     }
 }

@@ -82,6 +82,7 @@ fn empty(view: View) -> &'static str {
         View::Containers => "no container or unit uses the network now",
         View::Ifaces => "no interfaces",
         View::Listeners => "nobody listens",
+        View::Drops => "nothing was dropped since the start",
         View::Syscalls => "no system calls were seen",
     }
 }

@@ -66,6 +66,7 @@ impl Page {
                 let row = rows.get(cursor)?;
                 Some(Page::Iface(Box::new(IfacePage::new(row))))
             }
+            Rows::Drops(_) => None,
         }
     }
 

@@ -25,7 +25,7 @@ fn views_come_by_tab_and_by_number() {
     }
     assert_eq!(shown.app.view, View::Procs);
     shown.press(&["shift-tab"]);
-    assert_eq!(shown.app.view, View::Syscalls);
+    assert_eq!(shown.app.view, View::Drops);
     shown.press(&["3"]);
     assert_eq!((shown.app.view, shown.app.wanted().views), (View::Hosts, vec![View::Hosts]));
     shown.press(&["9"]);

@@ -1,6 +1,6 @@
 //! Samples, the pictures that the model makes of them, and a dashboard that shows them.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use ratatui::backend::TestBackend;
 
 use crate::filter::Filter;
 use crate::histogram::{BUCKETS, Histogram, bucket_of};
-use crate::model::{ContainerRow, Model, Picture, Rows, View};
+use crate::model::{ContainerRow, DropRow, Flow, Model, Picture, Rows, View};
 use crate::names::syscalls::{Abi, Call};
 use crate::names::{Container, Names};
 use crate::sample::{
@@ -212,6 +212,7 @@ impl Server {
             calls_counted: true,
             usage: if is_busy { std::slice::from_ref(&usage) } else { &[] },
             ifaces: if is_busy { &ifaces } else { &[] },
+            drops: None,
             syscalls: Some(SyscallReading {
                 calls: if is_busy { &calls } else { &[] },
                 ..SyscallReading::default()
@@ -230,6 +231,11 @@ impl Server {
                 && is_busy
             {
                 rows.push(pod());
+            }
+            if let Rows::Drops(rows) = &mut frame.rows
+                && is_busy
+            {
+                rows.extend(drops());
             }
         }
         picture
@@ -330,4 +336,38 @@ impl Shown {
         };
         (0..height).map(line).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Handmade: functions are only found by the kernel's addresses.
+fn drops() -> Vec<DropRow> {
+    let flow = |source: [u8; 4], port| Flow {
+        source: (IpAddr::from(source), 50_001),
+        destination: (IpAddr::from([10, 0, 0, 1]), port),
+    };
+    let row = |reason: &str, function: Option<&str>, count: u64, last_flow| DropRow {
+        reason: Some(reason.into()),
+        function: function.map(Into::into),
+        proto: Some("tcp".into()),
+        count,
+        bytes: count * 60,
+        rate: count as f64 / 2.0,
+        places: function.map_or_else(Vec::new, |_| vec![(0x91, count)]),
+        last_age_s: 1.5,
+        last_flow: Some(last_flow),
+        last_interface: function.map(|_| "eth0".to_owned()),
+        last_netns: Some("blue".into()),
+    };
+    vec![
+        row("NO_SOCKET", Some("tcp_v4_rcv"), 3, flow([192, 0, 2, 7], 81)),
+        row("NETFILTER_DROP", Some("nf_hook_slow"), 1200, flow([192, 0, 2, 8], 22)),
+        row("retransmit", None, 2, flow([10, 0, 0, 1], 443)),
+        // As on a kernel that tells no reasons.
+        DropRow {
+            reason: None,
+            proto: Some("arp".into()),
+            last_flow: None,
+            last_netns: None,
+            ..row("", Some("arp_rcv"), 1, flow([0, 0, 0, 0], 0))
+        },
+    ]
 }

@@ -44,6 +44,7 @@ views! {
     ifaces: View::Ifaces,
     listeners: View::Listeners,
     syscalls: View::Syscalls,
+    drops: View::Drops,
 }
 
 #[test]

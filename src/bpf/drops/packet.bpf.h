@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What is known of a packet: from its headers where they are, else from its socket. A packet that
+ * is about to be freed is in any state, so nothing in it is trusted.
+ */
+#ifndef NETTRACE_DROPS_PACKET_BPF_H
+#define NETTRACE_DROPS_PACKET_BPF_H
+
+#include "layout.bpf.h"
+
+#define ETH_P_IP   0x0800
+#define ETH_P_IPV6 0x86DD
+
+#define IP_OFFSET 0x1fff
+
+#define NEXTHDR_HOP	 0
+#define NEXTHDR_ROUTING	 43
+#define NEXTHDR_FRAGMENT 44
+#define NEXTHDR_DEST	 60
+#define MAX_EXTENSIONS	 4
+
+/* Namespaces have inodes from here on. */
+#define FIRST_NS_INODE 0xEFFFFFF0
+
+struct packet {
+	struct drop_flow flow;
+	char interface[IFNAMSIZ];
+	__u32 netns;
+	__u32 length;
+};
+
+static __always_inline bool has_ports(__u8 transport)
+{
+	return transport == IPPROTO_TCP || transport == IPPROTO_UDP ||
+	       transport == IPPROTO_UDPLITE || transport == IPPROTO_SCTP ||
+	       transport == IPPROTO_DCCP;
+}
+
+static __always_inline void read_ports(struct drop_flow *flow, const void *transport)
+{
+	__be16 ports[2];
+
+	if (!has_ports(flow->transport) || bpf_probe_read_kernel(ports, sizeof(ports), transport))
+		return;
+	flow->source_port = bpf_ntohs(ports[0]);
+	flow->destination_port = bpf_ntohs(ports[1]);
+}
+
+static __always_inline bool read_v4(struct packet *p, const void *header)
+{
+	struct iphdr ip;
+
+	if (bpf_probe_read_kernel(&ip, sizeof(ip), header) || ip.version != 4)
+		return false;
+	map_v4(p->flow.source, ip.saddr);
+	map_v4(p->flow.destination, ip.daddr);
+	p->flow.transport = ip.protocol;
+	if (ip.tot_len)
+		p->length = bpf_ntohs(ip.tot_len);
+	if (!(bpf_ntohs(ip.frag_off) & IP_OFFSET))
+		read_ports(&p->flow, header + ip.ihl * 4);
+	return true;
+}
+
+static __always_inline bool read_v6(struct packet *p, const void *header)
+{
+	struct ipv6hdr ip;
+	__u8 next[4]; /* type, length and, of a fragment, its offset */
+
+	if (bpf_probe_read_kernel(&ip, sizeof(ip), header) || ip.version != 6)
+		return false;
+	__builtin_memcpy(p->flow.source, &ip.saddr, 16);
+	__builtin_memcpy(p->flow.destination, &ip.daddr, 16);
+	if (ip.payload_len)
+		p->length = bpf_ntohs(ip.payload_len) + sizeof(ip);
+	p->flow.transport = ip.nexthdr;
+	header += sizeof(ip);
+#pragma unroll
+	for (int i = 0; i < MAX_EXTENSIONS; i++) {
+		__u8 type = p->flow.transport;
+
+		if (type != NEXTHDR_HOP && type != NEXTHDR_ROUTING && type != NEXTHDR_FRAGMENT &&
+		    type != NEXTHDR_DEST)
+			break;
+		if (bpf_probe_read_kernel(next, sizeof(next), header))
+			return true;
+		p->flow.transport = next[0];
+		if (type == NEXTHDR_FRAGMENT && (next[2] || next[3] & 0xf8))
+			return true;
+		header += type == NEXTHDR_FRAGMENT ? 8 : (next[1] + 1) * 8;
+	}
+	read_ports(&p->flow, header);
+	return true;
+}
+
+static __always_inline bool read_headers(struct packet *p, struct sk_buff *skb)
+{
+	__u16 network = READ(skb, network_header);
+	const void *head = READ(skb, head);
+
+	p->flow.protocol = bpf_ntohs(READ(skb, protocol));
+	/* 0 and ~0 are not set. */
+	if (!reads_packets || !network || network == 0xffff || network >= READ(skb, tail))
+		return false;
+	if (p->flow.protocol == ETH_P_IP)
+		return read_v4(p, head + network);
+	if (p->flow.protocol == ETH_P_IPV6)
+		return read_v6(p, head + network);
+	return false;
+}
+
+/* From it to its peer. Also for what has only the part that all sockets have in common. */
+static __always_inline void read_socket(struct drop_flow *flow, struct sock *sk)
+{
+	__u8 state = READ(sk, __sk_common.skc_state);
+
+	flow->family = READ(sk, __sk_common.skc_family);
+	if (flow->family != AF_INET && flow->family != AF_INET6)
+		return;
+	flow->protocol = flow->family == AF_INET ? ETH_P_IP : ETH_P_IPV6;
+	if (state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV)
+		flow->transport = IPPROTO_TCP;
+	else
+		flow->transport = READ(sk, sk_protocol);
+	flow->source_port = READ(sk, __sk_common.skc_num);
+	flow->destination_port = bpf_ntohs(READ(sk, __sk_common.skc_dport));
+	if (flow->family == AF_INET) {
+		map_v4(flow->source, READ(sk, __sk_common.skc_rcv_saddr));
+		map_v4(flow->destination, READ(sk, __sk_common.skc_daddr));
+	} else if (by_address) {
+		BPF_CORE_READ_INTO(&flow->source, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO(&flow->destination, sk, __sk_common.skc_v6_daddr);
+	} else {
+		__builtin_memcpy(flow->source, &sk->__sk_common.skc_v6_rcv_saddr, 16);
+		__builtin_memcpy(flow->destination, &sk->__sk_common.skc_v6_daddr, 16);
+	}
+}
+
+/*
+ * The field of a packet that has its device is used for other things while it waits in a socket, so
+ * what is found there is one only if it looks like one.
+ */
+static __always_inline void read_device(struct packet *p, struct sk_buff *skb)
+{
+	struct net_device *dev = READ(skb, dev);
+	__u32 inode;
+
+	if (!dev)
+		return;
+	if (by_address)
+		inode = BPF_CORE_READ(dev, nd_net.net, ns.inum);
+	else
+		inode = dev->nd_net.net->ns.inum;
+	if (inode < FIRST_NS_INODE || (p->netns && inode != p->netns))
+		return;
+	p->netns = inode;
+	if (by_address)
+		BPF_CORE_READ_INTO(&p->interface, dev, name);
+	else
+		__builtin_memcpy(p->interface, dev->name, IFNAMSIZ);
+}
+
+/* `sk` is the socket that it was for or of; it may be none. */
+static __always_inline void read_packet(struct packet *p, struct sk_buff *skb, struct sock *sk)
+{
+	p->length = READ(skb, len);
+	if (!sk)
+		sk = READ(skb, sk);
+	if (!read_headers(p, skb) && sk)
+		read_socket(&p->flow, sk);
+	if (sk) {
+		p->netns = netns_of(sk, by_address);
+		if (!p->flow.protocol)
+			p->flow.family = READ(sk, __sk_common.skc_family);
+	}
+	read_device(p, skb);
+}
+
+static __always_inline void turn(struct drop_flow *flow)
+{
+	__u16 port = flow->source_port;
+	__u8 address[16];
+
+	flow->source_port = flow->destination_port;
+	flow->destination_port = port;
+	__builtin_memcpy(address, flow->source, 16);
+	__builtin_memcpy(flow->source, flow->destination, 16);
+	__builtin_memcpy(flow->destination, address, 16);
+}
+
+#endif

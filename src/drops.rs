@@ -1,0 +1,122 @@
+//! `nettrace drops`: each packet that the kernel drops, and a table of all at the end.
+
+use anyhow::Result;
+
+use crate::cli::DropsArgs;
+use crate::kernel;
+use crate::model::View;
+use crate::names::reasons::{Chosen, Reasons};
+use crate::netns::Netns;
+use crate::output::Format;
+use crate::probes::drops::Options;
+use crate::run::{self, Plan, Usage};
+use crate::session;
+
+/// The kernel's names of interfaces are shorter.
+const LONGEST_NAME: usize = 15;
+
+/// Runs `drops` and returns the exit status.
+///
+/// # Errors
+/// As [`run::run`].
+pub fn run(args: &DropsArgs) -> Result<i32> {
+    run::run(plan(args)?)
+}
+
+fn plan(args: &DropsArgs) -> Result<Plan> {
+    if let Some(word) = args.words.iter().find(|word| !looks_like_a_filter(word)) {
+        return Err(Usage(no_filter(word)).into());
+    }
+    let mut plan = Plan::new(View::Drops, &args.words.join(" "), &args.run)?;
+    if args.v4 || args.v6 {
+        plan.filter.and_family(args.v6);
+    }
+    if plan.format == Format::Csv {
+        return Err(Usage(
+            "single drops have no CSV; -O ndjson has a line a drop, nettrace top drops -O csv the counts"
+                .to_owned(),
+        )
+        .into());
+    }
+    if let Some(name) = args.interface.as_ref().filter(|name| name.len() > LONGEST_NAME) {
+        return Err(Usage(format!("there is no interface {name}: the name is too long")).into());
+    }
+    let netns = args.netns.as_deref().map(Netns::open).transpose()?;
+    // The kernel's sums have neither addresses nor processes.
+    plan.by_single_drops = !plan.filter.is_empty();
+    plan.summary = true;
+    plan.drop_stacks = args.stack;
+    plan.count = Some(1);
+    plan.rows = plan.rows.or(Some(0));
+    let drops = Options {
+        netns: netns.as_ref().map_or(0, Netns::inode),
+        interface: args.interface.clone(),
+        reasons: reasons(&args.reason)?,
+        events_per_second: Some(args.limit),
+        ring_bytes: args.run.ring_size,
+        ..Options::default()
+    };
+    plan.probes = session::Options { drops: Some(drops), ..session::Options::default() };
+    Ok(plan)
+}
+
+fn reasons(words: &[String]) -> Result<Option<Vec<Chosen>>> {
+    if words.is_empty() {
+        return Ok(None);
+    }
+    let btf = kernel::btf()?;
+    Ok(Some(Reasons::of_kernel(&btf).select(words).map_err(Usage)?))
+}
+
+fn looks_like_a_filter(word: &str) -> bool {
+    word.trim_start_matches('!').starts_with('/') || word.contains(':')
+}
+
+/// What was meant, maybe.
+fn no_filter(word: &str) -> String {
+    let instead = match word {
+        _ if word.parse::<f64>().is_ok() => format!("--duration {word} ends it after {word} s"),
+        _ if word.chars().all(|c| c.is_ascii_uppercase() || c == '_') => {
+            format!("reasons are chosen by --reason {word}")
+        }
+        _ => format!("a command goes behind --, as in nettrace drops -- {word}"),
+    };
+    format!("“{word}” is no filter, as dst:10.0.0.7 is; {instead}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(change: fn(&mut DropsArgs)) -> String {
+        let mut args = DropsArgs { limit: 1, ..DropsArgs::default() };
+        change(&mut args);
+        let error = plan(&args).unwrap_err();
+        assert!(error.is::<Usage>());
+        error.to_string()
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert!(message(|a| a.words = vec!["10".to_owned()]).contains("--duration 10"));
+        assert!(message(|a| a.words = vec!["ls".to_owned()]).contains("nettrace drops -- ls"));
+        assert!(message(|a| a.words = vec!["NO_SOCKET".to_owned()]).contains("--reason NO_SOCKET"));
+        assert!(
+            message(|a| a.reason = vec!["retransmits".to_owned()]).contains("mean retransmit?")
+        );
+        assert!(message(|a| a.interface = Some("x".repeat(16))).contains("too long"));
+        assert!(
+            message(|a| a.run.output.format = crate::cli::FormatArg::Csv).contains("-O ndjson")
+        );
+    }
+
+    #[test]
+    fn a_filter_has_single_drops_counted() {
+        let by_single_drops = |words: &[&str]| {
+            let words = words.iter().map(|word| (*word).to_owned()).collect();
+            plan(&DropsArgs { words, limit: 1, ..DropsArgs::default() }).unwrap().by_single_drops
+        };
+        assert!(!by_single_drops(&[]));
+        assert!(by_single_drops(&["dst:10.0.0.7"]));
+    }
+}

@@ -1,0 +1,137 @@
+//! Loads and attaches the drop probe.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use libbpf_rs::btf::Btf;
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{Link, MapCore, MapFlags, OpenObject};
+
+use super::Options;
+use super::hooks::{BY_ADDRESS, GROUP, arrangements};
+use super::skel::{DropsSkel, DropsSkelBuilder, OpenDropsSkel};
+use crate::kernel;
+use crate::probes::climb::{Failure, climb};
+use crate::probes::ladder::{Choice, Hook, Rung};
+use crate::probes::{perf, programs};
+
+/// What this kernel's tracepoints tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    reasons: bool,
+    receiver: bool,
+    retransmit_err: bool,
+}
+
+impl Told {
+    pub(super) fn by(btf: &Btf<'_>) -> Self {
+        let has = |name, number| kernel::tracepoint_args(btf, name) >= Some(number);
+        Told {
+            reasons: has("kfree_skb", 3),
+            receiver: has("kfree_skb", 4),
+            retransmit_err: has("tcp_retransmit_skb", 3),
+        }
+    }
+}
+
+/// The probe, loaded and attached.
+pub(super) struct Loaded {
+    pub(super) skel: DropsSkel<'static>,
+    pub(super) links: Vec<Link>,
+    pub(super) choice: Choice,
+}
+
+/// Loads and attaches the best that this kernel allows.
+///
+/// # Errors
+/// [`crate::kernel::Unsupported`] where drops can't be had.
+pub(super) fn load(options: &Options, told: Told) -> Result<Loaded> {
+    climb("load the drop probe", arrangements, |choice| {
+        let skel = match prepare(options, told, &choice).and_then(OpenSkel::load) {
+            Ok(skel) => skel,
+            Err(error) => return Ok(Err(Failure::of_loading(&choice, error))),
+        };
+        for (kind, reason) in options.reasons.iter().flatten() {
+            let key = u64::from(kind.number()) << 32 | u64::from(*reason);
+            let set = skel.maps.reasons.update(&key.to_ne_bytes(), &[1], MapFlags::ANY);
+            set.context("set the reasons to watch")?;
+        }
+        Ok(attach(skel, choice))
+    })
+}
+
+fn attach(skel: DropsSkel<'static>, choice: Choice) -> Result<Loaded, Failure> {
+    let mut links = Vec::new();
+    for hook in choice.hooks() {
+        let link = attach_hook(&skel, hook);
+        links.push(link.map_err(|error| Failure { hook: Some(*hook), error })?);
+    }
+    Ok(Loaded { skel, links, choice })
+}
+
+fn attach_hook(skel: &DropsSkel<'static>, hook: &Hook) -> libbpf_rs::Result<Link> {
+    let mut programs = skel.object().progs_mut();
+    let program = programs.find(|program| program.name() == hook.program);
+    let program = program.ok_or_else(|| libbpf_rs::Error::from_raw_os_error(libc::ENOENT))?;
+    if hook.rung != Rung::Perf {
+        return program.attach_trace();
+    }
+    let event: OwnedFd = perf::open_tracepoint(GROUP, hook.target)?;
+    let link = program.attach_perf_event(event.as_raw_fd())?;
+    // Its link closes it.
+    let _ = event.into_raw_fd();
+    Ok(link)
+}
+
+/// The object with all settings, before the kernel sees it.
+pub(super) fn prepare(
+    options: &Options,
+    told: Told,
+    choice: &Choice,
+) -> libbpf_rs::Result<OpenDropsSkel<'static>> {
+    // The storage of one libbpf handle per session, a few words that live as long as the process.
+    let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
+    let mut open = DropsSkelBuilder::default().open(storage)?;
+    configure(&mut open, options, told, choice)?;
+    Ok(open)
+}
+
+fn configure(
+    open: &mut OpenDropsSkel<'static>,
+    options: &Options,
+    told: Told,
+    choice: &Choice,
+) -> libbpf_rs::Result<()> {
+    let by_perf = choice.hooks().any(|hook| hook.rung == Rung::Perf);
+    if let Some(rodata) = open.maps.rodata_data.as_mut() {
+        rodata.by_address = by_perf || choice.arrangement == BY_ADDRESS;
+        rodata.reads_packets = !kernel::is_confidential();
+        rodata.has_reasons = told.reasons;
+        rodata.has_receiver = told.receiver;
+        rodata.has_retransmit_err = told.retransmit_err;
+        rodata.only_reasons = options.reasons.is_some();
+        rodata.netns = options.netns;
+        if let Some(name) = &options.interface {
+            rodata.only_interface = true;
+            for (to, from) in rodata.interface.iter_mut().zip(name.bytes()) {
+                *to = from as _;
+            }
+        }
+        if let Some(limit) = options.events_per_second {
+            rodata.with_events = true;
+            rodata.events_per_second = limit;
+        }
+        if let Some(bytes) = options.ring_bytes {
+            rodata.ring_wakeup = u64::from(bytes) / 4;
+        }
+    }
+    if let Some(bytes) = options.ring_bytes {
+        open.maps.drop_events.set_max_entries(bytes)?;
+    }
+    if let Some(entries) = options.entries {
+        open.maps.drops.set_max_entries(entries)?;
+    }
+    programs::load_chosen(open.open_object_mut(), choice);
+    Ok(())
+}
