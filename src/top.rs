@@ -319,7 +319,7 @@ mod tests {
         assert!(wrong("syscalls port:1", |_| {}).contains("port:"));
         assert!(wrong("syscalls", |a| a.sockets.v4 = true).contains("about sockets"));
         let on_lo: fn(&mut DashboardArgs) = |a| a.sockets.interface = Some("lo".to_owned());
-        assert!(wrong("conns", on_lo).contains("-i goes with the view ifaces"));
+        assert!(wrong("conns", on_lo).contains("-i goes with the views ifaces"));
         assert_eq!(start("", on_lo).unwrap().view, Some(View::Ifaces));
     }
 

@@ -81,7 +81,7 @@ fn wrong_usage_is_2_and_says_what_to_type() {
         (&["top", "-p", "0"], "0 is not in"),
         (&["top", "-p", "4194304000"], "there is no process"),
         (&["top", "--uid", "no-such-user"], "there is no user no-such-user"),
-        (&["top", "conns", "-i", "eth0"], "-i goes with the view ifaces"),
+        (&["top", "conns", "-i", "eth0"], "-i goes with the views ifaces"),
         (&["top", "ifaces", "-i", "nosuch0"], "there is no interface nosuch0; there are "),
         (&["top", "--columns", "pid,comm,PID"], "column PID is there twice"),
         (&["top", "--ring-size", "3000"], "a power of two"),

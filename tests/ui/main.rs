@@ -91,7 +91,7 @@ fn a_scope_that_is_not_there_is_refused_at_once() {
     for (args, message) in [
         (&["-p", "4194305"][..], "there is no process 4194305"),
         (&["-i", "nonesuch0"], "there is no interface nonesuch0; there are"),
-        (&["conns", "-i", "lo"], "-i goes with the view ifaces"),
+        (&["conns", "-i", "lo"], "-i goes with the views ifaces"),
         (&["conns", "1", "5"], "takes COUNT"),
         (&["syscals"], "did you mean syscalls?"),
         (&["-p", "1", "top"], "write a command's flags after it"),
