@@ -34,14 +34,17 @@ type Piece = (u16, String, Style);
 
 /// The last line that the help can begin with.
 pub fn last_line(app: &App, topic: Topic) -> usize {
-    let inner = inside(window(app));
+    let inner = inside(window(app, topic));
     lines(app, topic, inner.width).len().saturating_sub(inner.height.into())
 }
 
-fn window(app: &App) -> Rect {
+/// No higher than what is in it.
+fn window(app: &App, topic: Topic) -> Rect {
     let (width, height) = app.size;
     let room = Rect::new(1, 1, width.saturating_sub(2), height.saturating_sub(2));
-    layout::middle(WIDTH, u16::MAX, room)
+    let width = inside(layout::middle(WIDTH, u16::MAX, room)).width;
+    let lines = u16::try_from(lines(app, topic, width).len()).unwrap_or(u16::MAX);
+    layout::middle(WIDTH, lines.saturating_add(2), room)
 }
 
 fn inside(window: Rect) -> Rect {
@@ -51,7 +54,7 @@ fn inside(window: Rect) -> Rect {
 
 pub(super) fn draw(buffer: &mut Buffer, screen: Rect, topic: Topic, first: usize, app: &App) {
     let theme = &app.settings.theme;
-    let area = window(app).intersection(screen);
+    let area = window(app, topic).intersection(screen);
     let scrolls = if last_line(app, topic) > 0 { "j k scroll, " } else { "" };
     let what = match topic {
         Topic::View => "help",
@@ -137,28 +140,33 @@ fn view_parts(app: &App) -> Vec<Part> {
     parts
 }
 
-/// What was lost, why, and what helps.
+/// What was lost, why, and what helps; then what only has no row.
 fn loss_parts(app: &App) -> Vec<Part> {
-    let unlisted = (losses::CLOSED_UNLISTED, app.status.unlisted);
-    let all = app.status.losses.iter().copied().chain([unlisted]);
-    let happened: Vec<_> = all.filter(|(_, count)| *count > 0).collect();
-    if happened.is_empty() {
-        return vec![
+    let mut parts = match &app.status.losses[..] {
+        [] => vec![
             heading("Nothing was lost since the start"),
-            Part::Gap,
             Part::Words(
                 "What can't be recorded is counted by its cause, and shown here.".to_owned(),
             ),
-        ];
+        ],
+        losses => {
+            let losses = losses.iter().flat_map(|(cause, count)| cause_parts(cause, *count));
+            [heading("Lost since the start")].into_iter().chain(losses).collect()
+        }
+    };
+    if app.status.unlisted > 0 {
+        parts.extend([Part::Gap, heading("Counted, but not listed")]);
+        parts.extend(cause_parts(losses::CLOSED_UNLISTED, app.status.unlisted));
     }
-    let mut parts = vec![heading("Lost since the start")];
-    for (cause, count) in happened {
-        parts.extend([Part::Gap, Part::Loss(format!("{count} {cause}"))]);
-        if let Some(cause) = losses::about(cause) {
-            parts.push(Part::Words(format!("{count} {}.", cause.about)));
-            if !cause.remedy.is_empty() {
-                parts.push(Part::Words(format!("→ {}", cause.remedy)));
-            }
+    parts
+}
+
+fn cause_parts(name: &str, count: u64) -> Vec<Part> {
+    let mut parts = vec![Part::Gap, Part::Loss(format!("{count} {name}"))];
+    if let Some(cause) = losses::about(name) {
+        parts.push(Part::Words(format!("{count} {}.", cause.about)));
+        if !cause.remedy.is_empty() {
+            parts.push(Part::Words(format!("→ {}", cause.remedy)));
         }
     }
     parts

@@ -81,7 +81,7 @@ fn losses_are_explained() {
     shown.press(&["L"]);
     let nothing = shown.screen();
     shown.server.losses =
-        Losses(vec![("close_ring", 3), ("hook_reentered", 120), ("tree_table", 1), ("x", 0)]);
+        Losses(vec![("close_ring", 3), ("hook_reentered", 120), ("closed_unlisted", 7), ("x", 0)]);
     shown.pass(1);
     let some = shown.screen();
     shown.press(&["G", "esc", "?", "G"]);
