@@ -20,12 +20,12 @@ pub struct Cli {
     /// What to do; on a terminal the dashboard if nothing is said, else `top`
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// How the dashboard is to be.
-    #[command(flatten)]
-    pub dashboard: DashboardArgs,
     /// Show what libbpf says, on stderr
     #[arg(short, long, global = true)]
     pub verbose: bool,
+    /// How the dashboard is to be.
+    #[command(flatten)]
+    pub dashboard: DashboardArgs,
 }
 
 /// Arguments of the dashboard.
@@ -35,12 +35,6 @@ pub struct DashboardArgs {
     /// The dashboard's first view, seconds between two pictures (1), filters
     #[arg(value_name = "VIEW INTERVAL FILTER")]
     pub words: Vec<String>,
-    /// Whose it is to be.
-    #[command(flatten)]
-    pub processes: ProcessArgs,
-    /// Which sockets to look at.
-    #[command(flatten)]
-    pub sockets: SocketArgs,
     /// How it looks: dark, light, contrast or mono
     #[arg(long, value_name = "NAME")]
     pub theme: Option<String>,
@@ -56,6 +50,12 @@ pub struct DashboardArgs {
     /// Room for records between two reads: bytes, K or M, a power of two
     #[arg(long, value_name = "BYTES", value_parser = ring_size)]
     pub ring_size: Option<u32>,
+    /// Whose it is to be.
+    #[command(flatten)]
+    pub processes: ProcessArgs,
+    /// Which sockets to look at.
+    #[command(flatten)]
+    pub sockets: SocketArgs,
 }
 
 impl From<&DashboardArgs> for TopArgs {

@@ -334,17 +334,18 @@ impl App {
     pub fn set_filter(&mut self, text: &str) -> Result<Vec<Effect>, String> {
         self.filter = Filter::parse(text).map_err(|error| error.to_string())?;
         self.filter_text = text.trim().to_owned();
-        Ok(self.filter_changed())
+        Ok(self.ask())
     }
 
     /// Shows everything again.
     pub fn clear_filter(&mut self) -> Vec<Effect> {
         self.filter = Filter::default();
         self.filter_text.clear();
-        self.filter_changed()
+        self.ask()
     }
 
-    fn filter_changed(&mut self) -> Vec<Effect> {
+    /// Asks the collector for something else, which a picture that is held doesn't show.
+    fn ask(&mut self) -> Vec<Effect> {
         if self.is_paused {
             self.note = Some("paused: it is seen when the picture goes on".to_owned());
         }
@@ -400,7 +401,7 @@ impl App {
         self.shows_closed = !self.shows_closed;
         let said = if self.shows_closed { "shown" } else { "hidden" };
         self.note = Some(format!("closed connections are {said}"));
-        vec![Effect::Ask]
+        self.ask()
     }
 
     /// Smooths rates, or doesn't.
@@ -411,7 +412,7 @@ impl App {
         } else {
             "rates are those of the interval".to_owned()
         });
-        vec![Effect::Ask]
+        self.ask()
     }
 
     fn take(&mut self, prepared: Prepared) {

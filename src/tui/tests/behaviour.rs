@@ -52,6 +52,11 @@ fn a_paused_picture_stands_still_and_keys_still_work() {
     assert_eq!(shown.screen(), before);
     shown.press(&["s"]);
     assert_ne!(shown.screen(), before);
+    // What needs another picture says when it comes.
+    for keys in [&["c"][..], &["a"], &["/", "x:", "backspace", "backspace", "enter"]] {
+        assert_eq!(shown.press(keys), [Effect::Ask]);
+        assert!(shown.app.note.as_deref().is_some_and(|note| note.starts_with("paused")));
+    }
     shown.press(&[" "]);
     shown.pass(1);
     assert!(!shown.screen().contains("PAUSED"));
