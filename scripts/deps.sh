@@ -38,6 +38,7 @@ for goal in "$@"; do
 		need setcap has setcap
 		need bpftool has bpftool
 		need strace has strace
+		need nftables has nft
 		;;
 	vm)
 		if [ "$(uname -m)" != x86_64 ] || ! has apt-get >/dev/null; then

@@ -10,8 +10,11 @@ use crate::cli::DoctorFormat;
 use crate::kernel::{self, Reason, Unsupported};
 use crate::privileges;
 use crate::probes::ladder::{Hook, Refused, Rung, Standing, Way};
-use crate::probes::{ifaces, sockets, syscalls};
+use crate::probes::{drops, ifaces, sockets, syscalls};
 use crate::session::{Options, Session};
+
+/// No namespace has it.
+const NO_NETNS: u32 = 1;
 
 /// A fact of this machine.
 struct Fact {
@@ -49,7 +52,7 @@ fn examine() -> Report {
         follow_forks: true,
         ..sockets::Options::default()
     };
-    let syscalls = syscalls::Options {
+    let calls = syscalls::Options {
         pids: vec![std::process::id()],
         follow_forks: true,
         stacks: true,
@@ -64,9 +67,14 @@ fn examine() -> Report {
             });
         }
     }
-    match Session::open(Options { syscalls: Some(syscalls), ..Options::default() }) {
+    match Session::open(Options { syscalls: Some(calls), ..Options::default() }) {
         Ok(session) => hooks.extend(standings(&session)),
-        Err(error) => hooks.push(("syscalls", crate::probes::syscalls::not_had(&error))),
+        Err(error) => hooks.push(("syscalls", syscalls::not_had(&error))),
+    }
+    let drops = drops::Options { netns: NO_NETNS, ..drops::Options::default() };
+    match Session::open(Options { drops: Some(drops), ..Options::default() }) {
+        Ok(session) => hooks.extend(standings(&session)),
+        Err(error) => hooks.push(("drops", drops::not_had(&error))),
     }
     hooks.push(("ifaces", interfaces()));
     Report { facts: facts(), hooks, failure }

@@ -8,8 +8,8 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
 use crate::kernel;
 
-/// What makes more visible: programs on interfaces.
-pub const USEFUL: [Capability; 1] = [Capability::CAP_NET_ADMIN];
+/// What makes more visible: programs on interfaces, and where the kernel's functions are.
+pub const USEFUL: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_SYSLOG];
 
 /// What loading and attaching needs, measured by leaving out one after the other: to load programs and
 /// read kernel memory, and before Linux 5.11, where BPF maps are locked memory, to have enough of it.

@@ -21,15 +21,21 @@ static __always_inline bool is_wanted(const struct drop_key *key)
 	return !only_reasons || bpf_map_lookup_elem(&reasons, &reason);
 }
 
+/* Behind the end of a name there may be the rest of an older one. */
 static __always_inline bool is_on_interface(const struct packet *p)
 {
-	__u64 name[2], wanted[2];
-
 	if (!only_interface)
 		return true;
-	__builtin_memcpy(name, p->interface, IFNAMSIZ);
-	__builtin_memcpy(wanted, (const char *)interface, IFNAMSIZ);
-	return name[0] == wanted[0] && name[1] == wanted[1];
+#pragma unroll
+	for (int i = 0; i < IFNAMSIZ; i++) {
+		char wanted = interface[i];
+
+		if (p->interface[i] != wanted)
+			return false;
+		if (!wanted)
+			return true;
+	}
+	return true;
 }
 
 static __always_inline void count(const struct drop_key *key, const struct packet *p, __u64 now)
@@ -174,8 +180,7 @@ int BPF_PROG(retransmitted, struct sock *sk, struct sk_buff *skb)
 
 	if ((has_retransmit_err && (int)ctx[2]) || !is_wanted(&key))
 		return 0;
-	read_socket(&p.flow, sk);
-	p.netns = netns_of(sk, by_address);
+	read_tcp(&p, sk);
 	p.length = READ(skb, len);
 	return record(ctx, &key, &p);
 }
@@ -189,10 +194,8 @@ int BPF_PROG(reset_sent, struct sock *sk, struct sk_buff *skb)
 
 	if (!is_wanted(&key))
 		return 0;
-	if (sk) {
-		read_socket(&p.flow, sk);
-		p.netns = netns_of(sk, by_address);
-	}
+	if (sk)
+		read_tcp(&p, sk);
 	if (skb && !p.flow.destination_port) {
 		p.flow.family = 0;
 		read_packet(&p, skb, sk);
@@ -211,8 +214,7 @@ int BPF_PROG(reset_received, struct sock *sk)
 
 	if (!is_wanted(&key))
 		return 0;
-	read_socket(&p.flow, sk);
+	read_tcp(&p, sk);
 	turn(&p.flow);
-	p.netns = netns_of(sk, by_address);
 	return record(ctx, &key, &p);
 }

@@ -7,8 +7,10 @@
 mod support;
 
 mod behaviour;
+mod drops;
 mod exact;
 mod filter;
+mod frames;
 mod lockdown;
 mod privileges;
 mod rungs;

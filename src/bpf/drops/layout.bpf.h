@@ -7,7 +7,7 @@
 
 #define DROP_ENTRIES	4096
 #define REASON_ENTRIES	1024
-#define DROP_RING_BYTES (1 << 18)
+#define DROP_RING_BYTES (1 << 20)
 #define STACK_DEPTH	64
 #define IFNAMSIZ	16
 

@@ -21,6 +21,7 @@
 
 /* Namespaces have inodes from here on. */
 #define FIRST_NS_INODE 0xEFFFFFF0
+#define MAX_IFINDEX    (1 << 24)
 
 struct packet {
 	struct drop_flow flow;
@@ -57,7 +58,7 @@ static __always_inline bool read_v4(struct packet *p, const void *header)
 	p->flow.transport = ip.protocol;
 	if (ip.tot_len)
 		p->length = bpf_ntohs(ip.tot_len);
-	if (!(bpf_ntohs(ip.frag_off) & IP_OFFSET))
+	if (ip.ihl >= 5 && !(bpf_ntohs(ip.frag_off) & IP_OFFSET))
 		read_ports(&p->flow, header + ip.ihl * 4);
 	return true;
 }
@@ -140,40 +141,64 @@ static __always_inline void read_socket(struct drop_flow *flow, struct sock *sk)
  * The field of a packet that has its device is used for other things while it waits in a socket, so
  * what is found there is one only if it looks like one.
  */
-static __always_inline void read_device(struct packet *p, struct sk_buff *skb)
+static __always_inline bool read_device(struct packet *p, struct sk_buff *skb)
 {
 	struct net_device *dev = READ(skb, dev);
-	__u32 inode;
+	__u32 index, inode;
 
 	if (!dev)
-		return;
+		return false;
+	index = READ(dev, ifindex);
 	if (by_address)
 		inode = BPF_CORE_READ(dev, nd_net.net, ns.inum);
 	else
 		inode = dev->nd_net.net->ns.inum;
-	if (inode < FIRST_NS_INODE || (p->netns && inode != p->netns))
-		return;
+	if (!index || index > MAX_IFINDEX || inode < FIRST_NS_INODE || inode == ~0U)
+		return false;
 	p->netns = inode;
 	if (by_address)
 		BPF_CORE_READ_INTO(&p->interface, dev, name);
 	else
 		__builtin_memcpy(p->interface, dev->name, IFNAMSIZ);
+	return true;
 }
 
-/* `sk` is the socket that it was for or of; it may be none. */
-static __always_inline void read_packet(struct packet *p, struct sk_buff *skb, struct sock *sk)
+/*
+ * `receiver` is the socket that it was for, if that is known. The packet's own one may be the
+ * sender's in another namespace, until the packet has passed IP there.
+ */
+static __always_inline void read_packet(struct packet *p, struct sk_buff *skb,
+					struct sock *receiver)
 {
+	struct sock *own = READ(skb, sk);
+	bool has_headers, has_device;
+
 	p->length = READ(skb, len);
-	if (!sk)
-		sk = READ(skb, sk);
-	if (!read_headers(p, skb) && sk)
-		read_socket(&p->flow, sk);
-	if (sk) {
-		p->netns = netns_of(sk, by_address);
-		if (!p->flow.protocol)
-			p->flow.family = READ(sk, __sk_common.skc_family);
+	has_headers = read_headers(p, skb);
+	has_device = read_device(p, skb);
+	if (receiver) {
+		p->netns = netns_of(receiver, by_address);
+		if (!has_headers)
+			read_socket(&p->flow, receiver);
+	} else if (own) {
+		if (!has_device)
+			p->netns = netns_of(own, by_address);
+		if (!has_headers && (!has_device || p->netns == netns_of(own, by_address)))
+			read_socket(&p->flow, own);
 	}
-	read_device(p, skb);
+}
+
+/* TCP's, which a tracepoint is about. One that closes has given its port back. */
+static __always_inline void read_tcp(struct packet *p, struct sock *sk)
+{
+	struct tcp_sock *tp = NULL;
+
+	p->netns = netns_of(sk, by_address);
+	read_socket(&p->flow, sk);
+	if (!p->flow.source_port && p->flow.transport == IPPROTO_TCP)
+		tp = by_address ? (struct tcp_sock *)sk : bpf_skc_to_tcp_sock(sk);
+	if (tp)
+		p->flow.source_port = bpf_ntohs(READ(tp, inet_conn.icsk_inet.inet_sport));
 }
 
 static __always_inline void turn(struct drop_flow *flow)

@@ -1,6 +1,6 @@
 //! Loads and attaches the drop probe.
 
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
@@ -10,6 +10,7 @@ use libbpf_rs::{Link, MapCore, MapFlags, OpenObject};
 
 use super::Options;
 use super::hooks::{BY_ADDRESS, GROUP, arrangements};
+use super::skel::types::drop_event;
 use super::skel::{DropsSkel, DropsSkelBuilder, OpenDropsSkel};
 use crate::kernel;
 use crate::probes::climb::{Failure, climb};
@@ -97,12 +98,24 @@ pub(super) fn prepare(
     Ok(open)
 }
 
+/// Room for what may come in a second, which may be at once.
+fn ring_bytes(events_per_second: Option<u64>) -> u32 {
+    const LEAST: u64 = 1 << 12;
+    const MOST: u64 = 1 << 26;
+
+    let record = size_of::<drop_event>() as u64 + 8;
+    let bytes = events_per_second.unwrap_or(0).saturating_mul(record).clamp(LEAST, MOST);
+    // Below 2^27.
+    bytes.next_power_of_two() as u32
+}
+
 fn configure(
     open: &mut OpenDropsSkel<'static>,
     options: &Options,
     told: Told,
     choice: &Choice,
 ) -> libbpf_rs::Result<()> {
+    let ring_bytes = options.ring_bytes.unwrap_or_else(|| ring_bytes(options.events_per_second));
     let by_perf = choice.hooks().any(|hook| hook.rung == Rung::Perf);
     if let Some(rodata) = open.maps.rodata_data.as_mut() {
         rodata.by_address = by_perf || choice.arrangement == BY_ADDRESS;
@@ -122,13 +135,9 @@ fn configure(
             rodata.with_events = true;
             rodata.events_per_second = limit;
         }
-        if let Some(bytes) = options.ring_bytes {
-            rodata.ring_wakeup = u64::from(bytes) / 4;
-        }
+        rodata.ring_wakeup = u64::from(ring_bytes) / 4;
     }
-    if let Some(bytes) = options.ring_bytes {
-        open.maps.drop_events.set_max_entries(bytes)?;
-    }
+    open.maps.drop_events.set_max_entries(ring_bytes)?;
     if let Some(entries) = options.entries {
         open.maps.drops.set_max_entries(entries)?;
     }

@@ -64,7 +64,8 @@ pub struct Options {
     pub reasons: Option<Vec<Chosen>>,
     /// Single drops are handed on as well, at most so many in a second.
     pub events_per_second: Option<u64>,
-    /// Bytes of the ring of single drops, a power of two; `None` takes the default of 256 KiB.
+    /// Bytes of the ring of single drops, a power of two; `None` takes room for those of a
+    /// second.
     pub ring_bytes: Option<u32>,
     /// Rows of the kernel's table; `None` takes the default of 4096.
     pub entries: Option<u32>,
