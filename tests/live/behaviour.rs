@@ -87,7 +87,7 @@ fn wrong_usage_is_2_and_says_what_to_type() {
         (&["top", "--ring-size", "3000"], "a power of two"),
         (&["top", "--duration", "-1"], "unexpected argument"),
         (&["top", "-O", "xml"], "[possible values: table, json, ndjson, csv]"),
-        (&["doctr"], "similar subcommand exists: 'doctor'"),
+        (&["doctr"], "did you mean doctor?"),
         (&["top", "--force"], "-o <FILE>"),
         (&["top", "syscalls", "-4"], "are about sockets"),
         (&["syscalls", "ls"], "a command goes behind --, as in nettrace syscalls -- ls"),
