@@ -117,9 +117,11 @@ struct Network {
     prefix: u8,
 }
 
-/// Protocols by the names that rows have.
-pub const PROTOCOLS: [&str; 10] =
-    ["tcp", "udp", "udplite", "mptcp", "sctp", "dccp", "icmp", "icmp6", "raw", "unix"];
+/// Protocols by the names that rows have; the last ones only those of drops.
+pub const PROTOCOLS: [&str; 16] = [
+    "tcp", "udp", "udplite", "mptcp", "sctp", "dccp", "icmp", "icmp6", "raw", "unix", "arp",
+    "igmp", "gre", "esp", "vlan", "netlink",
+];
 
 /// Bytes of a process's name, in the kernel.
 const LONGEST_COMM: usize = 15;

@@ -133,7 +133,7 @@ fn pair() -> Pair {
     pair
 }
 
-fn send_udp(netns: &str, to: &str, port: u16, count: usize) {
+pub(crate) fn send_udp(netns: &str, to: &str, port: u16, count: usize) {
     let to = SocketAddr::new(to.parse().unwrap(), port);
     let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     inside(netns, || {
@@ -150,6 +150,8 @@ struct Expected {
     to: (&'static str, u16),
     reasons: &'static [&'static str],
     functions: &'static [&'static str],
+    /// A kernel without the reason frees it without a word.
+    is_untold: bool,
 }
 
 fn expected(
@@ -157,7 +159,7 @@ fn expected(
     reasons: &'static [&'static str],
     functions: &'static [&'static str],
 ) -> Expected {
-    Expected { to, reasons, functions }
+    Expected { to, reasons, functions, is_untold: false }
 }
 
 impl Expected {
@@ -180,6 +182,10 @@ impl Expected {
             let function = drop["location"].as_str().unwrap_or("-");
             drop["reason"] == reason && self.functions.contains(&function)
         };
+        let is_unnamed = reason.is_null() || reason == "NOT_SPECIFIED";
+        if self.is_untold && is_unnamed && found.is_empty() {
+            return Ok(());
+        }
         let Some(drop) = found.iter().find(is_it) else {
             let found: BTreeSet<String> = found
                 .iter()
@@ -233,6 +239,19 @@ fn drops_have_the_kernel_s_reason_and_function() {
     sent(&|f| f.tcp_flags = SYN | FIN, TCP, 4116);
     drop(listener);
 
+    let overflowing = inside(b, || TcpListener::bind((B4, 4123)).unwrap());
+    // SAFETY: no pointers; one connection may wait then.
+    assert_eq!(unsafe { libc::listen(overflowing.as_raw_fd(), 0) }, 0);
+    // The first connection's last packet is lost, and when it is sent again the second one waits there.
+    nft(
+        a,
+        "add chain inet t out { type filter hook output priority 0; }; add rule inet t out tcp dport 4123 tcp flags & (syn | ack) == ack drop",
+    );
+    let connect = || inside(a, || TcpStream::connect((B4, 4123)).unwrap());
+    let first = connect();
+    nft(a, "delete table inet t");
+    let second = connect();
+
     let full = inside(b, || UdpSocket::bind((B4, 4117)).unwrap());
     set_option(&full, libc::SO_RCVBUF, &1i32);
     send_udp(a, B4, 4117, 30);
@@ -259,7 +278,9 @@ fn drops_have_the_kernel_s_reason_and_function() {
         4122,
     );
     // Until the address that nobody has was asked for in vain.
-    std::thread::sleep(Duration::from_secs(1));
+    // TCP says for the second time that it is ready after a second.
+    std::thread::sleep(Duration::from_secs(2));
+    drop((overflowing, first, second));
     let seen = watch.end();
 
     let btf = kernel::btf().unwrap();
@@ -313,7 +334,14 @@ fn all_expected() -> Vec<Expected> {
         expected((B4, 4111), &["OTHERHOST"], header),
         expected((B4, 4112), &["UNICAST_IN_L2_MULTICAST"], routing),
         expected((ELSEWHERE, 4113), &["IP_INADDRERRORS"], &["ip_error"]),
-        expected((B4, 4116), &["TCP_FLAGS"], &["tcp_rcv_state_process", "tcp_v4_do_rcv"]),
+        Expected {
+            is_untold: true,
+            ..expected((B4, 4116), &["TCP_FLAGS"], &["tcp_rcv_state_process", "tcp_v4_do_rcv"])
+        },
+        Expected {
+            is_untold: true,
+            ..expected((B4, 4123), &["TCP_LISTEN_OVERFLOW"], &["tcp_check_req", "tcp_v4_rcv"])
+        },
         expected((B4, 4117), &["SOCKET_RCVBUFF"], queueing),
         expected((B4, 4118), &["SOCKET_FILTER"], queueing),
         // The queue gives up the oldest.

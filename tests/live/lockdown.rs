@@ -2,8 +2,12 @@
 //! work, reads by address don't, and then it says so.
 
 use nettrace::kernel;
+use nettrace::netns::Netns;
+use nettrace::probes::drops::{DropProbe, Options};
+use nettrace::sample::DropPlace;
 
-use crate::support::{nettrace, text, traced, traffic};
+use crate::drops::send_udp;
+use crate::support::{B4, Pair, nettrace, text, traced, traffic};
 
 #[test]
 fn typed_reads_are_allowed_and_others_are_refused_with_the_reason() {
@@ -23,4 +27,26 @@ fn typed_reads_are_allowed_and_others_are_refused_with_the_reason() {
         assert!(stderr.contains("kernel lockdown is in confidentiality mode"), "{stderr}");
         assert!(!stderr.contains("libbpf"), "{stderr}");
     }
+}
+
+/// Headers of packets are read by their address, so there is no telling UDP from TCP then.
+#[test]
+fn drops_are_counted_without_what_is_in_packets() {
+    let btf = kernel::btf().unwrap();
+    let has_typed_task = kernel::has_function(&btf, "bpf_get_current_task_btf");
+    let pair = Pair::new();
+    let netns = Netns::open(&pair.b).unwrap().inode();
+    let probe = DropProbe::open(&Options { netns, ..Options::default() });
+    if !has_typed_task && kernel::is_confidential() {
+        let error = probe.err().unwrap().to_string();
+        assert!(error.contains("kernel lockdown is in confidentiality mode"), "{error}");
+        return;
+    }
+    let mut probe = probe.unwrap();
+    send_udp(&pair.a, B4, 4101, 3);
+    probe.read().unwrap();
+    let known = if kernel::is_confidential() { 0 } else { 17 };
+    let is_it = |place: &DropPlace| (place.protocol, place.transport) == (0x0800, known);
+    let records = probe.reading().counts.iter().filter(|record| is_it(&record.place));
+    assert_eq!(records.map(|record| record.count).sum::<u64>(), 3);
 }

@@ -2,15 +2,18 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
+use nettrace::netns::Netns;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::support::{nettrace, rows, text};
+use crate::support::{B4, Pair, nettrace, rows, text};
 
 #[test]
 fn without_root_it_says_what_is_missing() {
@@ -100,6 +103,25 @@ fn the_setcap_line_of_doctor_is_enough() {
     let output = run(&["syscalls", "--", "true"]);
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
     assert!(text(&output.stdout).contains("\nexecve "), "{}", text(&output.stdout));
+    functions_that_drop_have_names(&run);
+}
+
+/// Also for who isn't root.
+fn functions_that_drop_have_names(run: &(impl Fn(&[&str]) -> Output + Sync)) {
+    let pair = Pair::new();
+    let output = std::thread::scope(|scope| {
+        let args = ["top", "drops", "0.5", "0", "-O", "ndjson", "--netns", &pair.b, "proto:udp"];
+        let watching = scope.spawn(move || run(&[&args[..], &["--", "sleep", "2"]].concat()));
+        let netns = Netns::open(&pair.a).unwrap();
+        let send = || Ok(UdpSocket::bind("0.0.0.0:0")?.send_to(b"test", (B4, 4101))?);
+        while !watching.is_finished() {
+            netns.run(send).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        watching.join().unwrap()
+    });
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+    assert!(text(&output.stdout).contains(r#""location":"__udp4_lib_rcv""#));
 }
 
 /// `CapEff` and `CapPrm` of each of its threads.
@@ -116,8 +138,10 @@ fn capabilities(pid: u32) -> Vec<u64> {
 #[test]
 fn once_attached_it_gives_up_what_it_no_longer_needs() {
     const NET_ADMIN: u64 = 1 << 12;
+    const SYSLOG: u64 = 1 << 34;
     const BPF: u64 = 1 << 39;
-    for (view, kept) in [("procs", BPF), ("syscalls", BPF), ("ifaces", NET_ADMIN)] {
+    let kept = [("procs", BPF), ("syscalls", BPF), ("drops", BPF | SYSLOG), ("ifaces", NET_ADMIN)];
+    for (view, kept) in kept {
         let mut child = nettrace()
             .args(["top", view, "0.1", "0", "-O", "ndjson"])
             .stdout(Stdio::piped())

@@ -137,6 +137,11 @@ static __always_inline void read_socket(struct drop_flow *flow, struct sock *sk)
 	}
 }
 
+static __always_inline bool is_netns(__u32 inode)
+{
+	return inode >= FIRST_NS_INODE && inode != ~0U;
+}
+
 /*
  * The field of a packet that has its device is used for other things while it waits in a socket, so
  * what is found there is one only if it looks like one.
@@ -153,7 +158,7 @@ static __always_inline bool read_device(struct packet *p, struct sk_buff *skb)
 		inode = BPF_CORE_READ(dev, nd_net.net, ns.inum);
 	else
 		inode = dev->nd_net.net->ns.inum;
-	if (!index || index > MAX_IFINDEX || inode < FIRST_NS_INODE || inode == ~0U)
+	if (!index || index > MAX_IFINDEX || !is_netns(inode))
 		return false;
 	p->netns = inode;
 	if (by_address)
@@ -161,6 +166,20 @@ static __always_inline bool read_device(struct packet *p, struct sk_buff *skb)
 	else
 		__builtin_memcpy(p->interface, dev->name, IFNAMSIZ);
 	return true;
+}
+
+/* TCP takes a packet's device away; the route that it came by has one of the same namespace. */
+static __always_inline void read_route(struct packet *p, struct sk_buff *skb)
+{
+	struct dst_entry *dst;
+	__u32 inode;
+
+	if (!reads_packets)
+		return;
+	dst = (void *)(READ(skb, _skb_refdst) & ~1UL);
+	inode = dst ? BPF_CORE_READ(dst, dev, nd_net.net, ns.inum) : 0;
+	if (is_netns(inode))
+		p->netns = inode;
 }
 
 /*
@@ -185,6 +204,8 @@ static __always_inline void read_packet(struct packet *p, struct sk_buff *skb,
 			p->netns = netns_of(own, by_address);
 		if (!has_headers && (!has_device || p->netns == netns_of(own, by_address)))
 			read_socket(&p->flow, own);
+	} else if (!has_device) {
+		read_route(p, skb);
 	}
 }
 
