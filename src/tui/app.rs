@@ -431,9 +431,15 @@ impl App {
             self.totals.push(picture.totals);
         }
         let units = self.settings.units;
+        let mut unread = View::ALL.to_vec();
         for frame in picture.frames {
             let at = number(frame.view);
+            unread.retain(|view| *view != frame.view);
             self.spent.push(self.tables[at].take(frame.rows, arranged[at]));
+        }
+        // Old rows would be taken for those of now.
+        for view in unread {
+            self.spent.push(self.tables[number(view)].forget());
         }
         self.tables[number(self.view)].settle(units);
         let [Rows::Conns(conns), Rows::Syscalls(calls), Rows::Ifaces(ifaces)] =

@@ -36,6 +36,8 @@ pub struct Table {
     arranged: Option<Order>,
     /// The cursor is where it belongs among these rows.
     is_settled: bool,
+    /// There may be rows, but the last picture had none of this view.
+    pub is_unread: bool,
     /// The row under the cursor.
     pub cursor: usize,
     /// The first row that is seen.
@@ -75,6 +77,7 @@ impl Table {
             order: Order::default(),
             arranged: None,
             is_settled: true,
+            is_unread: true,
             cursor: 0,
             offset: 0,
             height: 1,
@@ -158,7 +161,17 @@ impl Table {
     pub fn take(&mut self, rows: Rows, arranged: Option<Order>) -> Rows {
         self.arranged = arranged;
         self.is_settled = false;
+        self.is_unread = false;
         std::mem::replace(&mut self.rows, rows)
+    }
+
+    /// Lets rows go that no picture has any more; returns them. The cursor is on its row once there are new
+    /// ones.
+    pub fn forget(&mut self) -> Rows {
+        let rows = self.take(Rows::none(self.view), None);
+        self.is_settled = true;
+        self.is_unread = true;
+        rows
     }
 
     /// Makes new rows ready to be seen. The cursor stays on its row, and the row where it is on the screen;
@@ -446,6 +459,17 @@ mod tests {
             (under_cursor(&table).as_str(), table.cursor, table.offset),
             ("192.0.2.4", 0, 0)
         );
+    }
+
+    #[test]
+    fn the_cursor_finds_its_row_after_rows_were_forgotten() {
+        let mut table = table(&[(1, 9.0), (2, 8.0), (3, 7.0)]);
+        table.step(1, UNITS);
+        assert_eq!(table.forget(), rows(&[(1, 9.0), (2, 8.0), (3, 7.0)]));
+        table.settle(UNITS);
+        assert!(table.is_empty() && table.is_unread);
+        show(&mut table, rows(&[(2, 1.0), (1, 9.0), (3, 7.0)]));
+        assert_eq!((under_cursor(&table).as_str(), table.cursor), ("192.0.2.2", 2));
     }
 
     #[test]

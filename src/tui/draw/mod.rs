@@ -48,6 +48,7 @@ pub fn screen(buffer: &mut Buffer, area: Rect, app: &App) -> Option<Position> {
         None => {
             let hint = match app.status.time {
                 None => "waiting for the first picture",
+                Some(_) if app.table().is_unread => "reading",
                 Some(_) if !app.filter_text.is_empty() => "nothing here matches the filter",
                 Some(_) if app.scope_ended => "all processes of -p have ended",
                 Some(_) if !app.settings.scope.applying(app.view).is_empty() => {

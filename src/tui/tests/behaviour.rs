@@ -185,6 +185,18 @@ fn rates_are_smoothed_if_wanted_and_the_header_says_so() {
 }
 
 #[test]
+fn rows_that_were_not_read_are_not_shown() {
+    let mut shown = Shown::after(3);
+    let mut picture = shown.server.picture();
+    picture.frames.retain(|frame| frame.view == View::Procs);
+    shown.take(picture);
+    shown.press(&["2"]);
+    assert!(shown.app.table().is_empty() && shown.screen().contains("reading"));
+    shown.pass(1);
+    assert!(!shown.app.table().is_empty() && !shown.screen().contains("reading"));
+}
+
+#[test]
 fn another_tab_is_in_order_at_once() {
     let kinds = |shown: &Shown| -> Vec<String> {
         (0..4).map(|row| shown.app.table().cell(row, 2, shown.app.settings.units)).collect()

@@ -280,9 +280,13 @@ impl Shown {
     pub(super) fn pass(&mut self, seconds: usize) {
         for _ in 0..seconds {
             let picture = self.server.picture();
-            let prepared = self.preparer.prepare(picture, &self.app.wanted());
-            update(&mut self.app, Message::Picture(Box::new(prepared)));
+            self.take(picture);
         }
+    }
+
+    pub(super) fn take(&mut self, picture: Picture) {
+        let prepared = self.preparer.prepare(picture, &self.app.wanted());
+        update(&mut self.app, Message::Picture(Box::new(prepared)));
     }
 
     pub(super) fn resized(mut self, size: (u16, u16)) -> Self {
