@@ -236,7 +236,7 @@ static __always_inline int leave(void *ctx, long id, long result)
 	struct thread *t = find_thread(task);
 	struct call_slot *slot;
 	__u64 began, duration;
-	__u32 call;
+	__u32 call, bucket;
 
 	if (!t || !t->entered_ns)
 		return count_untimed(id, task, result);
@@ -252,7 +252,9 @@ static __always_inline int leave(void *ctx, long id, long result)
 	slot->total_ns += duration;
 	if (duration > slot->max_ns)
 		slot->max_ns = duration;
-	slot->buckets[bucket_of(duration)]++;
+	bucket = bucket_of(duration);
+	if (bucket < BUCKETS)
+		slot->buckets[bucket]++;
 	end_count(slot);
 	if (slower_than_ns && duration >= slower_than_ns)
 		report_slow(ctx, t, call, result, duration, began);

@@ -14,6 +14,7 @@
 #define THREAD_ENTRIES	(1 << 17)
 #define SCOPE_ENTRIES	(1 << 14)
 #define ERRNO_ENTRIES	(1 << 16)
+#define FURTHER_ENTRIES (1 << 17)
 #define USER_DEPTH	64
 #define KERNEL_DEPTH	32
 
@@ -38,11 +39,11 @@ struct errno_count {
  * atomic. Sums run from its making; `buckets` and counts of errnos wrap.
  */
 struct call_slot {
-	__u32 thread; /* slot of its thread */
-	__u32 call;   /* CALL_USED | number; 0: the slot is free */
-	__u32 next;   /* of the thread's slots that its own table had no room for */
-	__u32 number; /* its own */
-	__u64 calls;  /* returned, or never to return */
+	__u32 thread;	  /* slot of its thread */
+	__u32 call;	  /* CALL_USED | number; 0: the slot is free */
+	__u32 is_further; /* `further` has it, since the thread's own table had no room */
+	__u32 number;	  /* its own */
+	__u64 calls;	  /* returned, or never to return */
 	__u64 errors;
 	__u64 total_ns;
 	__u64 max_ns;
@@ -67,7 +68,7 @@ struct thread {
 	__u64 entered_ns; /* 0: not in a call that we saw begin */
 	__u32 call;	  /* the one it is in */
 	__u32 slot;	  /* its thread_slot, 0: none yet */
-	__u32 further;	  /* first call_slot that has no place in `table` */
+	__u32 further;	  /* calls that have no place in `table` */
 	__u32 judged;	  /* when, see judge() */
 	__u8 scope;	  /* enum scope */
 	__u8 pad[7];
@@ -116,6 +117,11 @@ struct slow_call_with_stacks {
 	__s32 kernel_depth; /* of where it slept longest */
 	__u64 user[USER_DEPTH];
 	__u64 kernel[KERNEL_DEPTH];
+};
+
+struct further_key {
+	__u32 thread; /* slot of the thread */
+	__u32 call;
 };
 
 struct errno_key {
@@ -242,6 +248,15 @@ struct {
 	__type(key, struct errno_key);
 	__type(value, __u64);
 } errnos SEC(".maps");
+
+/* Slots of calls that have no place in their thread's own table. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FURTHER_ENTRIES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct further_key);
+	__type(value, __u32);
+} further SEC(".maps");
 
 struct name {
 	char comm[TASK_COMM_LEN];

@@ -6,10 +6,9 @@
 #include "layout.bpf.h"
 #include "numbers.bpf.h"
 
-#define SLOT_BITS 20 /* MAX_SLOTS */
-#define PROBES	  8  /* places of the thread's table where a call may be */
-/* Calls of one thread that have no place there; a walk no verifier objects to. */
-#define MAX_FURTHER 512
+#define SLOT_BITS   20	/* MAX_SLOTS */
+#define PROBES	    8	/* places of the thread's table where a call may be */
+#define MAX_FURTHER 512 /* calls of one thread that have no place there */
 
 static __always_inline struct thread *find_thread(struct task_struct *task)
 {
@@ -141,6 +140,12 @@ static __always_inline struct call_slot *take_slot(__u32 *number)
 	return slot_at(*number);
 }
 
+static __always_inline void give_back(__u32 number)
+{
+	if (!bpf_map_push_elem(&free_slots, &number, 0))
+		__sync_fetch_and_add(&slots_taken, -1);
+}
+
 static __always_inline void name_thread(struct thread_slot *who)
 {
 	describe(&who->process, current_task(by_thread), by_thread);
@@ -190,30 +195,35 @@ static __noinline struct call_slot *new_slot(struct thread *t, __u32 call, __u32
 		return NULL;
 	slot->thread = t->slot;
 	slot->number = *number;
-	slot->next = 0;
 	slot->call = CALL_USED | call;
 	return slot;
 }
 
+/* A call that has no place in the thread's own table. */
 static __always_inline struct call_slot *find_further(struct thread *t, __u32 call)
 {
-	__u32 number = t->further;
+	struct further_key key = {.thread = t->slot, .call = call};
 	struct call_slot *slot;
+	__u32 number, *known;
 
-	for (int i = 0; i < MAX_FURTHER && number; i++) {
-		slot = slot_at(number);
-		if (!slot || slot->call == (CALL_USED | call))
-			return slot;
-		number = slot->next;
-	}
+	known = bpf_map_lookup_elem(&further, &key);
+	if (known)
+		return slot_at(*known);
 	/* One that calls so many kinds is up to no good, and has had its share. */
-	if (number)
+	if (t->further >= MAX_FURTHER)
 		return NULL;
 	slot = new_slot(t, call, &number);
-	if (slot) {
-		slot->next = t->further;
-		t->further = number;
+	if (!slot)
+		return NULL;
+	/* Now the thread has one. */
+	key.thread = t->slot;
+	if (bpf_map_update_elem(&further, &key, &number, BPF_ANY)) {
+		slot->call = 0;
+		give_back(number);
+		return NULL;
 	}
+	slot->is_further = true;
+	t->further++;
 	return slot;
 }
 
@@ -270,7 +280,8 @@ static __always_inline void count_errno(struct call_slot *slot, __u32 errno)
 		lost(LOSS_ERRNO_TABLE);
 }
 
-static __always_inline __u64 bucket_of(__u64 ns)
+/* A global function, whose ways the verifier goes through once, whatever comes before and after. */
+__noinline __u32 bucket_of(__u64 ns)
 {
 	__u64 units = ns >> 4, rest = units, log = 0, bucket = units;
 
@@ -297,8 +308,6 @@ static __always_inline __u64 bucket_of(__u64 ns)
 	log += rest >> 1;
 	if (log >= 2)
 		bucket = (log - 1) * 4 + (units >> (log - 2) & 3);
-	/* The bound is to stay in sight of the verifier. */
-	barrier_var(bucket);
 	return bucket < BUCKETS ? bucket : BUCKETS - 1;
 }
 

@@ -143,6 +143,7 @@ fn configure(
         open.maps.sleeps_by_thread.set_map_flags(0)?;
         open.maps.sleeps_by_thread.set_max_entries(THREADS_BY_PERF)?;
         open.maps.errnos.set_map_flags(0)?;
+        open.maps.further.set_map_flags(0)?;
         open.maps.tree.set_map_flags(0)?;
         open.maps.comms.set_map_flags(0)?;
         open.maps.uids.set_map_flags(0)?;

@@ -388,6 +388,10 @@ impl SyscallProbe {
             // It is there: only we take something out.
             let _ = self.skel.maps.errnos.delete(&key);
         }
+        if let Some(key) = self.slots.further_key(slot) {
+            // As above.
+            let _ = self.skel.maps.further.delete(&key);
+        }
         if let Some(seen) = self.seen.get_mut(slot as usize) {
             *seen = Seen::default();
         }

@@ -165,6 +165,19 @@ impl Slots {
         }
     }
 
+    /// What `further` knows a slot by, if it does.
+    pub(super) fn further_key(&self, slot: u32) -> Option<[u8; 8]> {
+        const CALL: u32 = 0x7fff_ffff;
+
+        let (call, thread, _) = self.head(slot).filter(|(call, ..)| *call != THREAD)?;
+        // SAFETY: see `address`; volatile because the kernel's side writes there.
+        let is_further =
+            unsafe { (&raw const (*self.address(slot)?.as_ptr()).is_further).read_volatile() };
+        let [a, b, c, d] = thread.to_ne_bytes();
+        let [e, f, g, h] = (call & CALL).to_ne_bytes();
+        (is_further != 0).then_some([a, b, c, d, e, f, g, h])
+    }
+
     /// A copy of a slot. Its thread may be writing: each word is whole, and so old or new.
     pub(super) fn call(&self, slot: u32) -> Option<call_slot> {
         let from = self.address(slot)?.cast::<u64>();
