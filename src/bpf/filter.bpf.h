@@ -13,7 +13,8 @@
 
 #include "compat.bpf.h"
 
-#define FILTER_REACH_LIMIT 4096
+#define FILTER_REACH_LIMIT  4096
+#define FILTER_LINEAR_LIMIT 256
 
 /* Programs that may run while another one does, each with a packet of its own. */
 #ifndef FILTER_SLOTS
@@ -76,6 +77,45 @@ static __always_inline __u32 filter_size(__u32 caplen, const __u32 to)
 	return last < FILTER_REACH_LIMIT - to ? last + 1 : 0;
 }
 
+/*
+ * The verifier forgets what it found out about the length on its way here. So it goes through what
+ * follows once, not for each length; and Linux 5.10 isn't confused by what no length can be.
+ */
+static __always_inline __u32 filter_forget(struct filter_packet *packet, __u32 caplen)
+{
+	volatile __u32 *own = packet->own;
+
+	*own = caplen;
+	return *own;
+}
+
+/*
+ * By direct access, where all of it is in one piece and not much: calls of helpers take twice as
+ * long, but the verifier goes through a loop round by round.
+ */
+static __always_inline bool filter_copy_linear(const __u8 *data, const __u8 *end,
+					       struct filter_packet *packet, __u32 caplen)
+{
+	__u32 at, last;
+
+	if (caplen < 8 || caplen > FILTER_LINEAR_LIMIT)
+		return false;
+	for (at = 0; at + 8 <= FILTER_LINEAR_LIMIT && at + 8 <= caplen; at += 8) {
+		if (data + at + 8 > end)
+			return false;
+		*(__u64 *)(packet->bytes + at) = *(__u64 *)(data + at);
+	}
+	/* The last word overlaps the one before. */
+	last = filter_forget(packet, caplen) - 8;
+	if (last > FILTER_LINEAR_LIMIT - 8)
+		return false;
+	data += last;
+	if (data + 8 > end)
+		return false;
+	*(__u64 *)(packet->bytes + last) = *(__u64 *)data;
+	return true;
+}
+
 /* Puts bytes of the source, `from` on, to where they are in the frame, `to` on. */
 static __always_inline bool filter_copy(const struct filter_source *source,
 					struct filter_packet *packet, const __u32 to,
@@ -91,6 +131,20 @@ static __always_inline bool filter_copy(const struct filter_source *source,
 	if (source->is_skb)
 		return bpf_skb_load_bytes(source->skb, from, packet->bytes + to, size) == 0;
 	return bpf_probe_read_kernel(packet->bytes + to, size, source->begin + from) == 0;
+}
+
+/* Where the frame begins as the source does. */
+static __always_inline bool filter_copy_whole(const struct filter_source *source,
+					      struct filter_packet *packet, __u32 caplen)
+{
+	if (source->is_skb) {
+		__u8 *data = (void *)(long)source->skb->data;
+		__u8 *end = (void *)(long)source->skb->data_end;
+
+		if (filter_copy_linear(data, end, packet, caplen))
+			return true;
+	}
+	return filter_copy(source, packet, 0, 0, caplen);
 }
 
 static __always_inline bool filter_source(const struct filter_source *source, __u32 slot)
@@ -124,9 +178,12 @@ static __always_inline bool filter_source(const struct filter_source *source, __
 			 filter_copy(source, packet, FILTER_ADDRESSES + FILTER_TAG,
 				     FILTER_ADDRESSES, caplen);
 	} else {
-		copied = filter_copy(source, packet, 0, 0, caplen);
+		copied = filter_copy_whole(source, packet, caplen);
 	}
-	return copied && filter_verdict(packet, caplen, len, source->ifindex, source->packet_type);
+	if (!copied)
+		return false;
+	caplen = filter_forget(packet, caplen);
+	return filter_verdict(packet, caplen, len, source->ifindex, source->packet_type);
 }
 
 /* Of a classifier (tc). The kernel doesn't tell it whether its interface has Ethernet headers. */
@@ -187,50 +244,37 @@ static __always_inline bool filter_sk_buff(struct sk_buff *skb, __u32 slot)
 	return filter_source(&source, slot);
 }
 
-/* Before 5.18 there is no helper, and no packet in several buffers. */
-static __always_inline void filter_copy_xdp(struct xdp_md *xdp, struct filter_packet *packet,
-					    __u32 caplen)
-{
-	__u8 *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
-	__u32 at, i;
-
-	for (at = 0; at < FILTER_REACH_LIMIT && at < caplen; at += 8) {
-		if (data + at + 8 > end)
-			break;
-		*(__u64 *)(packet->bytes + at) = *(__u64 *)(data + at);
-	}
-	for (i = 0; i < 8 && at < FILTER_REACH_LIMIT - 8; i++, at++) {
-		if (data + at + 1 > end)
-			break;
-		packet->bytes[at] = data[at];
-	}
-}
-
-/* Of an XDP program. A tag that the device took off is gone here. */
+/*
+ * Of an XDP program. A tag that the device took off is gone here. Since 5.18 a packet may go on in
+ * more buffers than the first.
+ */
 static __always_inline bool filter_xdp(struct xdp_md *xdp, __u32 slot)
 {
+	__u8 *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
+	__u32 len = end - data, caplen;
 	struct filter_packet *packet;
-	__u32 caplen, len;
 
 	if (!filter_on)
 		return true;
 	packet = bpf_map_lookup_elem(&filter_packets, &slot);
 	if (!packet)
 		return false;
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_xdp_load_bytes)) {
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_xdp_get_buff_len))
 		len = bpf_xdp_get_buff_len(xdp);
-		caplen = len < filter_reach ? len : filter_reach;
-		if (caplen) {
-			__u32 size = filter_size(caplen, 0);
+	caplen = len < filter_reach ? len : filter_reach;
+	if (caplen && !filter_copy_linear(data, end, packet, caplen)) {
+		__u32 size = filter_size(caplen, 0);
 
-			if (!size || bpf_xdp_load_bytes(xdp, 0, packet->bytes, size))
+		if (!size)
+			return false;
+		if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_xdp_load_bytes)) {
+			if (bpf_xdp_load_bytes(xdp, 0, packet->bytes, size))
 				return false;
+		} else if (bpf_probe_read_kernel(packet->bytes, size, data)) {
+			return false;
 		}
-	} else {
-		len = xdp->data_end - xdp->data;
-		caplen = len < filter_reach ? len : filter_reach;
-		filter_copy_xdp(xdp, packet, caplen);
 	}
+	caplen = filter_forget(packet, caplen);
 	return filter_verdict(packet, caplen, len, xdp->ingress_ifindex, FILTER_PACKET_HOST);
 }
 

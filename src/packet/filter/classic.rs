@@ -331,3 +331,53 @@ pub(super) fn reach(ops: &[Op]) -> (Vec<u32>, u64) {
     }
     (before.into_iter().map(|bounds| bounds.map_or(0, |bounds| bounds.has)).collect(), reach)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn decoded(insns: &[(u16, u8, u8, u32)]) -> Option<Vec<Op>> {
+        let insn = |&(code, jt, jf, k): &(u16, u8, u8, u32)| Insn { code, jt, jf, k };
+        decode(&insns.iter().map(insn).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_filters_do_not_have_is_not_decoded() {
+        let reject = (0x06, 0, 0, 0);
+        for (insn, is_known) in [
+            ((0x28, 0, 0, 12), true),
+            ((0x28, 0, 0, ANCILLARY + 4), true),
+            ((0x28, 0, 0, ANCILLARY + 44), false),
+            ((0x38, 0, 0, 12), false),
+            ((0x60, 0, 0, 15), true),
+            ((0x60, 0, 0, 16), false),
+            ((0x15, 0, 1, 5), false),
+            ((0x05, 0, 0, u32::MAX - 1), false),
+            ((0xb4, 0, 0, 5), false),
+        ] {
+            assert_eq!(decoded(&[insn, reject]).is_some(), is_known, "{insn:x?}");
+        }
+        assert!(decoded(&[(0x28, 0, 0, 12)]).is_none());
+    }
+
+    #[test]
+    fn a_loop_ends() {
+        // A += 1; if A > 3 return A; go back.
+        let ops = decoded(&[(0x04, 0, 0, 1), (0x25, 0, 1, 3), (0x16, 0, 0, 0), (0x05, 0, 0, !3)]);
+        let (unrolled, has_loop) = unroll(&ops.unwrap());
+        assert!(has_loop);
+        assert_eq!(unrolled.len(), 4 * ROUNDS + 1);
+        assert_eq!(unrolled[3], Op::Jump(4));
+        assert_eq!(unrolled[4 * ROUNDS - 1..], [Op::Jump(4 * ROUNDS), Op::Return(0)]);
+        let ahead = |(at, op): (usize, &Op)| op.targets(at).iter().flatten().all(|&to| to > at);
+        assert!(unrolled.iter().enumerate().all(ahead));
+    }
+
+    #[test]
+    fn unreachable_instructions_are_dropped() {
+        let ops = [Op::Jump(2), Op::Set(7), Op::Return(1)];
+        assert_eq!(unroll(&ops), (vec![Op::Jump(1), Op::Return(1)], false));
+    }
+}

@@ -274,6 +274,9 @@ fn links() -> Vec<Vec<u8>> {
         frame(0x8100, &[&[0xe0, 100, 0x08, 0x06], &arp(1)[14..]]),
         frame(0x8100, &[&[0, 100, 0x88, 0x47, 0, 6, 0x41, 64], &inner[14..]]),
         frame(0x1234, &[&[0x5a; 64]]),
+        // Neither version 4 nor 6.
+        frame(0x0800, &[&[0x55], &inner[15..]]),
+        frame(0x86dd, &[&[0xf5], &inner[15..]]),
         spanning_tree,
         snap,
     ]
