@@ -521,14 +521,6 @@ fn what_the_table_has_no_room_for_is_counted() {
     assert!(lost >= 21 && counted + lost >= 41, "{counted} and {lost}");
 }
 
-#[test]
-fn a_wrong_reason_is_told_with_what_was_meant() {
-    let output = nettrace().args(["drops", "--reason", "reset-snt"]).output().unwrap();
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains("did you mean reset-sent?"), "{stderr}");
-}
-
 fn set_option<T>(socket: &impl AsRawFd, option: i32, value: &T) {
     let length = size_of::<T>() as u32;
     // SAFETY: a value of that length, which outlives the call.

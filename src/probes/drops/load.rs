@@ -49,6 +49,11 @@ pub(super) struct Loaded {
 /// [`crate::kernel::Unsupported`] where drops can't be had.
 pub(super) fn load(options: &Options, told: Told) -> Result<Loaded> {
     climb("load the drop probe", arrangements, |choice| {
+        if reads_by_address(&choice) && kernel::is_confidential() {
+            // Linux 5.10 loads such programs all the same, and has them read nothing.
+            let error = libbpf_rs::Error::from_raw_os_error(libc::EPERM);
+            return Ok(Err(Failure { hook: choice.hooks().next().copied(), error }));
+        }
         let skel = match prepare(options, told, &choice).and_then(OpenSkel::load) {
             Ok(skel) => skel,
             Err(error) => return Ok(Err(Failure::of_loading(&choice, error))),
@@ -60,6 +65,11 @@ pub(super) fn load(options: &Options, told: Told) -> Result<Loaded> {
         }
         Ok(attach(skel, choice))
     })
+}
+
+/// Perf hands over no typed pointers.
+fn reads_by_address(choice: &Choice) -> bool {
+    choice.arrangement == BY_ADDRESS || choice.hooks().any(|hook| hook.rung == Rung::Perf)
 }
 
 fn attach(skel: DropsSkel<'static>, choice: Choice) -> Result<Loaded, Failure> {
@@ -116,9 +126,8 @@ fn configure(
     choice: &Choice,
 ) -> libbpf_rs::Result<()> {
     let ring_bytes = options.ring_bytes.unwrap_or_else(|| ring_bytes(options.events_per_second));
-    let by_perf = choice.hooks().any(|hook| hook.rung == Rung::Perf);
     if let Some(rodata) = open.maps.rodata_data.as_mut() {
-        rodata.by_address = by_perf || choice.arrangement == BY_ADDRESS;
+        rodata.by_address = reads_by_address(choice);
         rodata.reads_packets = !kernel::is_confidential();
         rodata.has_reasons = told.reasons;
         rodata.has_receiver = told.receiver;
