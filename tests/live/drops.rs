@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use nettrace::kernel;
 use nettrace::names::reasons::Reasons;
 use nettrace::netns::Netns;
 use nettrace::probes::drops::{DropProbe, Options};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use serde_json::Value;
 
 use crate::frames::{BROADCAST, FIN, Frame, MAC_A, MAC_B, SYN, TCP, UDP, is_to};
@@ -144,6 +145,16 @@ pub(crate) fn send_udp(netns: &str, to: &str, port: u16, count: usize) {
     });
 }
 
+/// From a port of ours to one of the other end.
+fn connect_from(port: u16, to: u16) -> TcpStream {
+    let any = SockaddrIn::new(0, 0, 0, 0, port);
+    let to = SockaddrIn::from(SocketAddrV4::new(B4.parse().unwrap(), to));
+    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).unwrap();
+    bind(socket.as_raw_fd(), &any).unwrap();
+    connect(socket.as_raw_fd(), &to).unwrap();
+    socket.into()
+}
+
 /// What is expected of a drop to an address and port: reasons, of which that counts which this kernel
 /// has, and functions, of which it is one.
 struct Expected {
@@ -242,15 +253,13 @@ fn drops_have_the_kernel_s_reason_and_function() {
     let overflowing = inside(b, || TcpListener::bind((B4, 4123)).unwrap());
     // SAFETY: no pointers; one connection may wait then.
     assert_eq!(unsafe { libc::listen(overflowing.as_raw_fd(), 0) }, 0);
-    // The first connection's last packet is lost, and when it is sent again the second one waits there.
-    nft(
-        a,
-        "add chain inet t out { type filter hook output priority 0; }; add rule inet t out tcp dport 4123 tcp flags & (syn | ack) == ack drop",
-    );
-    let connect = || inside(a, || TcpStream::connect((B4, 4123)).unwrap());
-    let first = connect();
+    // The last packet of the first one's handshake is lost; as it is sent again, the second one waits.
+    let rule = "add rule inet t out tcp sport 4600 tcp flags & (syn | ack) == ack drop";
+    nft(a, &format!("add chain inet t out {{ type filter hook output priority 0; }}; {rule}"));
+    let first = inside(a, || connect_from(4600, 4123));
+    let second = inside(a, || TcpStream::connect((B4, 4123)).unwrap());
     nft(a, "delete table inet t");
-    let second = connect();
+    (&first).write_all(b"test").unwrap();
 
     let full = inside(b, || UdpSocket::bind((B4, 4117)).unwrap());
     set_option(&full, libc::SO_RCVBUF, &1i32);
@@ -278,8 +287,7 @@ fn drops_have_the_kernel_s_reason_and_function() {
         4122,
     );
     // Until the address that nobody has was asked for in vain.
-    // TCP says for the second time that it is ready after a second.
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(1));
     drop((overflowing, first, second));
     let seen = watch.end();
 
