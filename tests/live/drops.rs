@@ -6,7 +6,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nettrace::kernel;
 use nettrace::names::reasons::Reasons;
@@ -522,11 +523,19 @@ fn what_the_table_has_no_room_for_is_counted() {
     send_udp(&pair.a, B4, 4101, 20);
     send_udp(&pair.a, B6, 4102, 20);
     inside(&pair.a, || TcpStream::connect((B4, 4103)).unwrap_err());
-    probe.read().unwrap();
-    let counted: u64 = probe.reading().counts.iter().map(|record| record.count).sum();
-    let lost = probe.losses().iter().find(|(cause, _)| *cause == "drop_table").unwrap().1;
-    assert_eq!(probe.reading().counts.len(), 1);
-    assert!(lost >= 21 && counted + lost >= 41, "{counted} and {lost}");
+    // Some wait for the other end's address.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        probe.read().unwrap();
+        let counted: u64 = probe.reading().counts.iter().map(|record| record.count).sum();
+        let lost = probe.losses().iter().find(|(cause, _)| *cause == "drop_table").unwrap().1;
+        assert_eq!(probe.reading().counts.len(), 1);
+        if lost >= 21 && counted + lost >= 41 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{counted} and {lost}");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn set_option<T>(socket: &impl AsRawFd, option: i32, value: &T) {
