@@ -69,14 +69,19 @@ impl From<&DashboardArgs> for TopArgs {
             ring_size: args.ring_size,
             ..RunArgs::default()
         };
-        TopArgs { words: args.words.clone(), run, sockets: args.sockets.clone(), count: None }
+        TopArgs {
+            words: args.words.clone(),
+            run,
+            sockets: args.sockets.clone(),
+            ..TopArgs::default()
+        }
     }
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Tables: processes, connections, hosts, containers, interfaces, listeners, syscalls, drops
+    /// Tables: processes, connections, hosts, containers, interfaces, flows, listeners, …
     Top(Box<TopArgs>),
     /// System calls: how many, how long, how they fail; slow ones as they come
     Syscalls(Box<SyscallsArgs>),
@@ -92,7 +97,7 @@ pub enum Command {
 #[derive(Debug, Default, Args)]
 #[command(
     override_usage = "nettrace top [OPTIONS] [VIEW] [INTERVAL [COUNT]] [FILTER]... [-- CMD...]",
-    after_help = "Views: procs (default) conns hosts containers ifaces listeners syscalls drops
+    after_help = "Views: procs (default) conns hosts containers ifaces flows listeners syscalls drops
 
 Filters, all of which must hold: port: sport: dport: src: dst: host: comm: pid: state: proto: \
 container: pod: netns: as in port:443,8000-8100 or host:10.0.0.0/8, /REGEX/ over the whole line, \
@@ -102,6 +107,7 @@ Examples:
   nettrace top                        processes, over one second
   nettrace top conns 2 0 dport:443    connections to port 443, every 2 s until Ctrl-C
   nettrace top hosts 10 -O json       who was talked to in 10 s, as JSON
+  nettrace top flows 2 0 -i eth0      packets by flow on an interface, every 2 s
   nettrace top -- curl -sO URL        what a command sends and receives"
 )]
 pub struct TopArgs {
@@ -116,6 +122,10 @@ pub struct TopArgs {
     /// Which sockets to look at.
     #[command(flatten)]
     pub sockets: SocketArgs,
+
+    /// What of flows.
+    #[command(flatten)]
+    pub flows: FlowArgs,
 
     /// So many tables; 0 goes on until Ctrl-C
     #[arg(long, value_name = "N", help_heading = "Time")]
@@ -307,9 +317,9 @@ pub struct SocketArgs {
     /// Only this network namespace: a name of `ip netns`, or a path
     #[arg(long, value_name = "NAME")]
     pub netns: Option<String>,
-    /// Only this interface (views ifaces and drops)
-    #[arg(short, long, value_name = "IF")]
-    pub interface: Option<String>,
+    /// Only this interface (views ifaces, drops and flows); of flows several, as -i 'eth*' -i lo
+    #[arg(short, long = "interface", value_name = "IF")]
+    pub interfaces: Vec<String>,
     /// Only IPv4
     #[arg(short = '4', conflicts_with = "v6")]
     pub v4: bool,
@@ -319,6 +329,18 @@ pub struct SocketArgs {
     /// Count unix sockets too: rows in conns, columns unix_rx_bytes and unix_tx_bytes in procs
     #[arg(long)]
     pub unix: bool,
+}
+
+/// What of flows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Flows")]
+pub struct FlowArgs {
+    /// Room for so many flows (65536); what has none counts as “other”
+    #[arg(long = "flows", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub entries: Option<u32>,
+    /// Count what is within VXLAN, GRE and IP in IP in place of the tunnel
+    #[arg(long)]
+    pub inner: bool,
 }
 
 /// In which order, and how much of it.

@@ -10,7 +10,7 @@ use crate::cli::DoctorFormat;
 use crate::kernel::{self, Reason, Unsupported};
 use crate::privileges;
 use crate::probes::ladder::{Hook, Refused, Rung, Standing, Way};
-use crate::probes::{drops, ifaces, sockets, syscalls};
+use crate::probes::{drops, flows, ifaces, sockets, syscalls};
 use crate::session::{Options, Session};
 
 /// No namespace has it.
@@ -75,6 +75,11 @@ fn examine() -> Report {
     match Session::open(Options { drops: Some(drops), ..Options::default() }) {
         Ok(session) => hooks.extend(standings(&session)),
         Err(error) => hooks.push(("drops", drops::not_had(&error))),
+    }
+    // No interface: it is loaded and asked for tcx, and no packet passes it.
+    match Session::open(Options { flows: Some(flows::Options::default()), ..Options::default() }) {
+        Ok(session) => hooks.extend(standings(&session)),
+        Err(error) => hooks.push(("flows", flows::not_had(&error))),
     }
     hooks.push(("ifaces", interfaces()));
     Report { facts: facts(), hooks, failure }

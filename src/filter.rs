@@ -117,10 +117,10 @@ struct Network {
     prefix: u8,
 }
 
-/// Protocols by the names that rows have; the last ones only those of drops.
-pub const PROTOCOLS: [&str; 16] = [
+/// Protocols by the names that rows have; the last ones only those of drops and of flows.
+pub const PROTOCOLS: [&str; 19] = [
     "tcp", "udp", "udplite", "mptcp", "sctp", "dccp", "icmp", "icmp6", "raw", "unix", "arp",
-    "igmp", "gre", "esp", "vlan", "netlink",
+    "igmp", "gre", "esp", "ah", "ipip", "vlan", "netlink", "other",
 ];
 
 /// Bytes of a process's name, in the kernel.
@@ -227,6 +227,11 @@ impl Filter {
         self.terms.iter().find_map(|term| term.test.about_single_drops())
     }
 
+    /// The key of a term that no packet can answer.
+    pub fn about_no_packets(&self) -> Option<&'static str> {
+        self.terms.iter().find_map(|term| term.test.about_no_packets())
+    }
+
     /// Whether all terms hold.
     pub fn matches(&self, facts: &Facts<'_>) -> bool {
         self.terms.iter().all(|term| term.test.holds(facts) != term.negated)
@@ -270,6 +275,15 @@ impl Test {
             Test::Is(Text::Container, _) | Test::Contains(Text::Container, _) => Some("container"),
             Test::Is(Text::Pod, _) | Test::Contains(Text::Pod, _) => Some("pod"),
             test => test.about_sockets(),
+        }
+    }
+
+    fn about_no_packets(&self) -> Option<&'static str> {
+        match self {
+            Test::Port(..) | Test::Address(..) | Test::Family { .. } => None,
+            Test::Is(Text::State, _) | Test::Contains(Text::State, _) => Some("state"),
+            Test::Is(Text::Netns, _) | Test::Contains(Text::Netns, _) => Some("netns"),
+            test => test.about_single_drops(),
         }
     }
 

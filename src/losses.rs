@@ -33,7 +33,7 @@ const fn cause(name: &'static str, about: &'static str, remedy: &'static str) ->
 const LESS: &str = "a narrower scope (-p, --netns) needs less";
 
 /// All of them.
-pub const CAUSES: [Cause; 18] = [
+pub const CAUSES: [Cause; 19] = [
     cause(
         "socket_storage",
         "sockets without a tag, as the kernel had no memory for one: their owner and, of UDP, their \
@@ -117,6 +117,14 @@ are counted",
             "-O ndjson lists all",
         )
     },
+    Cause {
+        is_counted: true,
+        ..cause(
+            "flow_table",
+            "packets found the table of flows full: they are counted as \"other\"",
+            "--flows makes more room",
+        )
+    },
     cause(
         "drop_table",
         "drops found the table of reasons and places full: they aren't counted",
@@ -155,12 +163,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::probes::{drops, sockets, syscalls};
+    use crate::probes::{drops, flows, sockets, syscalls};
 
     #[test]
     fn every_cause_that_can_be_told_has_words_and_no_other() {
-        let programs =
-            sockets::LOSS_NAMES.iter().chain(&syscalls::LOSS_NAMES).chain(&drops::LOSS_NAMES);
+        let programs = sockets::LOSS_NAMES
+            .iter()
+            .chain(&syscalls::LOSS_NAMES)
+            .chain(&drops::LOSS_NAMES)
+            .chain(&flows::LOSS_NAMES);
         let programs: BTreeSet<&str> = programs.map(|(name, _)| *name).collect();
         // None of the programs' causes is without a name.
         assert_eq!(programs.len(), sockets::types::loss::LOSS_CAUSES.0 as usize);

@@ -316,6 +316,70 @@ pub struct DropReading<'a> {
     pub events: &'a [DropEvent],
 }
 
+/// Which way a packet passed its interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FlowDirection {
+    /// It was received.
+    In,
+    /// It was sent.
+    Out,
+}
+
+/// What packets of a flow have in common. Integers of the packet are in host order, v4 addresses are
+/// v4-mapped, and what a packet doesn't have is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowKey {
+    /// The interface's number.
+    pub interface: u32,
+    /// Which way.
+    pub direction: FlowDirection,
+    /// Address.
+    pub source: [u8; 16],
+    /// Address.
+    pub destination: [u8; 16],
+    /// Port.
+    pub source_port: u16,
+    /// Port.
+    pub destination_port: u16,
+    /// Ethernet's protocol, behind VLAN tags.
+    pub ethertype: u16,
+    /// IP's protocol.
+    pub protocol: u8,
+    /// Of a packet within VXLAN, its VNI; within GRE, the key.
+    pub tunnel: u32,
+    /// VLAN id of the outer tag.
+    pub vlan: u16,
+    /// VLAN id of the inner tag.
+    pub inner_vlan: u16,
+    /// ICMP's type << 8 | code.
+    pub icmp: u16,
+    /// Fragments behind a first one that wasn't seen.
+    pub is_fragment: bool,
+    /// Packets that end within their headers.
+    pub is_truncated: bool,
+    /// All that the table had no room for.
+    pub is_other: bool,
+}
+
+/// A flow in one direction on one interface.
+#[derive(Clone, Debug)]
+pub struct FlowRecord {
+    /// Which packets.
+    pub key: FlowKey,
+    /// The interface's name.
+    pub interface: Arc<str>,
+    /// Packets since the first.
+    pub packets: u64,
+    /// Their bytes, with the link layer's header.
+    pub bytes: u64,
+    /// CLOCK_MONOTONIC of the first, ns.
+    pub first_ns: u64,
+    /// TCP's flags seen, as its header numbers them.
+    pub tcp_flags: u8,
+    /// It was idle for long; this is the last record of it.
+    pub ended: bool,
+}
+
 /// What is read before the tick ends, since it would be too much to keep.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Backlog<'a> {
@@ -348,6 +412,8 @@ pub struct Sample<'a> {
     pub syscalls: Option<SyscallReading<'a>>,
     /// Drops, if they are watched.
     pub drops: Option<DropReading<'a>>,
+    /// Flows, if they are watched.
+    pub flows: Option<&'a [FlowRecord]>,
     /// What was missed.
     pub losses: Losses,
     /// What it cost.

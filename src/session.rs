@@ -13,6 +13,7 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use crate::netns::Netns;
 use crate::probes::drops::{self, DropProbe};
+use crate::probes::flows::{self, FlowProbe};
 use crate::probes::ifaces;
 use crate::probes::ladder::Standing;
 use crate::probes::monotonic_ns;
@@ -40,6 +41,8 @@ pub struct Options {
     pub syscalls: Option<syscalls::Options>,
     /// Dropped packets.
     pub drops: Option<drops::Options>,
+    /// Flows of packets, in a namespace of their own options.
+    pub flows: Option<flows::Options>,
     /// The interfaces' counters.
     pub ifaces: bool,
     /// The namespace whose interfaces are read; nettrace's own if none.
@@ -65,6 +68,7 @@ pub struct Session {
     sockets: Option<SocketProbe>,
     syscalls: Option<SyscallProbe>,
     drops: Option<DropProbe>,
+    flows: Option<FlowProbe>,
     /// How long what shouldn't wait for a tick may wait; none if there is no such thing.
     backlog_after: Option<Duration>,
     backlog_at: Option<Instant>,
@@ -101,18 +105,20 @@ impl Session {
             Err(error) if spared(&error, &mut lacking, "drops", drops::not_had) => None,
             drops => drops?,
         };
+        let flows = options.flows.map(FlowProbe::open).transpose()?;
         let has_events = options.syscalls.is_some_and(|options| options.slower_than_ns > 0)
             || options.drops.is_some_and(|options| options.events_per_second.is_some());
         let backlog_after = match syscalls {
             _ if has_events => Some(READ_EVENTS_AFTER),
             Some(_) => Some(READ_CALLS_AFTER),
-            None => None,
+            None => flows.as_ref().map(|_| flows::SCAN_AFTER),
         };
         let now = Instant::now();
         Ok(Session {
             sockets,
             syscalls,
             drops,
+            flows,
             backlog_after,
             backlog_at: backlog_after.map(|after| now + after),
             read_calls_at: now + READ_CALLS_AFTER,
@@ -208,6 +214,9 @@ impl Session {
             probe.read_events()?;
             backlog.drops = probe.events();
         }
+        if let Some(probe) = &mut self.flows {
+            probe.scan()?;
+        }
         self.backlog_at = self.backlog_after.map(|after| Instant::now() + after);
         Ok(backlog)
     }
@@ -232,6 +241,7 @@ impl Session {
             ifaces: &self.ifaces,
             syscalls: None,
             drops: None,
+            flows: None,
             losses: Losses::default(),
             own: OwnCost::default(),
         };
@@ -247,6 +257,12 @@ impl Session {
             sample.losses.add(probe.losses());
             run_times.push(probe.run_time_ns());
             sample.drops = Some(probe.reading());
+        }
+        if let Some(probe) = &mut self.flows {
+            probe.read()?;
+            sample.losses.add(probe.losses());
+            run_times.push(probe.run_time_ns());
+            sample.flows = Some(probe.reading());
         }
         if let Some(probe) = &mut self.sockets {
             probe.read()?;
@@ -275,6 +291,7 @@ impl Session {
             // To see where the kernel's functions are.
             needed.push(Capability::CAP_SYSLOG);
         }
+        needed.extend(self.flows.iter().flat_map(FlowProbe::capabilities));
         if self.with_ifaces {
             // To ask for the programs on an interface.
             needed.push(Capability::CAP_NET_ADMIN);
@@ -293,7 +310,8 @@ impl Session {
         let drops = self.drops.as_ref().map_or(&[][..], DropProbe::standings);
         let of = |probe| move |standing| (probe, standing);
         let had = sockets.iter().map(of("sockets")).chain(syscalls.iter().map(of("syscalls")));
-        let had = had.chain(drops.iter().map(of("drops")));
+        let flows = self.flows.as_ref().map_or(&[][..], FlowProbe::standings);
+        let had = had.chain(drops.iter().map(of("drops"))).chain(flows.iter().map(of("flows")));
         had.chain(self.lacking.iter().map(|(probe, standing)| (*probe, standing)))
     }
 

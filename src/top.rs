@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::{DashboardArgs, TopArgs};
+use crate::cli::{DashboardArgs, FlowArgs, TopArgs};
 use crate::filter::Filter;
 use crate::model::View;
 use crate::netns::Netns;
-use crate::probes::{drops, sockets, syscalls};
+use crate::probes::{drops, flows, ifaces, sockets, syscalls};
 use crate::run::{self, Plan, Usage};
 use crate::session;
 
@@ -41,6 +41,7 @@ fn plan(args: &TopArgs) -> Result<Plan> {
     match view {
         View::Syscalls => run::check_filter(&plan.filter)?,
         View::Drops => run::check_filter_of_drops(&plan.filter)?,
+        View::Flows => run::check_filter_of_flows(&plan.filter)?,
         _ => {}
     }
     let count = args.count.or(words.count);
@@ -52,6 +53,9 @@ fn plan(args: &TopArgs) -> Result<Plan> {
     plan.count = Some(count.unwrap_or(default_count)).filter(|count| *count > 0);
     let default_interval = (!has_command).then_some(DEFAULT_INTERVAL);
     plan.interval = words.interval.or(default_interval).map(Duration::from_secs_f64);
+    if view == View::Flows {
+        check_interfaces(&args.sockets.interfaces, netns.as_ref())?;
+    }
     plan.probes = probes(&plan, args, netns);
     Ok(plan)
 }
@@ -60,14 +64,15 @@ fn plan(args: &TopArgs) -> Result<Plan> {
 fn in_scope(view: View, filter: &str, args: &TopArgs) -> Result<(Plan, Option<Netns>)> {
     let mut plan = Plan::new(view, filter, &args.run)?;
     let netns = args.sockets.netns.as_deref().map(Netns::open).transpose()?;
-    // Of drops the kernel's side looks at the namespace.
-    if let Some(netns) = netns.as_ref().filter(|_| view != View::Drops) {
+    // Of drops and flows the kernel's side looks at the namespace.
+    let is_of_packets = matches!(view, View::Drops | View::Flows);
+    if let Some(netns) = netns.as_ref().filter(|_| !is_of_packets) {
         plan.filter.and_netns(netns.inode());
     }
     if args.sockets.v4 || args.sockets.v6 {
         plan.filter.and_family(args.sockets.v6);
     }
-    plan.interface.clone_from(&args.sockets.interface);
+    plan.interface = args.sockets.interfaces.first().cloned();
     Ok((plan, netns))
 }
 
@@ -96,8 +101,13 @@ pub fn dashboard(args: &DashboardArgs) -> Result<Start> {
             Usage("the dashboard goes on until q; nettrace top takes COUNT".to_owned()).into()
         );
     }
-    let view = words.view.or(top.sockets.interface.is_some().then_some(View::Ifaces));
+    let view = words.view.or((!top.sockets.interfaces.is_empty()).then_some(View::Ifaces));
     check_scope(view.unwrap_or(View::Procs), &top).map_err(Usage)?;
+    if view == Some(View::Flows) {
+        return Err(
+            Usage("the dashboard has no flows; nettrace top flows 1 0 does".to_owned()).into()
+        );
+    }
     let filter = Filter::parse(&words.filter).map_err(|error| Usage(error.to_string()))?;
     if view == Some(View::Syscalls) {
         run::check_filter(&filter)?;
@@ -109,6 +119,7 @@ pub fn dashboard(args: &DashboardArgs) -> Result<Start> {
         drops: Some(of_drops(&plan, netns.as_ref())),
         ifaces: true,
         netns,
+        ..session::Options::default()
     };
     let interval = words.interval.map(Duration::from_secs_f64);
     Ok(Start { view, interval, filter: words.filter, plan })
@@ -132,6 +143,30 @@ fn of_drops(plan: &Plan, netns: Option<&Netns>) -> drops::Options {
     }
 }
 
+fn of_flows(args: &TopArgs, netns: Option<Netns>) -> flows::Options {
+    let mut interfaces = args.sockets.interfaces.clone();
+    if interfaces.is_empty() {
+        interfaces.push("any".to_owned());
+    }
+    flows::Options {
+        netns,
+        interfaces,
+        inner: args.flows.inner,
+        entries: args.flows.entries,
+        ..flows::Options::default()
+    }
+}
+
+/// Makes sure that there are the interfaces that are named in full.
+fn check_interfaces(names: &[String], netns: Option<&Netns>) -> Result<()> {
+    let named: Vec<_> = names.iter().filter(|name| *name != "any" && !name.contains('*')).collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    let here = ifaces::read(netns)?;
+    named.into_iter().try_for_each(|name| run::check_interface(name, &here))
+}
+
 fn probes(plan: &Plan, args: &TopArgs, netns: Option<Netns>) -> session::Options {
     if plan.view == View::Ifaces {
         return session::Options { ifaces: true, netns, ..session::Options::default() };
@@ -139,6 +174,12 @@ fn probes(plan: &Plan, args: &TopArgs, netns: Option<Netns>) -> session::Options
     if plan.view == View::Drops {
         return session::Options {
             drops: Some(of_drops(plan, netns.as_ref())),
+            ..session::Options::default()
+        };
+    }
+    if plan.view == View::Flows {
+        return session::Options {
+            flows: Some(of_flows(args, netns)),
             ..session::Options::default()
         };
     }
@@ -190,10 +231,17 @@ fn interval(word: &str) -> Result<f64, String> {
 
 fn check_scope(view: View, args: &TopArgs) -> Result<(), String> {
     let (sockets, processes) = (&args.sockets, &args.run.processes);
-    if !matches!(view, View::Ifaces | View::Drops) && sockets.interface.is_some() {
+    let of_interfaces = matches!(view, View::Ifaces | View::Drops | View::Flows);
+    if !of_interfaces && !sockets.interfaces.is_empty() {
         return Err(format!(
-            "-i goes with the views ifaces and drops; what {view} counts has no interface"
+            "-i goes with the views ifaces, drops and flows; what {view} counts has no interface"
         ));
+    }
+    if view != View::Flows && sockets.interfaces.len() > 1 {
+        return Err(format!("{view} takes one -i; flows takes several"));
+    }
+    if view != View::Flows && args.flows != FlowArgs::default() {
+        return Err("--flows and --inner go with the view flows".to_owned());
     }
     let about_processes = !processes.pids.is_empty()
         || !processes.comms.is_empty()
@@ -211,6 +259,12 @@ fn check_scope(view: View, args: &TopArgs) -> Result<(), String> {
     if view == View::Drops && (about_sockets || about_processes) {
         return Err(
             "drops counts packets, whoever's they are; nettrace drops shows single ones, and filters those by process and address"
+                .to_owned(),
+        );
+    }
+    if view == View::Flows && (about_processes || sockets.unix) {
+        return Err(
+            "flows counts packets, whoever's they are; it takes -i, --netns, -4, -6 and filters by address, port and protocol"
                 .to_owned(),
         );
     }
@@ -261,7 +315,7 @@ mod tests {
         assert_eq!(words("conn").unwrap_err(), "no view conn; did you mean conns?");
         assert_eq!(
             words("zzz").unwrap_err(),
-            "no view zzz; there are procs conns hosts containers ifaces listeners syscalls drops"
+            "no view zzz; there are procs conns hosts containers ifaces flows listeners syscalls drops"
         );
         assert_eq!(
             words("procs 0").unwrap_err(),
@@ -318,7 +372,7 @@ mod tests {
         assert!(wrong("port:x", |_| {}).contains("port:"));
         assert!(wrong("syscalls port:1", |_| {}).contains("port:"));
         assert!(wrong("syscalls", |a| a.sockets.v4 = true).contains("about sockets"));
-        let on_lo: fn(&mut DashboardArgs) = |a| a.sockets.interface = Some("lo".to_owned());
+        let on_lo: fn(&mut DashboardArgs) = |a| a.sockets.interfaces = vec!["lo".to_owned()];
         assert!(wrong("conns", on_lo).contains("-i goes with the views ifaces"));
         assert_eq!(start("", on_lo).unwrap().view, Some(View::Ifaces));
     }
@@ -330,7 +384,7 @@ mod tests {
             assert!(error.is::<Usage>());
             error.to_string()
         };
-        let on_eth0 = |a: &mut TopArgs| a.sockets.interface = Some("eth0".to_owned());
+        let on_eth0 = |a: &mut TopArgs| a.sockets.interfaces = vec!["eth0".to_owned()];
         assert!(message(&["conns"], on_eth0).contains("-i goes with the views ifaces"));
         assert!(message(&["ifaces"], |a| a.sockets.v4 = true).contains("on the wire"));
         assert!(message(&["ifaces", "port:1"], |_| {}).contains("on the wire"));

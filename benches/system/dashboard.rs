@@ -228,6 +228,7 @@ fn sample(sockets: &[SocketRecord], second: u64) -> Sample<'_> {
         ifaces: &[],
         syscalls: Some(SyscallReading::default()),
         drops: None,
+        flows: None,
         losses: Losses::default(),
         own: OwnCost::default(),
     }

@@ -55,6 +55,7 @@ enum loss {
 	LOSS_CALL_TABLE,     /* a system call returned, and the table of them was full */
 	LOSS_ERRNO_TABLE,    /* the table of rarer errnos was full */
 	LOSS_SLOW_RING,	     /* no room in the ring for a slow call */
+	LOSS_FLOW_TABLE,     /* a packet whose flow the table had no room for */
 	LOSS_DROP_TABLE,     /* the table of drops was full */
 	LOSS_DROP_RING,	     /* no room in the ring for a single drop */
 	LOSS_DROP_LIMIT,     /* a single drop above the limit per second */

@@ -35,15 +35,15 @@ pub(super) fn text(text: &str) -> Value<'_> {
     Value::Text(Cow::Borrowed(text))
 }
 
-fn int(value: Option<impl Into<u64>>) -> Value<'static> {
+pub(super) fn int(value: Option<impl Into<u64>>) -> Value<'static> {
     value.map_or(Value::None, |value| Value::Int(value.into()))
 }
 
-fn address(end: Option<(IpAddr, u16)>) -> Value<'static> {
+pub(super) fn address(end: Option<(IpAddr, u16)>) -> Value<'static> {
     end.map_or(Value::None, |(address, _)| Value::Address(address))
 }
 
-fn port(end: Option<(IpAddr, u16)>) -> Value<'static> {
+pub(super) fn port(end: Option<(IpAddr, u16)>) -> Value<'static> {
     int(end.map(|(_, port)| port).filter(|port| *port != 0))
 }
 

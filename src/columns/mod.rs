@@ -2,6 +2,7 @@
 //! comes from, and the order of a view's rows. Tables, CSV, JSON and the schema are made from this.
 
 mod drops;
+mod flows;
 mod lists;
 
 use std::borrow::Cow;
@@ -14,7 +15,8 @@ use rustc_hash::FxHasher;
 
 use crate::filter::nearest;
 use crate::model::{
-    ConnRow, ContainerRow, DropRow, HostRow, IfaceRow, ListenerRow, ProcRow, Rows, SyscallRow, View,
+    ConnRow, ContainerRow, DropRow, FlowRow, HostRow, IfaceRow, ListenerRow, ProcRow, Rows,
+    SyscallRow, View,
 };
 
 /// What a cell holds.
@@ -117,6 +119,7 @@ macro_rules! with_rows {
             $crate::model::Rows::Hosts($name) => $body,
             $crate::model::Rows::Containers($name) => $body,
             $crate::model::Rows::Ifaces($name) => $body,
+            $crate::model::Rows::Flows($name) => $body,
             $crate::model::Rows::Listeners($name) => $body,
             $crate::model::Rows::Syscalls($name) => $body,
             $crate::model::Rows::Drops($name) => $body,
@@ -157,6 +160,7 @@ pub fn of_view(view: View) -> Vec<ColumnInfo> {
         View::Hosts => infos::<HostRow>(),
         View::Containers => infos::<ContainerRow>(),
         View::Ifaces => infos::<IfaceRow>(),
+        View::Flows => infos::<FlowRow>(),
         View::Listeners => infos::<ListenerRow>(),
         View::Syscalls => infos::<SyscallRow>(),
         View::Drops => infos::<DropRow>(),

@@ -406,7 +406,7 @@ fn bare(name: &str) -> &str {
     name.split_once('.').map_or(name, |(name, _)| name)
 }
 
-fn ends(flow: &DropFlow) -> Option<Flow> {
+pub(super) fn ends(flow: &DropFlow) -> Option<Flow> {
     let address = |bytes: [u8; 16]| Ipv6Addr::from(bytes).to_canonical();
     let has_ends = flow.source != [0; 16] || flow.destination != [0; 16];
     has_ends.then(|| Flow {
@@ -422,7 +422,7 @@ fn name(bytes: &[std::ffi::c_char; 16]) -> Option<String> {
 }
 
 /// By what IP calls it, else Ethernet, else the family of its socket.
-fn protocol((ethernet, transport, family): (u16, u8, u8)) -> Option<String> {
+pub(super) fn protocol((ethernet, transport, family): (u16, u8, u8)) -> Option<String> {
     const IP: u16 = 0x0800;
     const IPV6: u16 = 0x86dd;
 

@@ -5,6 +5,7 @@ mod conns;
 mod containers;
 mod drops;
 mod ends;
+mod flows;
 mod hosts;
 mod ifaces;
 mod listeners;
@@ -23,6 +24,7 @@ use std::time::{Duration, SystemTime};
 pub use conns::{ConnRow, Limit, TcpFigures};
 pub use containers::ContainerRow;
 pub use drops::{DropContext, DropEventRow, DropRow, Flow};
+pub use flows::FlowRow;
 pub use hosts::HostRow;
 pub use ifaces::IfaceRow;
 pub use listeners::ListenerRow;
@@ -53,6 +55,8 @@ pub enum View {
     Containers,
     /// One row an interface.
     Ifaces,
+    /// One row a flow of packets, direction and interface.
+    Flows,
     /// One row a listening socket.
     Listeners,
     /// One row a process and system call.
@@ -63,12 +67,13 @@ pub enum View {
 
 impl View {
     /// All of them, in the order of the interface's tabs.
-    pub const ALL: [View; 8] = [
+    pub const ALL: [View; 9] = [
         View::Procs,
         View::Conns,
         View::Hosts,
         View::Containers,
         View::Ifaces,
+        View::Flows,
         View::Listeners,
         View::Syscalls,
         View::Drops,
@@ -82,6 +87,7 @@ impl View {
             View::Hosts => "hosts",
             View::Containers => "containers",
             View::Ifaces => "ifaces",
+            View::Flows => "flows",
             View::Listeners => "listeners",
             View::Syscalls => "syscalls",
             View::Drops => "drops",
@@ -124,6 +130,8 @@ pub enum Rows {
     Containers(Vec<ContainerRow>),
     /// Of [`View::Ifaces`].
     Ifaces(Vec<IfaceRow>),
+    /// Of [`View::Flows`].
+    Flows(Vec<FlowRow>),
     /// Of [`View::Listeners`].
     Listeners(Vec<ListenerRow>),
     /// Of [`View::Syscalls`].
@@ -141,6 +149,7 @@ impl Rows {
             View::Hosts => Rows::Hosts(Vec::new()),
             View::Containers => Rows::Containers(Vec::new()),
             View::Ifaces => Rows::Ifaces(Vec::new()),
+            View::Flows => Rows::Flows(Vec::new()),
             View::Listeners => Rows::Listeners(Vec::new()),
             View::Syscalls => Rows::Syscalls(Vec::new()),
             View::Drops => Rows::Drops(Vec::new()),
@@ -155,6 +164,7 @@ impl Rows {
             Rows::Hosts(_) => View::Hosts,
             Rows::Containers(_) => View::Containers,
             Rows::Ifaces(_) => View::Ifaces,
+            Rows::Flows(_) => View::Flows,
             Rows::Listeners(_) => View::Listeners,
             Rows::Syscalls(_) => View::Syscalls,
             Rows::Drops(_) => View::Drops,
@@ -232,6 +242,7 @@ pub struct Model {
     ifaces: ifaces::IfaceTable,
     syscalls: syscalls::SyscallTable,
     drops: drops::DropTable,
+    flows: flows::FlowTable,
     clock_ns: Option<u64>,
     /// Of sockets that were absorbed since the last frame.
     absorbed: hosts::Hosts,
@@ -252,6 +263,7 @@ impl Model {
             ifaces: ifaces::IfaceTable::default(),
             syscalls: syscalls::SyscallTable::default(),
             drops: drops::DropTable::default(),
+            flows: flows::FlowTable::default(),
             clock_ns: None,
             absorbed: hosts::Hosts::default(),
             unlisted: 0,
@@ -417,6 +429,7 @@ impl Model {
             self.syscalls.pass();
         }
         let mut drops = self.drops(sample, span, wants(View::Drops));
+        let mut flows = self.flows.advance(sample.flows.unwrap_or_default(), span, &self.filter);
         let ifaces = self.ifaces.advance(sample.ifaces, span);
         let table = self.narrowed.as_ref().map_or(&self.sockets, |narrowed| &narrowed.sockets);
         let containers = wants(View::Containers).then(|| {
@@ -434,6 +447,7 @@ impl Model {
                 let wanted = |row: &&IfaceRow| only.is_none_or(|name| *name == row.interface);
                 Rows::Ifaces(ifaces.iter().filter(wanted).cloned().collect())
             }
+            View::Flows => Rows::Flows(std::mem::take(&mut flows)),
             View::Listeners => Rows::Listeners(std::mem::take(&mut listeners)),
             View::Syscalls => Rows::Syscalls(calls.take().unwrap_or_default()),
             View::Drops => Rows::Drops(std::mem::take(&mut drops)),

@@ -49,6 +49,9 @@ impl Smoother {
                 Rows::Drops(rows) => {
                     smooth(rows, averages, weight, |r| [Some(&mut r.rate), None, None, None])
                 }
+                Rows::Flows(rows) => smooth(rows, averages, weight, |r| {
+                    [Some(&mut r.packet_rate), Some(&mut r.byte_rate), None, None]
+                }),
                 Rows::Listeners(_) => continue,
             };
             self.0.insert(frame.view, averages);

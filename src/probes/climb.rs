@@ -32,9 +32,9 @@ impl Failure {
 ///
 /// # Errors
 /// [`Unsupported`] where what the probe needs can't be had.
-pub(super) fn climb<T>(
+pub(super) fn climb<T, const N: usize>(
     what: &str,
-    arrangements: impl FnOnce(bool) -> [Arrangement; 2],
+    arrangements: impl FnOnce(bool) -> [Arrangement; N],
     mut attempt: impl FnMut(Choice) -> Result<Result<T, Failure>>,
 ) -> Result<T> {
     // Read at most once, since that takes a while; the usual kernel isn't asked for more.

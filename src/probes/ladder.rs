@@ -28,12 +28,16 @@ pub enum Rung {
     Kprobe,
     /// Nothing to attach: a function of the kernel that a helper needs.
     Helper,
+    /// A link at an interface's ingress or egress.
+    Tcx,
+    /// A filter there, of a queueing discipline that is made for it.
+    Clsact,
     /// No BPF: the kernel answers on a netlink socket.
     Netlink,
 }
 
 impl Rung {
-    const ALL: [Rung; 8] = [
+    const ALL: [Rung; 10] = [
         Rung::TpBtf,
         Rung::RawTp,
         Rung::Perf,
@@ -41,6 +45,8 @@ impl Rung {
         Rung::Fentry,
         Rung::Kprobe,
         Rung::Helper,
+        Rung::Tcx,
+        Rung::Clsact,
         Rung::Netlink,
     ];
 
@@ -54,6 +60,8 @@ impl Rung {
             Rung::Fentry => "fentry",
             Rung::Kprobe => "kprobe",
             Rung::Helper => "helper",
+            Rung::Tcx => "tcx",
+            Rung::Clsact => "clsact",
             Rung::Netlink => "netlink",
         }
     }
@@ -113,8 +121,9 @@ impl Hook {
             Rung::Fentry | Rung::Kprobe => {
                 kernel::has_function(btf, self.target) || kernel::has_symbol(self.target)
             }
-            // Tracefs has the answer, if it can be read at all.
-            Rung::Perf | Rung::Netlink => true,
+            Rung::Tcx => kernel::has_function(btf, "tcx_link_attach"),
+            // Tracefs has the answer, if it can be read at all; and clsact may be a module.
+            Rung::Perf | Rung::Clsact | Rung::Netlink => true,
         }
     }
 }
@@ -201,7 +210,7 @@ impl Tried {
             let (of_rung, name) = word.split_once(':').unwrap_or(("", word));
             if Rung::ALL.iter().all(|rung| rung.name() != name) && !targets.contains(&name) {
                 bail!(
-                    "{WITHOUT}: there is no hook {word}; write tp_btf, fentry, kprobe or a name that `nettrace doctor` shows"
+                    "{WITHOUT}: there is no hook {word}; write tp_btf, fentry, kprobe, tcx or a name that `nettrace doctor` shows"
                 );
             }
             for hook in hooks(arrangements) {

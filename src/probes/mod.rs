@@ -1,8 +1,10 @@
 //! User side of each probe: load, attach, read, and nothing of what the figures mean. A new probe
 //! is one `src/bpf/<probe>.bpf.c`, one folder here, and one field of [`crate::session::Session`].
 
+mod batches;
 mod climb;
 pub mod drops;
+pub mod flows;
 pub mod ifaces;
 pub mod ladder;
 mod losses;

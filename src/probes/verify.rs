@@ -7,7 +7,7 @@ use libbpf_rs::btf::Btf;
 use libbpf_rs::skel::OpenSkel;
 
 use super::ladder::{Arrangement, Choice, Datum, Hook, Rung, Standing, Way};
-use super::{drops, sockets, syscalls};
+use super::{drops, flows, sockets, syscalls};
 use crate::kernel;
 
 /// The verifier's log levels: a summary, and each step.
@@ -19,8 +19,8 @@ const STEPS: u32 = 1;
 pub struct Verified {
     /// Its object's name.
     pub object: &'static str,
-    /// Where the probe knows sockets or threads by (`storage`, `address` or `thread`), or how it reads
-    /// (`typed`, `address`).
+    /// Where the probe knows sockets or threads by (`storage`, `address` or `thread`), how it reads
+    /// (`typed`, `address`), or what it counts (`packet`).
     pub arrangement: &'static str,
     /// Its name in `<object>.bpf.c`.
     pub program: &'static str,
@@ -72,8 +72,12 @@ pub(super) struct Subject {
 }
 
 pub(super) fn subjects(in_pairs: bool) -> impl Iterator<Item = Subject> {
-    let probes =
-        [sockets::subjects(in_pairs), syscalls::subjects(in_pairs), drops::subjects(in_pairs)];
+    let probes = [
+        sockets::subjects(in_pairs),
+        syscalls::subjects(in_pairs),
+        drops::subjects(in_pairs),
+        flows::subjects(),
+    ];
     probes.into_iter().flatten()
 }
 

@@ -163,6 +163,18 @@ pub fn check_filter_of_drops(filter: &Filter) -> Result<(), Usage> {
     })
 }
 
+/// Makes sure that a filter doesn't ask of flows what packets don't have.
+///
+/// # Errors
+/// [`Usage`] with the key that does.
+pub fn check_filter_of_flows(filter: &Filter) -> Result<(), Usage> {
+    filter.about_no_packets().map_or(Ok(()), |key| {
+        Err(Usage(format!(
+            "{key}: is not of packets; flows are filtered by src: dst: host: sport: dport: port: proto: and /REGEX/"
+        )))
+    })
+}
+
 /// Which cgroups are in scope and which aren't, so that the kernel's side can leave those out. New
 /// ones are in neither list, and judged when they are seen.
 fn cgroups(args: &ProcessArgs) -> Vec<(u64, bool)> {

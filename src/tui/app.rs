@@ -322,9 +322,9 @@ impl App {
 
     /// Goes to the view so many tabs to the right.
     pub fn turn(&mut self, by: isize) -> Vec<Effect> {
-        let count = View::ALL.len().cast_signed();
-        let at = (number(self.view).cast_signed() + by).rem_euclid(count);
-        self.show(View::ALL[at.cast_unsigned()])
+        let count = TABS.len().cast_signed();
+        let at = (tab(self.view).cast_signed() - 1 + by).rem_euclid(count);
+        self.show(TABS[at.cast_unsigned()])
     }
 
     /// Sets the filter.
@@ -497,7 +497,24 @@ impl Status {
     }
 }
 
-/// A view's place among the tabs.
+/// The views that have tabs: of flows are programs on interfaces, which nobody expects of the dashboard.
+pub const TABS: [View; 8] = [
+    View::Procs,
+    View::Conns,
+    View::Hosts,
+    View::Containers,
+    View::Ifaces,
+    View::Listeners,
+    View::Syscalls,
+    View::Drops,
+];
+
+/// A view's place among the tabs, from 1 on.
+pub fn tab(view: View) -> usize {
+    TABS.iter().position(|other| *other == view).unwrap_or(0) + 1
+}
+
+/// A view's place among all.
 pub fn number(view: View) -> usize {
     View::ALL.iter().position(|other| *other == view).unwrap_or(0)
 }

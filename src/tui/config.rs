@@ -10,7 +10,7 @@ use std::{env, fs};
 use ratatui::style::Color;
 use serde::{Deserialize, Deserializer, de};
 
-use super::app::{Settings, number};
+use super::app::{Settings, TABS, number};
 use super::keys::{Action, COMMANDS, Key};
 use super::theme::{self, Theme};
 use crate::filter::{Filter, nearest};
@@ -249,7 +249,8 @@ fn apply(settings: &mut Settings, text: &str) -> Result<(), String> {
     for (view, columns) in file.columns.0 {
         settings.columns[number(view)] = Some(columns);
     }
-    settings.view = file.view.map_or(settings.view, |Word(view)| view);
+    let view = file.view.map(|Word(view)| view).filter(|view| TABS.contains(view));
+    settings.view = view.unwrap_or(settings.view);
     settings.interval = file.interval.map_or(settings.interval, |Interval(interval)| interval);
     settings.units = file.units.map_or(settings.units, |UnitsName(units)| units);
     settings.smooth = file.smooth.unwrap_or(settings.smooth);

@@ -66,6 +66,18 @@ pub(super) fn of(view: View) -> &'static [&'static [&'static str]] {
             &["rx_bytes", "tx_bytes"],
             &["rx_packets", "tx_packets"],
         ],
+        View::Flows => &[
+            &["source_address", "destination_address"],
+            &["bytes_per_second"],
+            &["destination_port", "source_port"],
+            &["proto"],
+            &["packets_per_second"],
+            &["interface", "direction"],
+            &["bytes"],
+            &["packets"],
+            &["tcp_flags"],
+            &["age_s"],
+        ],
         View::Listeners => &[
             &["proto"],
             &["local_port"],

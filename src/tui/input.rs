@@ -3,7 +3,7 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::{Position, Rect};
 
-use super::app::{App, Effect, Mode, Topic, number};
+use super::app::{App, Effect, Mode, TABS, Topic, number};
 use super::draw;
 use super::keys::Action;
 use super::layout;
@@ -13,7 +13,6 @@ use super::prompt::Line;
 use super::theme::Theme;
 use crate::columns;
 use crate::filter::Filter;
-use crate::model::View;
 
 /// Rows that a notch of the wheel moves.
 const WHEEL: isize = 3;
@@ -46,7 +45,7 @@ fn browse(app: &mut App, key: KeyEvent, action: Option<Action>) -> Vec<Effect> {
         KeyCode::Char(c) => c.to_digit(10),
         _ => None,
     };
-    let view = digit.and_then(|digit| View::ALL.get((digit as usize).checked_sub(1)?));
+    let view = digit.and_then(|digit| TABS.get((digit as usize).checked_sub(1)?));
     view.map_or_else(Vec::new, |view| app.show(*view))
 }
 

@@ -2,7 +2,7 @@
 
 use crossterm::event::KeyEvent;
 
-use super::app::App;
+use super::app::{App, TABS};
 use super::input;
 use super::keys::{Action, COMMANDS};
 use super::prompt::Line;
@@ -57,7 +57,7 @@ impl Palette {
         let no_filter = (!app.filter_text.is_empty()).then(|| {
             item("no filter".to_owned(), "show everything".to_owned(), Run::Filter(String::new()))
         });
-        let views = View::ALL.into_iter().enumerate().map(|(number, view)| {
+        let views = TABS.into_iter().enumerate().map(|(number, view)| {
             item(format!("view {view}"), (number + 1).to_string(), Run::Show(view))
         });
         let weight = item("sort".to_owned(), "the view's own order".to_owned(), Run::Sort(None));

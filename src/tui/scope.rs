@@ -43,10 +43,10 @@ impl Scope {
             (Of::Processes, "--container", &processes.container),
             (Of::Processes, "--pod", &processes.pod),
             (Of::Namespaces, "--netns", &sockets.netns),
-            (Of::Interfaces, "-i", &sockets.interface),
         ] {
             value.iter().for_each(|value| add(of, format!("{flag} {value}")));
         }
+        sockets.interfaces.iter().for_each(|name| add(Of::Interfaces, format!("-i {name}")));
         for (is_set, flag) in [(sockets.v4, "-4"), (sockets.v6, "-6")] {
             if is_set {
                 add(Of::Sockets, flag.to_owned());

@@ -24,8 +24,8 @@ const NOBODY: &str = "10.99.0.77";
 const ELSEWHERE: &str = "203.0.113.7";
 
 /// `nettrace drops`, attached: it goes on as long as this lives, or until it is ended.
-struct Watch {
-    child: Child,
+pub(crate) struct Watch {
+    pub(crate) child: Child,
     file: tempfile::NamedTempFile,
 }
 
@@ -34,7 +34,7 @@ impl Watch {
         Watch::of(&["drops", "--netns", netns], args, &[])
     }
 
-    fn of(command: &[&str], args: &[&str], environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn of(command: &[&str], args: &[&str], environment: &[(&str, &str)]) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         // The command begins when all is attached, and the run ends with it.
         let mut child = nettrace()
@@ -57,7 +57,7 @@ impl Watch {
         Watch { child, file }
     }
 
-    fn end(mut self) -> Seen {
+    pub(crate) fn end(mut self) -> Seen {
         drop(self.child.stdin.take());
         let output = self.child.wait_with_output().unwrap();
         let stderr = text(&output.stderr);
@@ -68,9 +68,9 @@ impl Watch {
 }
 
 /// What it wrote.
-struct Seen {
+pub(crate) struct Seen {
     document: Value,
-    stderr: String,
+    pub(crate) stderr: String,
 }
 
 impl Seen {
@@ -78,11 +78,11 @@ impl Seen {
         self.document["frames"][0]["drops"].as_array().unwrap()
     }
 
-    fn rows(&self) -> Vec<Value> {
+    pub(crate) fn rows(&self) -> Vec<Value> {
         rows(&self.document)
     }
 
-    fn lost(&self, cause: &str) -> u64 {
+    pub(crate) fn lost(&self, cause: &str) -> u64 {
         number(&self.document["frames"][0]["loss"], cause)
     }
 
@@ -100,7 +100,7 @@ impl Seen {
     }
 }
 
-fn inside<T: Send>(netns: &str, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn inside<T: Send>(netns: &str, work: impl FnOnce() -> T + Send) -> T {
     Netns::open(netns).unwrap().run(|| Ok(work())).unwrap()
 }
 

@@ -54,7 +54,7 @@ impl Frame {
         }
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let payload = self.payload();
         let length = 20 + payload.len() as u16 + self.excess;
         let mut header = vec![self.version_and_length, 0];
@@ -88,29 +88,33 @@ impl Frame {
 
     /// Out of an interface of the namespace that the thread is in.
     pub(crate) fn send(&self, interface: &str) -> io::Result<()> {
-        let name = CString::new(interface)?;
-        // SAFETY: a string with its end.
-        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-        // SAFETY: no pointers.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        if fd < 0 || index == 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: a descriptor that was just made.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        let bytes = self.bytes();
-        // SAFETY: plain integers, of which all zero is one.
-        let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        to.sll_family = libc::AF_PACKET as u16;
-        to.sll_ifindex = index as i32;
-        let length = size_of::<libc::sockaddr_ll>() as u32;
-        // SAFETY: bytes and an address of their lengths.
-        let sent = unsafe {
-            let to = (&raw const to).cast();
-            libc::sendto(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0, to, length)
-        };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        send(&self.bytes(), interface)
     }
+}
+
+/// Bytes as they are, out of an interface of the namespace that the thread is in.
+pub(crate) fn send(bytes: &[u8], interface: &str) -> io::Result<()> {
+    let name = CString::new(interface)?;
+    // SAFETY: a string with its end.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 || index == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a descriptor that was just made.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: plain integers, of which all zero is one.
+    let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    to.sll_family = libc::AF_PACKET as u16;
+    to.sll_ifindex = index as i32;
+    let length = size_of::<libc::sockaddr_ll>() as u32;
+    // SAFETY: bytes and an address of their lengths.
+    let sent = unsafe {
+        let to = (&raw const to).cast();
+        libc::sendto(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0, to, length)
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The Internet's, of an even or odd number of bytes.

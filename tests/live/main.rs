@@ -10,6 +10,7 @@ mod behaviour;
 mod drops;
 mod exact;
 mod filter;
+mod flows;
 mod frames;
 mod lockdown;
 mod privileges;

@@ -127,6 +127,7 @@ fn sample(number: u64) -> Sample<'static> {
         ifaces: &[],
         syscalls: None,
         drops: None,
+        flows: None,
         losses: Losses(vec![("close_ring", 3), ("usage_table", 0)]),
         own: OwnCost { cpu_s: 0.0421, rss_bytes: 9_000_000, bpf_ns: None },
     }
@@ -289,6 +290,9 @@ pub(super) fn frame(view: View) -> Frame {
     }
     if let Rows::Drops(rows) = &mut frame.rows {
         rows.extend(drops());
+    }
+    if let Rows::Flows(rows) = &mut frame.rows {
+        rows.extend(super::flows::rows());
     }
     arrange(&mut frame.rows, Order::default());
     frame

@@ -4,6 +4,7 @@
 
 mod drops;
 mod fixtures;
+mod flows;
 mod syscalls;
 
 use std::collections::BTreeSet;
@@ -479,6 +480,7 @@ fn each_view_has_its_own_order() {
         first(View::Syscalls, "syscall"),
         "\"epoll_pwait\" \"futex\" \"read\" \"openat\" \"ioctl.32\" \"set_robust_list\" \"exit_group\""
     );
+    assert_eq!(first(View::Flows, "proto"), "\"other\" \"tcp\" \"icmp\"");
     assert_eq!(first(View::Drops, "count"), "1200 3 2 1");
     // The one that refused connections.
     assert_eq!(first(View::Listeners, "local_port"), "443 68");

@@ -196,6 +196,7 @@ impl Run {
             ifaces: &tick.ifaces,
             syscalls: None,
             drops: None,
+            flows: None,
             losses: Losses::default(),
             own: OwnCost::default(),
         }

@@ -16,6 +16,7 @@ use plain::Plain;
 use rustc_hash::FxHashSet;
 
 use crate::losses::{CLOSED_BACKLOG, HOOK_REENTERED};
+use crate::probes::batches::Batches;
 use crate::probes::ladder::{Choice, Standing};
 use crate::probes::losses::{self, MissedRuns, SECOND_CHANCE, SECOND_CHANCES};
 use crate::probes::verify::{Load, Subject, load_changed};
@@ -57,8 +58,6 @@ const MAX_CLOSED: usize = 80_000;
 const GROWTH: usize = 8;
 /// Walks over tags by address in one reading, where sockets come and go meanwhile.
 const MAX_WALKS: u32 = 4;
-/// Entries of the usage table read by one system call.
-const USAGE_BATCH: usize = 4096;
 
 /// What of the server is recorded.
 #[derive(Clone, Debug, Default)]
@@ -87,8 +86,7 @@ pub struct SocketProbe {
     ended: Vec<SocketRecord>,
     backlog: Vec<SocketRecord>,
     usage: Vec<UsageRecord>,
-    usage_keys: Vec<types::usage_key>,
-    usage_values: Vec<types::usage>,
+    usage_batches: Batches<types::usage_key, types::usage>,
     choice: Choice,
     // Dropped in this order: what refers to the maps goes before them.
     ring: RingBuffer<'static>,
@@ -180,8 +178,7 @@ impl SocketProbe {
             ended: Vec::new(),
             backlog: Vec::new(),
             usage: Vec::new(),
-            usage_keys: vec![types::usage_key::default(); USAGE_BATCH],
-            usage_values: vec![types::usage::default(); USAGE_BATCH],
+            usage_batches: Batches::new(),
             choice,
             ring,
             seed_link,
@@ -397,7 +394,19 @@ impl SocketProbe {
 
     fn read_usage(&mut self) -> Result<()> {
         self.usage.clear();
-        self.read_usage_batches()?;
+        let usage = &mut self.usage;
+        let map = self.skel.maps.usage.as_fd();
+        self.usage_batches.read(map, |key: &types::usage_key, value: &types::usage| {
+            usage.push(UsageRecord {
+                id: value.id,
+                socket: key.socket,
+                user: value.user,
+                ends: value.ends,
+                rx_bytes: value.rx_bytes,
+                tx_bytes: value.tx_bytes,
+                ended: false,
+            });
+        })?;
         if self.usage.is_empty() {
             return Ok(());
         }
@@ -422,49 +431,6 @@ impl SocketProbe {
             }
         }
         Ok(())
-    }
-
-    fn read_usage_batches(&mut self) -> Result<()> {
-        let fd = self.skel.maps.usage.as_fd().as_raw_fd();
-        // The kernel's own cursor; opaque, 4 bytes for a hash.
-        let mut cursor = 0u32;
-        let mut first = true;
-        loop {
-            let mut count = USAGE_BATCH as u32;
-            let from = if first { std::ptr::null_mut() } else { (&raw mut cursor).cast() };
-            // SAFETY: keys and values have room for `count` elements of the map's own sizes, and
-            // the cursor the 4 bytes that a hash's takes.
-            let status = unsafe {
-                libbpf_sys::bpf_map_lookup_batch(
-                    fd,
-                    from,
-                    (&raw mut cursor).cast(),
-                    self.usage_keys.as_mut_ptr().cast(),
-                    self.usage_values.as_mut_ptr().cast(),
-                    &raw mut count,
-                    std::ptr::null(),
-                )
-            };
-            let end = status == -libc::ENOENT;
-            if status < 0 && !end {
-                return Err(std::io::Error::from_raw_os_error(-status))
-                    .context("read the table of per-call counters");
-            }
-            let keys = self.usage_keys.iter().zip(&self.usage_values).take(count as usize);
-            self.usage.extend(keys.map(|(key, value)| UsageRecord {
-                id: value.id,
-                socket: key.socket,
-                user: value.user,
-                ends: value.ends,
-                rx_bytes: value.rx_bytes,
-                tx_bytes: value.tx_bytes,
-                ended: false,
-            }));
-            if end {
-                return Ok(());
-            }
-            first = false;
-        }
     }
 }
 

@@ -194,6 +194,7 @@ fn about(app: &App) -> &'static str {
         (None, View::Hosts) => "Hosts: who is talked to",
         (None, View::Containers) => "Containers and systemd units",
         (None, View::Ifaces) => "Interfaces: bytes on the wire",
+        (None, View::Flows) => "Flows: packets by interface, direction and addresses",
         (None, View::Listeners) => {
             "Listeners: who waits for connections, and where there is no room"
         }

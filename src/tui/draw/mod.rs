@@ -82,6 +82,7 @@ fn empty(view: View) -> &'static str {
         View::Procs | View::Conns | View::Hosts => "nobody uses the network now",
         View::Containers => "no container or unit uses the network now",
         View::Ifaces => "no interfaces",
+        View::Flows => "no packets were seen",
         View::Listeners => "nobody listens",
         View::Drops => "nothing was dropped since the start",
         View::Syscalls => "no system calls were seen",

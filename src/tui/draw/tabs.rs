@@ -6,7 +6,7 @@ use ratatui::style::Modifier;
 
 use super::text;
 use crate::model::View;
-use crate::tui::app::{App, number};
+use crate::tui::app::{App, TABS, tab};
 
 /// A tab's place in the line.
 struct Tab {
@@ -19,7 +19,7 @@ struct Tab {
 /// shown.
 fn tabs(app: &App, line: Rect) -> Vec<Tab> {
     let name = |view: View, numbered: bool| match numbered {
-        true => format!("{} {view}", number(view) + 1),
+        true => format!("{} {view}", tab(view)),
         false => view.to_string(),
     };
     for (numbered, gap) in [(true, 3), (true, 2), (true, 1), (false, 2), (false, 1)] {
@@ -29,12 +29,12 @@ fn tabs(app: &App, line: Rect) -> Vec<Tab> {
             x += text::columns(&tab.text) + gap;
             tab
         };
-        let tabs: Vec<Tab> = View::ALL.into_iter().map(place).collect();
+        let tabs: Vec<Tab> = TABS.into_iter().map(place).collect();
         if x - gap <= line.right() {
             return tabs;
         }
     }
-    let text = format!("‹ {} {} ›", number(app.view) + 1, app.view);
+    let text = format!("‹ {} {} ›", tab(app.view), app.view);
     vec![Tab { view: app.view, text, x: line.x }]
 }
 

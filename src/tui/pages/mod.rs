@@ -66,7 +66,7 @@ impl Page {
                 let row = rows.get(cursor)?;
                 Some(Page::Iface(Box::new(IfacePage::new(row))))
             }
-            Rows::Drops(_) => None,
+            Rows::Drops(_) | Rows::Flows(_) => None,
         }
     }
 

@@ -7,7 +7,7 @@ use crossterm::event::MouseEventKind;
 use super::fixtures::{Shown, short_lived};
 use crate::columns;
 use crate::model::View;
-use crate::tui::app::Effect;
+use crate::tui::app::{Effect, TABS};
 use crate::tui::pages::Page;
 
 fn comm(shown: &Shown) -> String {
@@ -19,7 +19,7 @@ fn comm(shown: &Shown) -> String {
 #[test]
 fn views_come_by_tab_and_by_number() {
     let mut shown = Shown::after(2);
-    for view in View::ALL {
+    for view in TABS {
         assert_eq!(shown.app.view, view);
         assert_eq!(shown.press(&["tab"]), [Effect::Ask]);
     }

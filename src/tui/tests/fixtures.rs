@@ -213,6 +213,7 @@ impl Server {
             usage: if is_busy { std::slice::from_ref(&usage) } else { &[] },
             ifaces: if is_busy { &ifaces } else { &[] },
             drops: None,
+            flows: None,
             syscalls: Some(SyscallReading {
                 calls: if is_busy { &calls } else { &[] },
                 ..SyscallReading::default()

@@ -4,14 +4,14 @@ use super::fixtures::Shown;
 use crate::cli::{DashboardArgs, ProcessArgs, SocketArgs};
 use crate::model::View;
 use crate::sample::Losses;
-use crate::tui::app::{Message, number, update};
+use crate::tui::app::{Message, TABS, tab, update};
 use crate::tui::scope::Scope;
 
 const SIZES: [(u16, u16); 4] = [(80, 24), (200, 50), (60, 15), (30, 8)];
 
 fn at(view: View) -> Shown {
     let mut shown = Shown::after(12);
-    let key = (number(view) + 1).to_string();
+    let key = tab(view).to_string();
     shown.press(&[&key]);
     shown
 }
@@ -54,11 +54,11 @@ fn before_the_first_picture() {
 
 #[test]
 fn empty() {
-    let all = View::ALL.map(|view| {
+    let all = TABS.map(|view| {
         let mut shown = Shown::after(0);
         shown.server.is_idle = true;
         shown.pass(3);
-        shown.press(&[&(number(view) + 1).to_string()]);
+        shown.press(&[&tab(view).to_string()]);
         shown.resized((60, 15)).screen()
     });
     insta::assert_snapshot!(all.join("\n============\n"));
@@ -139,7 +139,7 @@ fn the_palette() {
 
 #[test]
 fn help() {
-    let all = View::ALL.map(|view| {
+    let all = TABS.map(|view| {
         let mut shown = at(view);
         shown.press(&["?"]);
         shown.resized((80, 40)).screen()
