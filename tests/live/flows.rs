@@ -360,7 +360,12 @@ fn a_killed_one_leaves_nothing_or_the_next_one_removes_it() {
         let udp = rows.iter().find(|row| row["proto"] == "udp").unwrap();
         assert_eq!(number(udp, "packets"), 9);
     }
-    assert_eq!((count(), qdiscs(&pair.b).matches("clsact").count()), (0, 0));
+    let clsacts = || qdiscs(&pair.b).matches("clsact").count();
+    assert_eq!((count(), clsacts()), (0, 0));
+    kill(watch(&pair.b, &["-i", "v1"], "tcx"));
+    assert_eq!((count(), clsacts()), (2, 1));
+    watch(&pair.b, &[], "").end();
+    assert_eq!((count(), clsacts()), (0, 0));
 }
 
 fn kill(watch: Watch) {

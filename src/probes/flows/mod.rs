@@ -167,7 +167,7 @@ impl FlowProbe {
             rung,
             skel,
         };
-        probe.adopt(watched)?;
+        probe.adopt(watched);
         Ok(probe)
     }
 
@@ -198,15 +198,15 @@ impl FlowProbe {
             }
         }
         let attached = attach_all(&self.skel, self.rung, &new, netns);
-        self.adopt(attached.context("attach to an interface that came")?)
+        self.adopt(attached.context("attach to an interface that came")?);
+        Ok(())
     }
 
-    fn adopt(&mut self, attached: Vec<(Interface, Watched)>) -> Result<()> {
+    fn adopt(&mut self, attached: Vec<(Interface, Watched)>) {
         for (interface, watched) in attached {
             self.names.insert(interface.index, visible(interface.name.as_bytes()).into());
             self.watched.insert(interface.index, watched);
         }
-        Ok(())
     }
 
     /// Reads the table; [`FlowProbe::reading`] then has it. What was idle for long is told for the last
@@ -353,8 +353,8 @@ fn attach_all(
     let attach = |interface: &Interface| -> io::Result<Watched> {
         let programs = if interface.has_link_header { ethernet } else { ip };
         // What a nettrace left that was killed would go on to run beside ours.
-        if rung == Rung::Tcx {
-            attach::remove_dead(interface.index);
+        if rung == Rung::Tcx && attach::remove_dead(interface.index) {
+            attach::detach_clsact(interface.index, &[], true);
         }
         let attached = match rung {
             Rung::Tcx => attach::attach_tcx(programs, interface.index)?,
