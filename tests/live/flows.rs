@@ -17,6 +17,8 @@ use crate::drops::{Seen, Watch, inside};
 use crate::frames::{self, Frame, UDP};
 use crate::support::{A4, A6, B4, B6, Pair, ip, nettrace, number, text, use_libbpf};
 
+mod parser;
+
 #[allow(clippy::all, clippy::restriction, missing_docs, unreachable_pub, unused)]
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/other.skel.rs"));
