@@ -2,6 +2,10 @@
 //!
 //! The modules, in the order that data flows through them.
 
+// What tests of other crates are made of says `nettrace::`, here too.
+#[cfg(test)]
+extern crate self as nettrace;
+
 pub mod bytecode;
 pub mod histogram;
 pub mod kernel;

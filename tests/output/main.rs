@@ -5,6 +5,8 @@
 mod drops;
 mod fixtures;
 mod flows;
+#[path = "../support/rows.rs"]
+mod rows;
 mod syscalls;
 
 use std::collections::BTreeSet;

@@ -1,58 +1,27 @@
 //! Samples, the pictures that the model makes of them, and a dashboard that shows them.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
+use super::rows::{self, PID, SECOND, START, drops, iface, pod, process};
 use crate::filter::Filter;
 use crate::histogram::{BUCKETS, Histogram, bucket_of};
-use crate::model::{ContainerRow, DropRow, Flow, Model, Picture, Rows, View};
+use crate::model::{Model, Picture, Rows, View};
+use crate::names::Names;
 use crate::names::syscalls::{Abi, Call};
-use crate::names::{Container, Names};
 use crate::sample::{
-    CallRecord, Endpoints, IfaceRecord, Losses, OwnCost, ProcessRecord, Sample, SocketRecord,
-    SyscallReading, UsageRecord, tag,
+    CallRecord, IfaceRecord, Losses, OwnCost, ProcessRecord, Sample, SocketRecord, SyscallReading,
+    UsageRecord, tag,
 };
 use crate::tui::app::{App, Effect, Message, Settings, update};
 use crate::tui::draw;
 use crate::tui::prepare::Preparer;
 
-/// Above the highest that Linux gives, so that no living process is asked about.
-const PID: u32 = 4_194_305;
-const SECOND: u64 = 1_000_000_000;
-const START: u64 = 100 * SECOND;
-
-fn process(number: u32, name: &str) -> ProcessRecord {
-    let mut record = ProcessRecord { tgid: PID + number, uid: 1000, ..ProcessRecord::default() };
-    for (to, from) in record.comm.iter_mut().zip(name.bytes()) {
-        *to = from.cast_signed();
-    }
-    record
-}
-
-fn end(text: &str) -> ([u8; 16], u16) {
-    let end: SocketAddr = text.parse().unwrap();
-    let address = match end.ip() {
-        std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        std::net::IpAddr::V6(v6) => v6,
-    };
-    (Ipv6Addr::octets(&address), end.port())
-}
-
 fn socket(number: u64, owner: ProcessRecord, protocol: u16, ends: [&str; 2]) -> SocketRecord {
-    let ((local, local_port), (remote, remote_port)) = (end(ends[0]), end(ends[1]));
-    SocketRecord {
-        id: (((START + SECOND) >> 6) << 12) + number,
-        owner,
-        last_tgid: owner.tgid,
-        state: 1,
-        ends: Endpoints { local, remote, local_port, remote_port, netns: 7, family: 10, protocol },
-        ..SocketRecord::default()
-    }
+    rows::socket((((START + SECOND) >> 6) << 12) + number, owner, protocol, ends)
 }
 
 /// An upload over IPv4 that loses segments, held back by the congestion window.
@@ -117,20 +86,6 @@ pub(super) fn short_lived(number: u64) -> SocketRecord {
         rx_bytes: 1536,
         tx_bytes: 80,
         ..socket(100 + number, process(3, "nginx"), 6, ends)
-    }
-}
-
-fn iface(index: u32, name: &str, bytes: u64) -> IfaceRecord {
-    IfaceRecord {
-        index,
-        name: name.to_owned(),
-        rx_bytes: bytes,
-        tx_bytes: bytes / 3,
-        rx_packets: bytes / 1000,
-        tx_packets: bytes / 3000,
-        errors: 0,
-        drops: u64::from(index - 1),
-        hooks: if index > 1 { vec!["xdp:native#12".to_owned()] } else { Vec::new() },
     }
 }
 
@@ -202,7 +157,9 @@ impl Server {
             calls(1, "sshd", 7, &[1_000_000_000], 1),
             calls(2, "\u{1b}[2Jx", 35, &[50_000_000, 50_000_100], 2),
         ];
-        let ifaces = [iface(1, "lo", 1000), iface(2, "eth0", 3_050_001 * (second + 1))];
+        let eth0 = iface(2, "eth0", 3_050_001 * (second + 1));
+        let hooks = vec!["xdp:native#12".to_owned()];
+        let ifaces = [iface(1, "lo", 1000), IfaceRecord { hooks, ..eth0 }];
         let is_busy = !self.is_idle;
         let sample = Sample {
             time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + second),
@@ -240,24 +197,6 @@ impl Server {
             }
         }
         picture
-    }
-}
-
-/// Handmade: a container is only found by the cgroup of a process that lives.
-fn pod() -> ContainerRow {
-    let container = Container {
-        name: "cri:0123456789ab".to_owned(),
-        pod: Some("9a1b2c3d-1111-2222-3333-444455556666".to_owned()),
-    };
-    ContainerRow {
-        container: Some(Arc::new(container)),
-        rx_rate: 1024.0 / 3.0,
-        tx_rate: 0.0,
-        rx_bytes: 123_456,
-        tx_bytes: 0,
-        connections: 12,
-        syscall_rate: Some(1234.0),
-        drops: 0,
     }
 }
 
@@ -341,38 +280,4 @@ impl Shown {
         };
         (0..height).map(line).collect::<Vec<_>>().join("\n")
     }
-}
-
-/// Handmade: functions are only found by the kernel's addresses.
-fn drops() -> Vec<DropRow> {
-    let flow = |source: [u8; 4], port| Flow {
-        source: (IpAddr::from(source), 50_001),
-        destination: (IpAddr::from([10, 0, 0, 1]), port),
-    };
-    let row = |reason: &str, function: Option<&str>, count: u64, last_flow| DropRow {
-        reason: Some(reason.into()),
-        function: function.map(Into::into),
-        proto: Some("tcp".into()),
-        count,
-        bytes: count * 60,
-        rate: count as f64 / 2.0,
-        places: function.map_or_else(Vec::new, |_| vec![(0x91, count)]),
-        last_age_s: 1.5,
-        last_flow: Some(last_flow),
-        last_interface: function.map(|_| "eth0".to_owned()),
-        last_netns: Some("blue".into()),
-    };
-    vec![
-        row("NO_SOCKET", Some("tcp_v4_rcv"), 3, flow([192, 0, 2, 7], 81)),
-        row("NETFILTER_DROP", Some("nf_hook_slow"), 1200, flow([192, 0, 2, 8], 22)),
-        row("retransmit", None, 2, flow([10, 0, 0, 1], 443)),
-        // As on a kernel that tells no reasons.
-        DropRow {
-            reason: None,
-            proto: Some("arp".into()),
-            last_flow: None,
-            last_netns: None,
-            ..row("", Some("arp_rcv"), 1, flow([0, 0, 0, 0], 0))
-        },
-    ]
 }

@@ -2,4 +2,6 @@
 
 mod behaviour;
 mod fixtures;
+#[path = "../../../tests/support/rows.rs"]
+mod rows;
 mod screens;
