@@ -23,7 +23,7 @@ use crate::run::Usage;
 #[serde(deny_unknown_fields)]
 struct File {
     theme: Option<ThemeName>,
-    view: Option<Word<View>>,
+    view: Option<Tab>,
     interval: Option<Interval>,
     units: Option<UnitsName>,
     smooth: Option<bool>,
@@ -63,6 +63,11 @@ macro_rules! checked {
     };
 }
 
+checked!(Tab(View) from String, |name| match name.parse() {
+    Ok(view) if TABS.contains(&view) => Ok(view),
+    Ok(view) => Err(format!("the dashboard has no {view}; nettrace top {view} does")),
+    Err(error) => Err(error),
+});
 checked!(ThemeName(Theme) from String, |name| theme_named(&name));
 checked!(Interval(Duration) from f64, |seconds| match seconds {
     0.05..=3600.0 => Ok(Duration::from_secs_f64(seconds)),
@@ -249,8 +254,7 @@ fn apply(settings: &mut Settings, text: &str) -> Result<(), String> {
     for (view, columns) in file.columns.0 {
         settings.columns[number(view)] = Some(columns);
     }
-    let view = file.view.map(|Word(view)| view).filter(|view| TABS.contains(view));
-    settings.view = view.unwrap_or(settings.view);
+    settings.view = file.view.map_or(settings.view, |Tab(view)| view);
     settings.interval = file.interval.map_or(settings.interval, |Interval(interval)| interval);
     settings.units = file.units.map_or(settings.units, |UnitsName(units)| units);
     settings.smooth = file.smooth.unwrap_or(settings.smooth);
@@ -338,6 +342,10 @@ mod tests {
         );
         assert!(
             wrong("[filters]\nweb = \"port:http\"").starts_with(":2: filters.web: “http” is no")
+        );
+        assert_eq!(
+            wrong("view = \"flows\""),
+            ":1: view: the dashboard has no flows; nettrace top flows does"
         );
         assert!(wrong("interval = 0").starts_with(":1: interval: write seconds"));
         assert!(wrong("interval = \"1\"").starts_with(":1: interval: invalid type"));
