@@ -244,6 +244,9 @@ static __always_inline int leave(void *ctx, long id, long result)
 	duration = bpf_ktime_get_ns() - began;
 	t->entered_ns = 0;
 	call = t->call;
+	/* The end of that one and the begin of this weren't seen. */
+	if ((int)id != -1 && (id ^ call) & CALL_NUMBER)
+		return count_untimed(id, task, result);
 	if (!is_own(task, call, result) || !is_counted(t, task, call, result))
 		return 0;
 	slot = begin_count(t, call, result);
