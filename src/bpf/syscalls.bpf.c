@@ -171,14 +171,14 @@ static __always_inline void count(struct thread *t, __u32 call, long result)
 	recent = recent_call(call);
 	if (!recent)
 		return;
-	recent->pid_tgid = bpf_get_current_pid_tgid();
+	recent->task = (__u64)current_task(by_thread);
 	recent->call = call;
 	recent->slot = slot->number;
 	recent->generation = generation;
 }
 
 /* One more of what this thread called before on this CPU; false if it must be looked up. */
-static __always_inline bool count_recent(__u32 call, long result)
+static __always_inline bool count_recent(struct task_struct *task, __u32 call, long result)
 {
 	struct recent_call *recent;
 	struct call_slot *slot;
@@ -187,7 +187,7 @@ static __always_inline bool count_recent(__u32 call, long result)
 		return false;
 	recent = recent_call(call);
 	if (!recent || recent->call != call || recent->generation != generation ||
-	    recent->pid_tgid != bpf_get_current_pid_tgid())
+	    recent->task != (__u64)task)
 		return false;
 	slot = slot_at(recent->slot);
 	if (!slot)
@@ -220,7 +220,7 @@ static __always_inline int count_untimed(long id, struct task_struct *task, long
 	struct thread *t;
 
 	if (!is_own(task, call, result) || !is_asked_for(call, result) ||
-	    count_recent(call, result))
+	    count_recent(task, call, result))
 		return 0;
 	t = make_thread(task);
 	if (!t)

@@ -162,7 +162,7 @@ bool wants_slots = false;
  * thread's end moves the generation on.
  */
 struct recent_call {
-	__u64 pid_tgid;
+	__u64 task; /* its address */
 	__u32 call;
 	__u32 slot;
 	__u32 generation;
