@@ -361,7 +361,7 @@ fn contenders(pair: &Pair) -> [(&'static str, Option<Command>); 4] {
         ("nettrace", Some(nettrace())),
         ("nettrace --no-syscalls", Some(without)),
         ("bandwhich", peer("bandwhich", &["--no-resolve", "--interface", "lo"])),
-        ("nethogs", peer("nethogs", &["-C", "lo"])),
+        ("nethogs", peer("nethogs", &["-a", "-C", "lo"])),
     ]
 }
 
