@@ -5,12 +5,11 @@
  */
 #define FILTER_SLOTS 4
 #include "filter.bpf.h"
+#include "headers.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define TCX_NEXT    -1
-#define ETH_P_IP    0x0800
-#define ETH_P_8021Q 0x8100
+#define TCX_NEXT -1
 
 /* Tracing programs see the whole machine: packets of these network namespaces alone are looked at.
  */

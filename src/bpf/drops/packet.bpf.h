@@ -6,18 +6,10 @@
 #ifndef NETTRACE_DROPS_PACKET_BPF_H
 #define NETTRACE_DROPS_PACKET_BPF_H
 
+#include "../headers.bpf.h"
 #include "layout.bpf.h"
 
-#define ETH_P_IP   0x0800
-#define ETH_P_IPV6 0x86DD
-
-#define IP_OFFSET 0x1fff
-
-#define NEXTHDR_HOP	 0
-#define NEXTHDR_ROUTING	 43
-#define NEXTHDR_FRAGMENT 44
-#define NEXTHDR_DEST	 60
-#define MAX_EXTENSIONS	 4
+#define MAX_EXTENSIONS 4
 
 /* Namespaces have inodes from here on. */
 #define FIRST_NS_INODE 0xEFFFFFF0
@@ -58,7 +50,7 @@ static __always_inline bool read_v4(struct packet *p, const void *header)
 	p->flow.transport = ip.protocol;
 	if (ip.tot_len)
 		p->length = bpf_ntohs(ip.tot_len);
-	if (ip.ihl >= 5 && !(bpf_ntohs(ip.frag_off) & IP_OFFSET))
+	if (ip.ihl >= 5 && !(bpf_ntohs(ip.frag_off) & IP_FRAGMENT_OFFSET))
 		read_ports(&p->flow, header + ip.ihl * 4);
 	return true;
 }
@@ -80,15 +72,15 @@ static __always_inline bool read_v6(struct packet *p, const void *header)
 	for (int i = 0; i < MAX_EXTENSIONS; i++) {
 		__u8 type = p->flow.transport;
 
-		if (type != NEXTHDR_HOP && type != NEXTHDR_ROUTING && type != NEXTHDR_FRAGMENT &&
-		    type != NEXTHDR_DEST)
+		if (type != IPPROTO_HOPOPTS && type != IPPROTO_ROUTING &&
+		    type != IPPROTO_FRAGMENT && type != IPPROTO_DSTOPTS)
 			break;
 		if (bpf_probe_read_kernel(next, sizeof(next), header))
 			return true;
 		p->flow.transport = next[0];
-		if (type == NEXTHDR_FRAGMENT && (next[2] || next[3] & 0xf8))
+		if (type == IPPROTO_FRAGMENT && (next[2] || next[3] & 0xf8))
 			return true;
-		header += type == NEXTHDR_FRAGMENT ? 8 : (next[1] + 1) * 8;
+		header += type == IPPROTO_FRAGMENT ? 8 : (next[1] + 1) * 8;
 	}
 	read_ports(&p->flow, header);
 	return true;

@@ -3,26 +3,8 @@
 #ifndef NETTRACE_FLOWS_PARSE_BPF_H
 #define NETTRACE_FLOWS_PARSE_BPF_H
 
+#include "../headers.bpf.h"
 #include "layout.bpf.h"
-
-#define ETH_P_IP      0x0800
-#define ETH_P_ARP     0x0806
-#define ETH_P_TEB     0x6558
-#define ETH_P_8021Q   0x8100
-#define ETH_P_IPV6    0x86dd
-#define ETH_P_8021AD  0x88a8
-#define VLAN_VID_MASK 0x0fff
-
-/* Those of IPv6 that are no enum in the kernel. */
-#define IPPROTO_HOPOPTS	 0
-#define IPPROTO_ROUTING	 43
-#define IPPROTO_FRAGMENT 44
-#define IPPROTO_ICMPV6	 58
-#define IPPROTO_DSTOPTS	 60
-#define IPPROTO_MH	 135
-
-#define IP_FRAGMENT_OFFSET 0x1fff
-#define IP_MORE_FRAGMENTS  0x2000
 
 /* Extension headers before a packet counts as made to confuse. */
 #define MAX_EXTENSIONS 8
