@@ -34,7 +34,7 @@ fn plan(args: &SyscallsArgs) -> Result<Plan> {
         return Err(Usage(no_filter(word)).into());
     }
     let mut plan = Plan::new(View::Syscalls, &args.words.join(" "), &args.run)?;
-    run::check_filter(&plan.filter)?;
+    run::check_filter(View::Syscalls, &plan.filter)?;
     let calls = Some(&args.syscall).filter(|words| !words.is_empty());
     let calls = calls.map(|words| select(words)).transpose().map_err(Usage)?;
     if args.slower_than.is_some() && plan.format == Format::Csv {

@@ -38,12 +38,7 @@ fn plan(args: &TopArgs) -> Result<Plan> {
     let view = words.view.unwrap_or(View::Procs);
     check_scope(view, args).map_err(Usage)?;
     let (mut plan, netns) = in_scope(view, &words.filter, args)?;
-    match view {
-        View::Syscalls => run::check_filter(&plan.filter)?,
-        View::Drops => run::check_filter_of_drops(&plan.filter)?,
-        View::Flows => run::check_filter_of_flows(&plan.filter)?,
-        _ => {}
-    }
+    run::check_filter(view, &plan.filter)?;
     let count = args.count.or(words.count);
     if args.count.is_some() && words.count.is_some() {
         return Err(Usage("write COUNT or --count, not both".to_owned()).into());
@@ -110,7 +105,7 @@ pub fn dashboard(args: &DashboardArgs) -> Result<Start> {
     }
     let filter = Filter::parse(&words.filter).map_err(|error| Usage(error.to_string()))?;
     if view == Some(View::Syscalls) {
-        run::check_filter(&filter)?;
+        run::check_filter(View::Syscalls, &filter)?;
     }
     let (mut plan, netns) = in_scope(view.unwrap_or(View::Procs), "", &top)?;
     plan.probes = session::Options {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use caps::Capability;
 
 pub use child::NotExecuted;
-pub use plan::{Plan, check_filter, check_filter_of_drops, check_filter_of_flows};
+pub use plan::{Plan, check_filter};
 
 use crate::columns::{self, Order};
 use crate::losses::{self, Cause};

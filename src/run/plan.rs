@@ -139,40 +139,27 @@ impl Plan {
     }
 }
 
-/// Makes sure that a filter doesn't ask of system calls what only sockets have.
+/// Makes sure that a filter asks what rows of the view can answer.
 ///
 /// # Errors
-/// [`Usage`] with the key that does.
-pub fn check_filter(filter: &Filter) -> Result<(), Usage> {
-    filter.about_sockets().map_or(Ok(()), |key| {
-        Err(Usage(format!(
-            "{key}: is about sockets; system calls are filtered by comm: pid: container: pod: and /REGEX/"
-        )))
-    })
-}
-
-/// Makes sure that a filter doesn't ask of sums of drops what only single ones have.
-///
-/// # Errors
-/// [`Usage`] with the key that does.
-pub fn check_filter_of_drops(filter: &Filter) -> Result<(), Usage> {
-    filter.about_single_drops().map_or(Ok(()), |key| {
-        Err(Usage(format!(
-            "{key}: is about single drops, which nettrace drops shows; sums are filtered by proto: netns: and /REGEX/"
-        )))
-    })
-}
-
-/// Makes sure that a filter doesn't ask of flows what packets don't have.
-///
-/// # Errors
-/// [`Usage`] with the key that does.
-pub fn check_filter_of_flows(filter: &Filter) -> Result<(), Usage> {
-    filter.about_no_packets().map_or(Ok(()), |key| {
-        Err(Usage(format!(
-            "{key}: is not of packets; flows are filtered by src: dst: host: sport: dport: port: proto: and /REGEX/"
-        )))
-    })
+/// [`Usage`] with the key that they can't.
+pub fn check_filter(view: View, filter: &Filter) -> Result<(), Usage> {
+    let (key, words) = match view {
+        View::Syscalls => (
+            filter.about_sockets(),
+            "is about sockets; system calls are filtered by comm: pid: container: pod: and /REGEX/",
+        ),
+        View::Drops => (
+            filter.about_single_drops(),
+            "is about single drops, which nettrace drops shows; sums are filtered by proto: netns: and /REGEX/",
+        ),
+        View::Flows => (
+            filter.about_no_packets(),
+            "is not of packets; flows are filtered by src: dst: host: sport: dport: port: proto: and /REGEX/",
+        ),
+        _ => (None, ""),
+    };
+    key.map_or(Ok(()), |key| Err(Usage(format!("{key}: {words}"))))
 }
 
 /// Which cgroups are in scope and which aren't, so that the kernel's side can leave those out. New
