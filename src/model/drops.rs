@@ -1,18 +1,17 @@
 //! `drops`: one row a reason, function and protocol, from what the kernel's side counted; and single
 //! drops, which the rows are counted from where a filter asks for what only those have.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustc_hash::FxHashMap;
 
 use super::Span;
+use super::packets::{Flow, ends, protocol};
 use super::processes::{self, Process};
 use crate::filter::{Facts, Filter};
 use crate::names::{Names, NetnsNames, visible};
-use crate::sample::{DropEvent, DropFlow, DropPlace, DropReading, DropRecord};
+use crate::sample::{DropEvent, DropPlace, DropReading, DropRecord};
 use crate::symbols::Symbols;
 
 /// Functions remembered; above it all are forgotten.
@@ -48,26 +47,6 @@ pub struct DropRow {
     pub last_interface: Option<String>,
     /// Its network namespace.
     pub last_netns: Option<Arc<str>>,
-}
-
-/// Two ends of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flow {
-    /// Where it came from.
-    pub source: (IpAddr, u16),
-    /// Where it went to.
-    pub destination: (IpAddr, u16),
-}
-
-impl fmt::Display for Flow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = |(address, port): (IpAddr, u16)| match (address, port) {
-            (address, 0) => address.to_string(),
-            (IpAddr::V6(address), port) => format!("[{address}]:{port}"),
-            (address, port) => format!("{address}:{port}"),
-        };
-        write!(f, "{} > {}", end(self.source), end(self.destination))
-    }
 }
 
 /// Whose time a packet was dropped in.
@@ -406,61 +385,10 @@ fn bare(name: &str) -> &str {
     name.split_once('.').map_or(name, |(name, _)| name)
 }
 
-pub(super) fn ends(flow: &DropFlow) -> Option<Flow> {
-    let address = |bytes: [u8; 16]| Ipv6Addr::from(bytes).to_canonical();
-    let has_ends = flow.source != [0; 16] || flow.destination != [0; 16];
-    has_ends.then(|| Flow {
-        source: (address(flow.source), flow.source_port),
-        destination: (address(flow.destination), flow.destination_port),
-    })
-}
-
 fn name(bytes: &[std::ffi::c_char; 16]) -> Option<String> {
     let name = bytes.map(|byte| byte as u8);
     let name: &[u8] = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
     (!name.is_empty()).then(|| visible(name))
-}
-
-/// By what IP calls it, else Ethernet, else the family of its socket.
-pub(super) fn protocol((ethernet, transport, family): (u16, u8, u8)) -> Option<String> {
-    const IP: u16 = 0x0800;
-    const IPV6: u16 = 0x86dd;
-
-    let known = match (ethernet, transport) {
-        (IP | IPV6, 6) => "tcp",
-        (IP | IPV6, 17) => "udp",
-        (IP | IPV6, 136) => "udplite",
-        (IP | IPV6, 1) => "icmp",
-        (IP | IPV6, 2) => "igmp",
-        (IP | IPV6, 4) => "ipip",
-        (IP | IPV6, 33) => "dccp",
-        (IP | IPV6, 41) => "ip6ip",
-        (IP | IPV6, 47) => "gre",
-        (IP | IPV6, 50) => "esp",
-        (IP | IPV6, 51) => "ah",
-        (IP | IPV6, 58) => "icmp6",
-        (IP | IPV6, 103) => "pim",
-        (IP | IPV6, 112) => "vrrp",
-        (IP | IPV6, 132) => "sctp",
-        (IP, 0) => "ip",
-        (IPV6, 0) => "ip6",
-        (IP | IPV6, number) => return Some(format!("ip-{number}")),
-        (0x0806, _) => "arp",
-        (0x8100 | 0x88a8, _) => "vlan",
-        (0x8863 | 0x8864, _) => "pppoe",
-        (0x8847 | 0x8848, _) => "mpls",
-        (0x88cc, _) => "lldp",
-        (0, _) => match i32::from(family) {
-            0 => return None,
-            libc::AF_UNIX => "unix",
-            libc::AF_NETLINK => "netlink",
-            libc::AF_PACKET => "packet",
-            libc::AF_VSOCK => "vsock",
-            number => return Some(format!("family-{number}")),
-        },
-        (number, _) => return Some(format!("{number:#06x}")),
-    };
-    Some(known.to_owned())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::Span;
-use super::drops::{Flow, ends, protocol};
+use super::packets::{Flow, ends, protocol};
 use crate::filter::{Facts, Filter};
 use crate::sample::{DropFlow, FlowDirection, FlowKey, FlowRecord};
 

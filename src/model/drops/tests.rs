@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::sample::{DropKind, ProcessRecord};
+use crate::sample::{DropFlow, DropKind, ProcessRecord};
 
 fn place(reason: Option<&str>, location: u64, transport: u8) -> DropPlace {
     DropPlace {
