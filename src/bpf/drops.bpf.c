@@ -10,7 +10,7 @@
  * A packet that isn't freed by itself (a queue that is emptied with its socket, a ring of a driver)
  * is not seen. One that is a segment of many (GSO, GRO) counts once.
  */
-#include "drops/packet.bpf.h"
+#include "drops/layout.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -123,16 +123,6 @@ static __always_inline int record(void *ctx, struct drop_key *key, const struct 
 	if (with_events)
 		report(ctx, key, p, now);
 	return 0;
-}
-
-/* By name, since the numbers are other ones in each kernel. */
-static __always_inline bool is_no_drop(__u32 reason)
-{
-	if (bpf_core_enum_value_exists(enum skb_drop_reason, SKB_NOT_DROPPED_YET) &&
-	    reason == bpf_core_enum_value(enum skb_drop_reason, SKB_NOT_DROPPED_YET))
-		return true;
-	return bpf_core_enum_value_exists(enum skb_drop_reason, SKB_CONSUMED) &&
-	       reason == bpf_core_enum_value(enum skb_drop_reason, SKB_CONSUMED);
 }
 
 static __always_inline int drop(void *ctx, struct sk_buff *skb, __u64 location, __u32 reason,

@@ -3,13 +3,13 @@
 #ifndef NETTRACE_DROPS_LAYOUT_BPF_H
 #define NETTRACE_DROPS_LAYOUT_BPF_H
 
+#include "../packet.bpf.h"
 #include "../task.bpf.h"
 
 #define DROP_ENTRIES	4096
 #define REASON_ENTRIES	1024
 #define DROP_RING_BYTES (1 << 20)
 #define STACK_DEPTH	64
-#define IFNAMSIZ	16
 
 /* What a row is of. */
 enum drop_kind {
@@ -17,17 +17,6 @@ enum drop_kind {
 	DROP_RETRANSMIT,     /* a TCP segment was sent again */
 	DROP_RESET_SENT,     /* by TCP */
 	DROP_RESET_RECEIVED, /* the same */
-};
-
-/* Where a packet came from and went to; v4 addresses are v4-mapped, ports as numbers. */
-struct drop_flow {
-	__u8 source[16];
-	__u8 destination[16];
-	__u16 source_port;
-	__u16 destination_port;
-	__u16 protocol; /* as Ethernet numbers it; 0: not known */
-	__u8 transport; /* as IP numbers it */
-	__u8 family;	/* of its socket, 0: none */
 };
 
 struct drop_key {
@@ -73,10 +62,7 @@ enum drop_kind _drop_kind = 0;
 enum loss _loss = 0;
 
 /* Switches; the verifier removes what is off. */
-const volatile bool by_address = false;	  /* kernels without a typed current task; perf's rung */
-const volatile bool reads_packets = true; /* lockdown forbids it: flows are of sockets alone */
-const volatile bool has_reasons = true;	  /* kfree_skb tells them */
-const volatile bool has_receiver = true;  /* and the socket that it was for */
+const volatile bool has_receiver = true;       /* kfree_skb tells the socket that it was for */
 const volatile bool has_retransmit_err = true; /* tcp_retransmit_skb tells of those that failed */
 const volatile bool only_reasons = false;
 const volatile bool only_interface = false;

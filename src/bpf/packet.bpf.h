@@ -3,17 +3,35 @@
  * What is known of a packet: from its headers where they are, else from its socket. A packet that
  * is about to be freed is in any state, so nothing in it is trusted.
  */
-#ifndef NETTRACE_DROPS_PACKET_BPF_H
-#define NETTRACE_DROPS_PACKET_BPF_H
+#ifndef NETTRACE_PACKET_BPF_H
+#define NETTRACE_PACKET_BPF_H
 
-#include "../headers.bpf.h"
-#include "layout.bpf.h"
+#include "headers.bpf.h"
+#include "nettrace.bpf.h"
+
+#define IFNAMSIZ 16
 
 #define MAX_EXTENSIONS 4
 
 /* Namespaces have inodes from here on. */
 #define FIRST_NS_INODE 0xEFFFFFF0
 #define MAX_IFINDEX    (1 << 24)
+
+/* Where a packet came from and went to; v4 addresses are v4-mapped, ports as numbers. */
+struct drop_flow {
+	__u8 source[16];
+	__u8 destination[16];
+	__u16 source_port;
+	__u16 destination_port;
+	__u16 protocol; /* as Ethernet numbers it; 0: not known */
+	__u8 transport; /* as IP numbers it */
+	__u8 family;	/* of its socket, 0: none */
+};
+
+/* Switches; the verifier removes what is off. */
+const volatile bool by_address = false;	  /* objects aren't typed */
+const volatile bool reads_packets = true; /* lockdown forbids it: flows are of sockets alone */
+const volatile bool has_reasons = true;	  /* kfree_skb tells them */
 
 struct packet {
 	struct drop_flow flow;
@@ -224,6 +242,16 @@ static __always_inline void turn(struct drop_flow *flow)
 	__builtin_memcpy(address, flow->source, 16);
 	__builtin_memcpy(flow->source, flow->destination, 16);
 	__builtin_memcpy(flow->destination, address, 16);
+}
+
+/* What kfree_skb tells that is no drop: by name, since numbers differ between kernels. */
+static __always_inline bool is_no_drop(__u32 reason)
+{
+	if (bpf_core_enum_value_exists(enum skb_drop_reason, SKB_NOT_DROPPED_YET) &&
+	    reason == bpf_core_enum_value(enum skb_drop_reason, SKB_NOT_DROPPED_YET))
+		return true;
+	return bpf_core_enum_value_exists(enum skb_drop_reason, SKB_CONSUMED) &&
+	       reason == bpf_core_enum_value(enum skb_drop_reason, SKB_CONSUMED);
 }
 
 #endif
