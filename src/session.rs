@@ -16,21 +16,10 @@ use crate::probes::drops::{self, DropProbe};
 use crate::probes::flows::{self, FlowProbe};
 use crate::probes::ifaces;
 use crate::probes::ladder::Standing;
-use crate::probes::monotonic_ns;
 use crate::probes::sockets::{self, SocketProbe};
 use crate::probes::syscalls::{self, SyscallProbe};
+use crate::probes::{Probe, monotonic_ns};
 use crate::sample::{Backlog, IfaceRecord, Losses, OwnCost, Sample};
-
-/// Sockets that nobody used or connected, and who holds those that were accepted and not used yet,
-/// are found by walking all open files again: at most every two seconds, and so seldom that it takes
-/// no more than one percent of a CPU.
-const RESEED_AFTER: Duration = Duration::from_secs(2);
-const RESEED_SHARE: u32 = 100;
-
-/// However long a tick is: counters of system calls have 32 bits, and what is shown one by one is shown
-/// soon.
-const READ_CALLS_AFTER: Duration = Duration::from_secs(60);
-const READ_EVENTS_AFTER: Duration = Duration::from_millis(100);
 
 /// What a run reads.
 #[derive(Debug, Default)]
@@ -65,20 +54,42 @@ type NotHad = fn(&anyhow::Error) -> Standing;
 
 /// The open probes.
 pub struct Session {
-    sockets: Option<SocketProbe>,
-    syscalls: Option<SyscallProbe>,
-    drops: Option<DropProbe>,
-    flows: Option<FlowProbe>,
+    /// By name, in the order of opening.
+    probes: Vec<(&'static str, Box<dyn Probe>)>,
     /// How long what shouldn't wait for a tick may wait; none if there is no such thing.
     backlog_after: Option<Duration>,
     backlog_at: Option<Instant>,
-    read_calls_at: Instant,
     /// Probes that there could not be, and why.
     lacking: Vec<(&'static str, Standing)>,
     with_ifaces: bool,
     netns: Option<Netns>,
     ifaces: Vec<IfaceRecord>,
-    reseed_at: Instant,
+}
+
+/// What has been opened so far.
+#[derive(Default)]
+struct Opened {
+    probes: Vec<(&'static str, Box<dyn Probe>)>,
+    lacking: Vec<(&'static str, Standing)>,
+}
+
+impl Opened {
+    /// Takes in a probe that was wanted. One that can't be had is a column or a view less, where there
+    /// is another probe.
+    fn add(
+        &mut self,
+        name: &'static str,
+        probe: Option<Result<impl Probe + 'static>>,
+        not_had: NotHad,
+    ) -> Result<()> {
+        match probe {
+            None => {}
+            Some(Ok(probe)) => self.probes.push((name, Box::new(probe))),
+            Some(Err(error)) if self.probes.is_empty() => return Err(error),
+            Some(Err(error)) => self.lacking.push((name, not_had(&error))),
+        }
+        Ok(())
+    }
 }
 
 impl Session {
@@ -87,46 +98,22 @@ impl Session {
     /// # Errors
     /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
     pub fn open(options: Options) -> Result<Self> {
-        let sockets = options.sockets.as_ref().map(SocketProbe::open).transpose()?;
-        let mut lacking = Vec::new();
-        // A column or a view less, where there is another probe.
-        let spared = |error: &anyhow::Error, lacking: &mut Vec<_>, name, not_had: NotHad| {
-            let is_spared = sockets.is_some();
-            if is_spared {
-                lacking.push((name, not_had(error)));
-            }
-            is_spared
-        };
-        let syscalls = match options.syscalls.as_ref().map(SyscallProbe::open).transpose() {
-            Err(error) if spared(&error, &mut lacking, "syscalls", syscalls::not_had) => None,
-            syscalls => syscalls?,
-        };
-        let drops = match options.drops.as_ref().map(DropProbe::open).transpose() {
-            Err(error) if spared(&error, &mut lacking, "drops", drops::not_had) => None,
-            drops => drops?,
-        };
-        let flows = options.flows.map(FlowProbe::open).transpose()?;
-        let has_events = options.syscalls.is_some_and(|options| options.slower_than_ns > 0)
-            || options.drops.is_some_and(|options| options.events_per_second.is_some());
-        let backlog_after = match syscalls {
-            _ if has_events => Some(READ_EVENTS_AFTER),
-            Some(_) => Some(READ_CALLS_AFTER),
-            None => flows.as_ref().map(|_| flows::SCAN_AFTER),
-        };
-        let now = Instant::now();
+        let Options { sockets, syscalls, drops, flows, ifaces, netns } = options;
+        let mut opened = Opened::default();
+        opened.add("sockets", sockets.as_ref().map(SocketProbe::open), sockets::not_had)?;
+        opened.add("syscalls", syscalls.as_ref().map(SyscallProbe::open), syscalls::not_had)?;
+        opened.add("drops", drops.as_ref().map(DropProbe::open), drops::not_had)?;
+        opened.add("flows", flows.map(FlowProbe::open), flows::not_had)?;
+        let Opened { probes, lacking } = opened;
+        let backlog_after = probes.iter().filter_map(|(_, probe)| probe.backlog_after()).min();
         Ok(Session {
-            sockets,
-            syscalls,
-            drops,
-            flows,
+            probes,
             backlog_after,
-            backlog_at: backlog_after.map(|after| now + after),
-            read_calls_at: now + READ_CALLS_AFTER,
+            backlog_at: backlog_after.map(|after| Instant::now() + after),
             lacking,
-            with_ifaces: options.ifaces,
-            netns: options.netns,
+            with_ifaces: ifaces,
+            netns,
             ifaces: Vec::new(),
-            reseed_at: Instant::now() + RESEED_AFTER,
         })
     }
 
@@ -137,15 +124,11 @@ impl Session {
     /// Where a ring can't be read.
     pub fn wait(&self, deadline: Instant, watched: &[(BorrowedFd<'_>, PollFlags)]) -> Result<Wake> {
         loop {
-            let rings = [
-                self.sockets.as_ref().map(SocketProbe::ring_fd),
-                self.syscalls.as_ref().map(SyscallProbe::ring_fd),
-                self.drops.as_ref().map(DropProbe::ring_fd),
-            ];
+            let rings = self.probes.iter().filter_map(|(_, probe)| probe.ring_fd());
             let mut fds: Vec<PollFd<'_>> = watched
                 .iter()
                 .copied()
-                .chain(rings.into_iter().flatten().map(|fd| (fd, PollFlags::POLLIN)))
+                .chain(rings.map(|fd| (fd, PollFlags::POLLIN)))
                 .map(|(fd, flags)| PollFd::new(fd, flags))
                 .collect();
             let until = self.backlog_at.map_or(deadline, |at| deadline.min(at));
@@ -177,16 +160,9 @@ impl Session {
     /// Empties the rings; true if there is a backlog then.
     fn drain(&self) -> Result<bool> {
         let mut has_backlog = false;
-        if let Some(probe) = &self.sockets {
+        for (_, probe) in &self.probes {
             probe.drain()?;
             has_backlog |= probe.has_backlog();
-        }
-        if let Some(probe) = &self.syscalls {
-            probe.drain()?;
-            has_backlog |= probe.has_backlog();
-        }
-        if let Some(probe) = &self.drops {
-            probe.drain()?;
         }
         Ok(has_backlog)
     }
@@ -196,28 +172,14 @@ impl Session {
     /// # Errors
     /// Where the kernel refuses a read.
     pub fn backlog(&mut self) -> Result<Backlog<'_>> {
-        let mut backlog = Backlog::default();
-        if let Some(probe) = &mut self.sockets {
-            backlog.closed = probe.take_backlog();
-        }
-        if let Some(probe) = &mut self.syscalls {
-            let now = Instant::now();
-            if probe.relieve()? || now >= self.read_calls_at {
-                self.read_calls_at = now + READ_CALLS_AFTER;
-                probe.read()?;
-            } else {
-                probe.read_slow()?;
-            }
-            backlog.syscalls = probe.reading();
-        }
-        if let Some(probe) = &mut self.drops {
-            probe.read_events()?;
-            backlog.drops = probe.events();
-        }
-        if let Some(probe) = &mut self.flows {
-            probe.scan()?;
+        for (_, probe) in &mut self.probes {
+            probe.read_backlog()?;
         }
         self.backlog_at = self.backlog_after.map(|after| Instant::now() + after);
+        let mut backlog = Backlog::default();
+        for (_, probe) in &self.probes {
+            probe.hand_on(&mut backlog);
+        }
         Ok(backlog)
     }
 
@@ -226,14 +188,20 @@ impl Session {
     /// # Errors
     /// Where the kernel refuses a read.
     pub fn sample(&mut self) -> Result<Sample<'_>> {
-        self.reseed()?;
-        let time = SystemTime::now();
+        for (_, probe) in &mut self.probes {
+            probe.look_around()?;
+        }
+        let (time, clock_ns) = (SystemTime::now(), monotonic_ns());
         if self.with_ifaces {
             self.ifaces = ifaces::read(self.netns.as_ref())?;
         }
+        // Sockets last: their clock is the sample's.
+        for (_, probe) in self.probes.iter_mut().rev() {
+            probe.read()?;
+        }
         let mut sample = Sample {
             time,
-            clock_ns: monotonic_ns(),
+            clock_ns,
             sockets: &[],
             closed: &[],
             usage: &[],
@@ -245,53 +213,19 @@ impl Session {
             losses: Losses::default(),
             own: OwnCost::default(),
         };
-        let mut run_times = Vec::new();
-        if let Some(probe) = &mut self.syscalls {
-            probe.read()?;
+        for (_, probe) in &self.probes {
+            probe.fill(&mut sample);
             sample.losses.add(probe.losses());
-            run_times.push(probe.run_time_ns());
-            sample.syscalls = Some(probe.reading());
         }
-        if let Some(probe) = &mut self.drops {
-            probe.read()?;
-            sample.losses.add(probe.losses());
-            run_times.push(probe.run_time_ns());
-            sample.drops = Some(probe.reading());
-        }
-        if let Some(probe) = &mut self.flows {
-            probe.read()?;
-            sample.losses.add(probe.losses());
-            run_times.push(probe.run_time_ns());
-            sample.flows = Some(probe.reading());
-        }
-        if let Some(probe) = &mut self.sockets {
-            probe.read()?;
-            sample.losses.add(probe.losses());
-            run_times.push(probe.run_time_ns());
-            let reading = probe.reading();
-            sample.clock_ns = reading.clock_ns;
-            sample.sockets = reading.sockets;
-            sample.closed = reading.closed;
-            sample.usage = reading.usage;
-            sample.calls_counted = probe.counts_calls();
-        }
-        let bpf_ns = run_times.into_iter().flatten().reduce(|sum, ns| sum + ns);
-        sample.own = own_cost(bpf_ns);
+        let run_times = self.probes.iter().filter_map(|(_, probe)| probe.run_time_ns());
+        sample.own = own_cost(run_times.reduce(|sum, ns| sum + ns));
         Ok(sample)
     }
 
     /// What reading goes on to need after attaching.
     pub fn capabilities(&self) -> Vec<Capability> {
-        let mut needed = Vec::new();
-        if self.sockets.is_some() || self.syscalls.is_some() || self.drops.is_some() {
-            // A larger table; and before Linux 5.19 every bpf(2) that isn't by the root of old.
-            needed.push(Capability::CAP_BPF);
-        }
-        if self.drops.is_some() {
-            // To see where the kernel's functions are.
-            needed.push(Capability::CAP_SYSLOG);
-        }
-        needed.extend(self.flows.iter().flat_map(FlowProbe::capabilities));
+        let mut needed: Vec<Capability> =
+            self.probes.iter().flat_map(|(_, probe)| probe.capabilities()).collect();
         if self.with_ifaces {
             // To ask for the programs on an interface.
             needed.push(Capability::CAP_NET_ADMIN);
@@ -305,26 +239,11 @@ impl Session {
 
     /// How each datum is had, or why not, by the probe's name.
     pub fn standings(&self) -> impl Iterator<Item = (&'static str, &Standing)> {
-        let sockets = self.sockets.as_ref().map_or(&[][..], SocketProbe::standings);
-        let syscalls = self.syscalls.as_ref().map_or(&[][..], SyscallProbe::standings);
-        let drops = self.drops.as_ref().map_or(&[][..], DropProbe::standings);
-        let of = |probe| move |standing| (probe, standing);
-        let had = sockets.iter().map(of("sockets")).chain(syscalls.iter().map(of("syscalls")));
-        let flows = self.flows.as_ref().map_or(&[][..], FlowProbe::standings);
-        let had = had.chain(drops.iter().map(of("drops"))).chain(flows.iter().map(of("flows")));
-        had.chain(self.lacking.iter().map(|(probe, standing)| (*probe, standing)))
-    }
-
-    fn reseed(&mut self) -> Result<()> {
-        let start = Instant::now();
-        if start < self.reseed_at {
-            return Ok(());
-        }
-        if let Some(probe) = &mut self.sockets {
-            probe.seed()?;
-        }
-        self.reseed_at = Instant::now() + RESEED_AFTER.max(start.elapsed() * RESEED_SHARE);
-        Ok(())
+        let had = self
+            .probes
+            .iter()
+            .flat_map(|(name, probe)| probe.standings().iter().map(|standing| (*name, standing)));
+        had.chain(self.lacking.iter().map(|(name, standing)| (*name, standing)))
     }
 }
 

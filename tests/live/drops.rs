@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nettrace::kernel;
 use nettrace::names::reasons::Reasons;
 use nettrace::netns::Netns;
+use nettrace::probes::Probe;
 use nettrace::probes::drops::{DropProbe, Options};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use serde_json::Value;

@@ -3,6 +3,7 @@
 
 use nettrace::kernel;
 use nettrace::netns::Netns;
+use nettrace::probes::Probe;
 use nettrace::probes::drops::{DropProbe, Options};
 use nettrace::sample::DropPlace;
 

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use nettrace::kernel;
+use nettrace::probes::Probe;
 use nettrace::probes::syscalls::{Options, SyscallProbe};
 use serde_json::Value;
 

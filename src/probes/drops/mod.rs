@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use caps::Capability;
 use libbpf_rs::skel::Skel;
 use libbpf_rs::{Link, MapCore, MapFlags, RingBuffer, RingBufferBuilder};
 use plain::Plain;
@@ -18,9 +19,10 @@ use crate::names::reasons::{Chosen, Reasons};
 use crate::probes::ladder::{Choice, Standing};
 use crate::probes::losses::{self, MissedRuns};
 use crate::probes::verify::{Load, Subject, load_changed};
-use crate::probes::{monotonic_ns, programs};
+use crate::probes::{Probe, READ_EVENTS_AFTER, monotonic_ns, programs};
 use crate::sample::{
-    DropEvent, DropFlow, DropKind, DropPlace, DropReading, DropRecord, ProcessRecord,
+    Backlog, DropEvent, DropFlow, DropKind, DropPlace, DropReading, DropRecord, ProcessRecord,
+    Sample,
 };
 
 mod hooks;
@@ -100,6 +102,7 @@ pub fn not_had(error: &anyhow::Error) -> Standing {
 /// The loaded and attached probe.
 pub struct DropProbe {
     reasons: Reasons,
+    has_events: bool,
     records: Vec<DropRecord>,
     events: Vec<DropEvent>,
     incoming: Rc<RefCell<Incoming>>,
@@ -137,6 +140,7 @@ impl DropProbe {
         let ring = ring.build().context("open the ring of drops")?;
         Ok(DropProbe {
             reasons,
+            has_events: options.events_per_second.is_some(),
             records: Vec::new(),
             events: Vec::new(),
             incoming,
@@ -148,33 +152,12 @@ impl DropProbe {
         })
     }
 
-    /// Reads the table and the ring; [`DropProbe::reading`] then has them.
-    ///
-    /// # Errors
-    /// Where the kernel refuses a read.
-    pub fn read(&mut self) -> Result<()> {
-        self.records.clear();
-        let (now, clock_ns) = (SystemTime::now(), monotonic_ns());
-        for bytes in self.skel.maps.drops.keys() {
-            let Ok(key) = drop_key::from_bytes(&bytes) else { continue };
-            let Some(sum) = self.sum(&bytes)? else { continue };
-            self.records.push(DropRecord {
-                place: place(key, &self.reasons),
-                count: sum.count,
-                bytes: sum.bytes,
-                last: now - Duration::from_nanos(clock_ns.saturating_sub(sum.last.last_ns)),
-                last_flow: flow(&sum.last.last),
-                last_interface: sum.last.last_interface,
-            });
-        }
-        self.read_events()
+    /// What was read last.
+    pub fn reading(&self) -> DropReading<'_> {
+        DropReading { counts: &self.records, events: &self.events }
     }
 
-    /// Reads single drops alone; [`DropProbe::reading`] then has them.
-    ///
-    /// # Errors
-    /// Where libbpf can't read the ring.
-    pub fn read_events(&mut self) -> Result<()> {
+    fn read_events(&mut self) -> Result<()> {
         self.drain()?;
         self.events.clear();
         let incoming = std::mem::take(&mut self.incoming.borrow_mut().events);
@@ -197,50 +180,6 @@ impl DropProbe {
         Ok(())
     }
 
-    /// What was read.
-    pub fn reading(&self) -> DropReading<'_> {
-        DropReading { counts: &self.records, events: &self.events }
-    }
-
-    /// Single drops alone, as what was read last.
-    pub fn events(&self) -> &[DropEvent] {
-        &self.events
-    }
-
-    /// Empties the ring of single drops into memory.
-    ///
-    /// # Errors
-    /// Where libbpf can't read the ring.
-    pub fn drain(&self) -> Result<()> {
-        self.ring.consume().context("read the ring of drops")
-    }
-
-    /// Readable when the ring of single drops wants to be drained.
-    pub fn ring_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the epoll descriptor is the ring's, which `self` keeps open.
-        unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) }
-    }
-
-    /// What was lost since the start, per cause.
-    pub fn losses(&self) -> Vec<(&'static str, u64)> {
-        let counts = self.skel.maps.bss_data.as_ref().map(|bss| &bss.losses[..]);
-        let mut losses = losses::by_name(LOSS_NAMES, counts);
-        losses.push(("drop_backlog", self.incoming.borrow().dropped));
-        let missed = || programs::missed_runs(self.skel.object()).map(|(_, missed)| missed).sum();
-        losses.push(("hook_reentered", self.missed.settle(missed)));
-        losses
-    }
-
-    /// Run time of the programs, if the kernel keeps it.
-    pub fn run_time_ns(&self) -> Option<u64> {
-        programs::run_time_ns(self.skel.object())
-    }
-
-    /// How each datum is had, or why not.
-    pub fn standings(&self) -> &[Standing] {
-        &self.choice.standings
-    }
-
     /// The counts of all CPUs under one key.
     fn sum(&self, key: &[u8]) -> Result<Option<Sum>> {
         let mut sum = Sum::default();
@@ -253,6 +192,73 @@ impl DropProbe {
             }
         }
         Ok(Some(sum))
+    }
+}
+
+impl Probe for DropProbe {
+    fn ring_fd(&self) -> Option<BorrowedFd<'_>> {
+        // SAFETY: the epoll descriptor is the ring's, which `self` keeps open.
+        Some(unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) })
+    }
+
+    fn drain(&self) -> Result<()> {
+        self.ring.consume().context("read the ring of drops")
+    }
+
+    fn backlog_after(&self) -> Option<Duration> {
+        self.has_events.then_some(READ_EVENTS_AFTER)
+    }
+
+    fn read_backlog(&mut self) -> Result<()> {
+        self.read_events()
+    }
+
+    fn hand_on<'a>(&'a self, backlog: &mut Backlog<'a>) {
+        backlog.drops = &self.events;
+    }
+
+    fn read(&mut self) -> Result<()> {
+        self.records.clear();
+        let (now, clock_ns) = (SystemTime::now(), monotonic_ns());
+        for bytes in self.skel.maps.drops.keys() {
+            let Ok(key) = drop_key::from_bytes(&bytes) else { continue };
+            let Some(sum) = self.sum(&bytes)? else { continue };
+            self.records.push(DropRecord {
+                place: place(key, &self.reasons),
+                count: sum.count,
+                bytes: sum.bytes,
+                last: now - Duration::from_nanos(clock_ns.saturating_sub(sum.last.last_ns)),
+                last_flow: flow(&sum.last.last),
+                last_interface: sum.last.last_interface,
+            });
+        }
+        self.read_events()
+    }
+
+    fn fill<'a>(&'a self, sample: &mut Sample<'a>) {
+        sample.drops = Some(self.reading());
+    }
+
+    fn losses(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.skel.maps.bss_data.as_ref().map(|bss| &bss.losses[..]);
+        let mut losses = losses::by_name(LOSS_NAMES, counts);
+        losses.push(("drop_backlog", self.incoming.borrow().dropped));
+        let missed = || programs::missed_runs(self.skel.object()).map(|(_, missed)| missed).sum();
+        losses.push(("hook_reentered", self.missed.settle(missed)));
+        losses
+    }
+
+    fn run_time_ns(&self) -> Option<u64> {
+        programs::run_time_ns(self.skel.object())
+    }
+
+    fn standings(&self) -> &[Standing] {
+        &self.choice.standings
+    }
+
+    fn capabilities(&self) -> Vec<Capability> {
+        // To see where the kernel's functions are.
+        vec![Capability::CAP_BPF, Capability::CAP_SYSLOG]
     }
 }
 

@@ -23,8 +23,8 @@ use crate::probes::climb::{Failure, climb};
 use crate::probes::ladder::{Choice, Rung, Standing};
 use crate::probes::losses;
 use crate::probes::verify::{Load, Subject, load_changed};
-use crate::probes::{monotonic_ns, programs};
-use crate::sample::{FlowDirection, FlowKey, FlowRecord};
+use crate::probes::{Probe, monotonic_ns, programs};
+use crate::sample::{FlowDirection, FlowKey, FlowRecord, Sample};
 
 mod attach;
 mod hooks;
@@ -43,7 +43,7 @@ unsafe impl Plain for flow_key {}
 unsafe impl Plain for flow {}
 
 /// How soon a new interface is found, and a change of what its counters split.
-pub(crate) const SCAN_AFTER: Duration = Duration::from_secs(2);
+const SCAN_AFTER: Duration = Duration::from_secs(2);
 /// A flow without a packet for so long has ended, unless options say otherwise.
 const IDLE_AFTER: Duration = Duration::from_secs(60);
 
@@ -171,11 +171,41 @@ impl FlowProbe {
         Ok(probe)
     }
 
-    /// Looks for interfaces that came and went, if it is time to.
-    ///
-    /// # Errors
-    /// Where netlink doesn't answer, or the kernel refuses to attach.
-    pub fn scan(&mut self) -> Result<()> {
+    fn adopt(&mut self, attached: Vec<(Interface, Watched)>) {
+        for (interface, watched) in attached {
+            self.names.insert(interface.index, visible(interface.name.as_bytes()).into());
+            self.watched.insert(interface.index, watched);
+        }
+    }
+
+    /// Takes a flow out of the table, whole where the kernel does that in one go (since Linux 5.14).
+    fn take(&self, key: &flow_key) -> Result<Option<flow>> {
+        let (map, key) = (&self.skel.maps.flows, bytes_of(key));
+        let value = match map.lookup_and_delete(key) {
+            Ok(value) => value,
+            Err(_) => {
+                let value = map.lookup(key, MapFlags::ANY).context("read a flow")?;
+                // There is nobody else who could have.
+                let _ = map.delete(key);
+                value
+            }
+        };
+        let mut copy = flow::default();
+        Ok(value.filter(|value| copy.copy_from_bytes(value).is_ok()).map(|_| copy))
+    }
+}
+
+impl Probe for FlowProbe {
+    fn backlog_after(&self) -> Option<Duration> {
+        Some(SCAN_AFTER)
+    }
+
+    fn read_backlog(&mut self) -> Result<()> {
+        self.look_around()
+    }
+
+    /// Looks for interfaces that came and went.
+    fn look_around(&mut self) -> Result<()> {
         if Instant::now() < self.scan_at {
             return Ok(());
         }
@@ -202,20 +232,8 @@ impl FlowProbe {
         Ok(())
     }
 
-    fn adopt(&mut self, attached: Vec<(Interface, Watched)>) {
-        for (interface, watched) in attached {
-            self.names.insert(interface.index, visible(interface.name.as_bytes()).into());
-            self.watched.insert(interface.index, watched);
-        }
-    }
-
-    /// Reads the table; [`FlowProbe::reading`] then has it. What was idle for long is told for the last
-    /// time, and gone.
-    ///
-    /// # Errors
-    /// Where the kernel refuses a read, or to attach to an interface that came.
-    pub fn read(&mut self) -> Result<()> {
-        self.scan()?;
+    /// What was idle for long is told for the last time, and gone.
+    fn read(&mut self) -> Result<()> {
         self.records.clear();
         let idle_after = self.options.idle_after.unwrap_or(IDLE_AFTER).as_nanos() as u64;
         let now = monotonic_ns();
@@ -242,45 +260,25 @@ impl FlowProbe {
         Ok(())
     }
 
-    /// Takes a flow out of the table, whole where the kernel does that in one go (since Linux 5.14).
-    fn take(&self, key: &flow_key) -> Result<Option<flow>> {
-        let (map, key) = (&self.skel.maps.flows, bytes_of(key));
-        let value = match map.lookup_and_delete(key) {
-            Ok(value) => value,
-            Err(_) => {
-                let value = map.lookup(key, MapFlags::ANY).context("read a flow")?;
-                // There is nobody else who could have.
-                let _ = map.delete(key);
-                value
-            }
-        };
-        let mut copy = flow::default();
-        Ok(value.filter(|value| copy.copy_from_bytes(value).is_ok()).map(|_| copy))
+    fn fill<'a>(&'a self, sample: &mut Sample<'a>) {
+        sample.flows = Some(&self.records);
     }
 
-    /// What was read.
-    pub fn reading(&self) -> &[FlowRecord] {
-        &self.records
-    }
-
-    /// What was lost since the start, per cause.
-    pub fn losses(&self) -> Vec<(&'static str, u64)> {
+    fn losses(&self) -> Vec<(&'static str, u64)> {
         let counts = self.skel.maps.bss_data.as_ref().map(|bss| &bss.losses[..]);
         losses::by_name(LOSS_NAMES, counts)
     }
 
-    /// Run time of the programs, if the kernel keeps it.
-    pub fn run_time_ns(&self) -> Option<u64> {
+    fn run_time_ns(&self) -> Option<u64> {
         programs::run_time_ns(self.skel.object())
     }
 
-    /// How each datum is had, or why not.
-    pub fn standings(&self) -> &[Standing] {
+    fn standings(&self) -> &[Standing] {
         &self.choice.standings
     }
 
-    /// What it goes on to need after attaching: interfaces come and go.
-    pub fn capabilities(&self) -> Vec<Capability> {
+    /// Interfaces come and go.
+    fn capabilities(&self) -> Vec<Capability> {
         let mut needed = vec![Capability::CAP_BPF, Capability::CAP_NET_ADMIN];
         if self.options.netns.is_some() {
             needed.push(Capability::CAP_SYS_ADMIN);

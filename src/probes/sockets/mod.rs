@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use libbpf_rs::skel::Skel;
@@ -20,8 +21,8 @@ use crate::probes::batches::Batches;
 use crate::probes::ladder::{Choice, Standing};
 use crate::probes::losses::{self, MissedRuns, SECOND_CHANCE, SECOND_CHANCES};
 use crate::probes::verify::{Load, Subject, load_changed};
-use crate::probes::{SECOND, monotonic_ns, programs};
-use crate::sample::{SocketRecord, UsageRecord, born_ns, tag};
+use crate::probes::{Probe, SECOND, monotonic_ns, programs};
+use crate::sample::{Backlog, Sample, SocketRecord, UsageRecord, born_ns, tag};
 
 mod hooks;
 mod load;
@@ -50,6 +51,11 @@ pub(crate) const LOSS_NAMES: [(&str, u32); 5] = [
     ("call_return", loss::LOSS_CALL_RETURN.0),
 ];
 
+/// Sockets that nobody used or connected, and who holds those that were accepted and not used yet,
+/// are found by walking all open files again: at most every two seconds, and so seldom that it takes
+/// no more than one percent of a CPU.
+const RESEED_AFTER: Duration = Duration::from_secs(2);
+const RESEED_SHARE: u32 = 100;
 /// So many closed sockets are worth handing on before the tick ends.
 const BACKLOG: usize = 16_384;
 /// Closed sockets kept at most, in 16 MB; what comes above is counted as lost.
@@ -83,6 +89,7 @@ pub struct SocketProbe {
     /// The last walk saw every socket.
     is_whole: bool,
     clock_ns: u64,
+    reseed_at: Instant,
     ended: Vec<SocketRecord>,
     backlog: Vec<SocketRecord>,
     usage: Vec<UsageRecord>,
@@ -123,17 +130,9 @@ impl Walk {
     }
 }
 
-/// What the last [`SocketProbe::read`] found.
-#[derive(Clone, Copy, Debug)]
-pub struct Reading<'a> {
-    /// Every tagged socket that is open.
-    pub sockets: &'a [SocketRecord],
-    /// TCP sockets that closed since the last reading.
-    pub closed: &'a [SocketRecord],
-    /// What was counted per call.
-    pub usage: &'a [UsageRecord],
-    /// CLOCK_MONOTONIC at its start, ns.
-    pub clock_ns: u64,
+/// How the probe stands that couldn't be opened.
+pub fn not_had(error: &anyhow::Error) -> Standing {
+    Standing::not_had("table", "sockets", "inet_sock_set_state", error)
 }
 
 /// The probe's arrangements with everything switched on.
@@ -168,13 +167,14 @@ impl SocketProbe {
         let first = MapHandle::try_from(&skel.maps.first_records);
         let records = Records::open(first.context("open the table of sockets")?)?;
 
-        let mut probe = SocketProbe {
+        let probe = SocketProbe {
             records,
             closed,
             count: 0,
             missed: MissedRuns::default(),
             is_whole: false,
             clock_ns: 0,
+            reseed_at: Instant::now() + RESEED_AFTER,
             ended: Vec::new(),
             backlog: Vec::new(),
             usage: Vec::new(),
@@ -192,47 +192,11 @@ impl SocketProbe {
 
     /// Walks the open files of all processes and tags the sockets that have no owner yet: those
     /// open before the start, and later those that were never used nor connected.
-    ///
-    /// # Errors
-    /// Where the kernel refuses the walk.
-    pub fn seed(&mut self) -> Result<()> {
+    fn seed(&self) -> Result<()> {
         self.seed_link
             .as_ref()
             .map_or(Ok(()), run_iterator)
             .context("walk the open files of all processes")
-    }
-
-    /// Reads the whole table; [`SocketProbe::reading`] then has it.
-    ///
-    /// # Errors
-    /// Where the kernel refuses a read, or there is no memory for a larger table.
-    pub fn read(&mut self) -> Result<()> {
-        self.clock_ns = monotonic_ns();
-        self.read_table()?;
-        // After the table: what closes later is in the next reading. Before the usage: each closed
-        // socket's usage is then complete.
-        self.drain_to_now()?;
-        self.ended.clear();
-        std::mem::swap(&mut self.ended, &mut self.closed.borrow_mut().records);
-        self.read_usage()
-    }
-
-    /// What the last [`SocketProbe::read`] found.
-    pub fn reading(&self) -> Reading<'_> {
-        Reading {
-            sockets: self.records.first(self.count),
-            closed: &self.ended,
-            usage: &self.usage,
-            clock_ns: self.clock_ns,
-        }
-    }
-
-    /// Empties the ring of closed sockets into memory.
-    ///
-    /// # Errors
-    /// Where libbpf can't read the ring.
-    pub fn drain(&self) -> Result<()> {
-        self.ring.consume().context("read the ring of closed sockets")
     }
 
     /// Empties the ring of all that began to be written before. A record that isn't complete holds up
@@ -253,38 +217,6 @@ impl SocketProbe {
             self.drain()?;
         }
         Ok(())
-    }
-
-    /// Closed sockets that wait to be handed on, once they are many: before the tick ends, since it
-    /// may be far. Those with per-call counters stay for the tick, which reads these.
-    pub fn take_backlog(&mut self) -> &[SocketRecord] {
-        let mut closed = self.closed.borrow_mut();
-        self.backlog.clear();
-        if closed.records.len() >= BACKLOG {
-            let whole = |record: &mut SocketRecord| record.flags & tag::USED == 0;
-            self.backlog.extend(closed.records.extract_if(.., whole));
-        }
-        &self.backlog
-    }
-
-    /// Whether [`SocketProbe::take_backlog`] would have something.
-    pub fn has_backlog(&self) -> bool {
-        self.closed.borrow().records.len() >= BACKLOG
-    }
-
-    /// Readable when the ring of closed sockets wants to be drained before the tick ends.
-    pub fn ring_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the epoll descriptor is the ring's, which `self` keeps open.
-        unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) }
-    }
-
-    /// What was lost since the start, per cause.
-    pub fn losses(&self) -> Vec<(&'static str, u64)> {
-        let counts = self.skel.maps.bss_data.as_ref().map(|bss| &bss.losses[..]);
-        let mut losses = losses::by_name(LOSS_NAMES, counts);
-        losses.push((CLOSED_BACKLOG, self.closed.borrow().dropped));
-        losses.push((HOOK_REENTERED, self.missed.settle(|| self.missed_runs())));
-        losses
     }
 
     /// Runs that the kernel skipped, less those that another program made up for.
@@ -314,21 +246,6 @@ impl SocketProbe {
         });
         // A connection whose end was missed is told of as it is destructed.
         states.min(destructs.unwrap_or(u64::MAX)) + others.saturating_sub(made_up)
-    }
-
-    /// Run time of the programs, if the kernel keeps it.
-    pub fn run_time_ns(&self) -> Option<u64> {
-        programs::run_time_ns(self.skel.object())
-    }
-
-    /// Whether this kernel has the hooks that count per call.
-    pub fn counts_calls(&self) -> bool {
-        self.choice.has(SENT) && self.choice.has(RECEIVED)
-    }
-
-    /// How each datum is had, or why not.
-    pub fn standings(&self) -> &[Standing] {
-        &self.choice.standings
     }
 
     fn read_table(&mut self) -> Result<()> {
@@ -431,6 +348,81 @@ impl SocketProbe {
             }
         }
         Ok(())
+    }
+}
+
+impl Probe for SocketProbe {
+    fn ring_fd(&self) -> Option<BorrowedFd<'_>> {
+        // SAFETY: the epoll descriptor is the ring's, which `self` keeps open.
+        Some(unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) })
+    }
+
+    fn drain(&self) -> Result<()> {
+        self.ring.consume().context("read the ring of closed sockets")
+    }
+
+    fn has_backlog(&self) -> bool {
+        self.closed.borrow().records.len() >= BACKLOG
+    }
+
+    /// Closed sockets, once they are many: before the tick ends, since it may be far. Those with
+    /// per-call counters stay for the tick, which reads these.
+    fn read_backlog(&mut self) -> Result<()> {
+        let mut closed = self.closed.borrow_mut();
+        self.backlog.clear();
+        if closed.records.len() >= BACKLOG {
+            let whole = |record: &mut SocketRecord| record.flags & tag::USED == 0;
+            self.backlog.extend(closed.records.extract_if(.., whole));
+        }
+        Ok(())
+    }
+
+    fn hand_on<'a>(&'a self, backlog: &mut Backlog<'a>) {
+        backlog.closed = &self.backlog;
+    }
+
+    fn look_around(&mut self) -> Result<()> {
+        let start = Instant::now();
+        if start >= self.reseed_at {
+            self.seed()?;
+            self.reseed_at = Instant::now() + RESEED_AFTER.max(start.elapsed() * RESEED_SHARE);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<()> {
+        self.clock_ns = monotonic_ns();
+        self.read_table()?;
+        // After the table: what closes later is in the next reading. Before the usage: each closed
+        // socket's usage is then complete.
+        self.drain_to_now()?;
+        self.ended.clear();
+        std::mem::swap(&mut self.ended, &mut self.closed.borrow_mut().records);
+        self.read_usage()
+    }
+
+    fn fill<'a>(&'a self, sample: &mut Sample<'a>) {
+        sample.clock_ns = self.clock_ns;
+        sample.sockets = self.records.first(self.count);
+        sample.closed = &self.ended;
+        sample.usage = &self.usage;
+        sample.calls_counted = self.choice.has(SENT) && self.choice.has(RECEIVED);
+    }
+
+    fn losses(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.skel.maps.bss_data.as_ref().map(|bss| &bss.losses[..]);
+        let mut losses = losses::by_name(LOSS_NAMES, counts);
+        losses.push((CLOSED_BACKLOG, self.closed.borrow().dropped));
+        losses.push((HOOK_REENTERED, self.missed.settle(|| self.missed_runs())));
+        losses
+    }
+
+    fn run_time_ns(&self) -> Option<u64> {
+        programs::run_time_ns(self.skel.object())
+    }
+
+    fn standings(&self) -> &[Standing] {
+        &self.choice.standings
     }
 }
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::mem::size_of;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use libbpf_rs::skel::Skel;
@@ -20,8 +20,10 @@ use crate::names::syscalls::{Abi, Call};
 use crate::probes::ladder::{Choice, Standing};
 use crate::probes::losses::{self, MissedRuns};
 use crate::probes::verify::{Load, Subject, load_changed};
-use crate::probes::{SECOND, monotonic_ns, programs};
-use crate::sample::{CallRecord, EndedThread, ProcessRecord, SlowCall, SyscallReading};
+use crate::probes::{Probe, READ_EVENTS_AFTER, SECOND, monotonic_ns, programs};
+use crate::sample::{
+    Backlog, CallRecord, EndedThread, ProcessRecord, Sample, SlowCall, SyscallReading,
+};
 
 mod hooks;
 mod load;
@@ -48,6 +50,8 @@ const FREE_SHARE: u64 = 2;
 /// Slots taken after which the table is read before the tick ends, for those that can be given out
 /// again.
 const READ_AFTER: u64 = 128 * CHUNK as u64;
+/// However long a tick is: counters have 32 bits.
+const READ_CALLS_AFTER: Duration = Duration::from_secs(60);
 /// Slow calls kept between two readings; what comes above is counted as lost.
 const MAX_SLOW: usize = 20_000;
 
@@ -146,6 +150,8 @@ pub struct SyscallProbe {
     slow: Vec<SlowCall>,
     incoming: Rc<RefCell<Incoming>>,
     missed: MissedRuns,
+    has_slow: bool,
+    read_calls_at: Instant,
     choice: Choice,
     // Dropped in this order: what refers to the maps goes before them.
     ring: RingBuffer<'static>,
@@ -203,6 +209,8 @@ impl SyscallProbe {
             slow: Vec::new(),
             incoming,
             missed: MissedRuns::default(),
+            has_slow: options.slower_than_ns > 0,
+            read_calls_at: Instant::now() + READ_CALLS_AFTER,
             ring,
             _links: Vec::new(),
             choice: loaded.choice.clone(),
@@ -214,101 +222,12 @@ impl SyscallProbe {
         Ok(probe)
     }
 
-    /// Reads what changed; [`SyscallProbe::reading`] then has it.
-    ///
-    /// # Errors
-    /// Where the kernel refuses a read, or has no memory for a larger table.
-    pub fn read(&mut self) -> Result<()> {
-        self.records.clear();
-        self.ended.clear();
-        self.taken_before = self.balance().0;
-        self.drain()?;
-        self.take_slow();
-        // Ends first: what a thread did before its end is then read whole.
-        let threads = self.threads();
-        let further = self.further_errnos()?;
-        let mut released = Vec::new();
-        for slot in 1..self.slots.len() as u32 {
-            let Some((call, thread, calls)) = self.slots.head(slot) else { break };
-            if call == 0 || call == THREAD {
-                continue;
-            }
-            let Some(who) = threads.get(&thread) else { continue };
-            if self.seen[slot as usize].calls != calls {
-                self.read_slot(slot, who, further.get(&slot).map_or(&[], Vec::as_slice));
-            }
-            if who.ended != 0 {
-                released.push(slot);
-            }
-        }
-        for (slot, who) in threads.iter().filter(|(_, who)| who.ended != 0) {
-            self.ended.push(EndedThread {
-                process: process(&who.process),
-                tid: who.tid,
-                is_last: who.process_ended != 0,
-            });
-            released.push(*slot);
-        }
-        for slot in released {
-            self.release(slot, further.get(&slot).map_or(&[], Vec::as_slice))?;
-        }
-        self.make_room()
-    }
-
-    /// Reads slow calls alone; [`SyscallProbe::reading`] then has them.
-    ///
-    /// # Errors
-    /// Where libbpf can't read the ring.
-    pub fn read_slow(&mut self) -> Result<()> {
-        self.records.clear();
-        self.ended.clear();
-        self.drain()?;
-        self.take_slow();
-        Ok(())
-    }
-
-    /// What the last [`SyscallProbe::read`] found.
-    pub fn reading(&self) -> SyscallReading<'_> {
-        SyscallReading { calls: &self.records, ended: &self.ended, slow: &self.slow }
-    }
-
-    /// Empties the ring of slow calls into memory.
-    ///
-    /// # Errors
-    /// Where libbpf can't read the ring.
-    pub fn drain(&self) -> Result<()> {
-        self.ring.consume().context("read the ring of slow calls")
-    }
-
-    /// Whether the kernel's side is short of slots, so that it should get some before the tick ends.
-    pub fn has_backlog(&self) -> bool {
-        self.incoming.borrow().wants_slots
-    }
-
     /// Makes room where the kernel's side asked for it; true if a reading is to make more. That
     /// takes longer, and storms ask for room one time after another.
-    ///
-    /// # Errors
-    /// Where the kernel has no memory for a larger table.
-    pub fn relieve(&mut self) -> Result<bool> {
+    fn relieve(&mut self) -> Result<bool> {
         let asked = self.has_backlog();
         self.make_room()?;
         Ok(asked && (self.is_full() || self.balance().0 - self.taken_before >= READ_AFTER))
-    }
-
-    /// Readable when there are slow calls, or slots are short.
-    pub fn ring_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the epoll descriptor is the ring's, which `self` keeps open.
-        unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) }
-    }
-
-    /// What was lost since the start, per cause.
-    pub fn losses(&self) -> Vec<(&'static str, u64)> {
-        let counts = self.skel.maps.bss_data.as_ref().map(|bss| &bss.losses[..]);
-        let mut losses = losses::by_name(LOSS_NAMES, counts);
-        losses.push((SLOW_BACKLOG, self.incoming.borrow().dropped));
-        losses.push((HOOK_REENTERED, self.missed.settle(|| self.missed_runs())));
-        losses
     }
 
     /// Runs that the kernel skipped, less those that the second program of a pair made up for.
@@ -324,14 +243,9 @@ impl SyscallProbe {
         missed.saturating_sub(made_up)
     }
 
-    /// Run time of the programs, if the kernel keeps it.
-    pub fn run_time_ns(&self) -> Option<u64> {
-        programs::run_time_ns(self.skel.object())
-    }
-
-    /// How each datum is had, or why not.
-    pub fn standings(&self) -> &[Standing] {
-        &self.choice.standings
+    /// What was read last.
+    pub fn reading(&self) -> SyscallReading<'_> {
+        SyscallReading { calls: &self.records, ended: &self.ended, slow: &self.slow }
     }
 
     /// The threads that there are, by slot.
@@ -481,6 +395,99 @@ impl SyscallProbe {
                 kernel_stack,
             });
         }
+    }
+}
+
+impl Probe for SyscallProbe {
+    fn ring_fd(&self) -> Option<BorrowedFd<'_>> {
+        // SAFETY: the epoll descriptor is the ring's, which `self` keeps open.
+        Some(unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) })
+    }
+
+    fn drain(&self) -> Result<()> {
+        self.ring.consume().context("read the ring of slow calls")
+    }
+
+    /// Whether the kernel's side is short of slots, so that it should get some before the tick ends.
+    fn has_backlog(&self) -> bool {
+        self.incoming.borrow().wants_slots
+    }
+
+    fn backlog_after(&self) -> Option<Duration> {
+        Some(if self.has_slow { READ_EVENTS_AFTER } else { READ_CALLS_AFTER })
+    }
+
+    fn read_backlog(&mut self) -> Result<()> {
+        if self.relieve()? || Instant::now() >= self.read_calls_at {
+            self.read_calls_at = Instant::now() + READ_CALLS_AFTER;
+            return self.read();
+        }
+        self.records.clear();
+        self.ended.clear();
+        self.drain()?;
+        self.take_slow();
+        Ok(())
+    }
+
+    fn hand_on<'a>(&'a self, backlog: &mut Backlog<'a>) {
+        backlog.syscalls = self.reading();
+    }
+
+    fn read(&mut self) -> Result<()> {
+        self.records.clear();
+        self.ended.clear();
+        self.taken_before = self.balance().0;
+        self.drain()?;
+        self.take_slow();
+        // Ends first: what a thread did before its end is then read whole.
+        let threads = self.threads();
+        let further = self.further_errnos()?;
+        let mut released = Vec::new();
+        for slot in 1..self.slots.len() as u32 {
+            let Some((call, thread, calls)) = self.slots.head(slot) else { break };
+            if call == 0 || call == THREAD {
+                continue;
+            }
+            let Some(who) = threads.get(&thread) else { continue };
+            if self.seen[slot as usize].calls != calls {
+                self.read_slot(slot, who, further.get(&slot).map_or(&[], Vec::as_slice));
+            }
+            if who.ended != 0 {
+                released.push(slot);
+            }
+        }
+        for (slot, who) in threads.iter().filter(|(_, who)| who.ended != 0) {
+            self.ended.push(EndedThread {
+                process: process(&who.process),
+                tid: who.tid,
+                is_last: who.process_ended != 0,
+            });
+            released.push(*slot);
+        }
+        for slot in released {
+            self.release(slot, further.get(&slot).map_or(&[], Vec::as_slice))?;
+        }
+        self.make_room()
+    }
+
+    fn fill<'a>(&'a self, sample: &mut Sample<'a>) {
+        sample.syscalls = Some(self.reading());
+    }
+
+    fn losses(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.skel.maps.bss_data.as_ref().map(|bss| &bss.losses[..]);
+        let mut losses = losses::by_name(LOSS_NAMES, counts);
+        losses.push((SLOW_BACKLOG, self.incoming.borrow().dropped));
+        losses.push((HOOK_REENTERED, self.missed.settle(|| self.missed_runs())));
+        losses
+    }
+
+    fn run_time_ns(&self) -> Option<u64> {
+        programs::run_time_ns(self.skel.object())
+    }
+
+    fn standings(&self) -> &[Standing] {
+        &self.choice.standings
     }
 }
 
