@@ -9,6 +9,7 @@ extern crate self as nettrace;
 pub mod bytecode;
 pub mod histogram;
 pub mod kernel;
+pub mod lang;
 pub mod netns;
 pub mod packet;
 pub mod privileges;

@@ -1,0 +1,17 @@
+//! The bpftrace language: from a program's text to instructions, and from what they report to text again.
+//!
+//! The way through it: [`source`] → lexer → parser → [`ast`] → passes → [`typed`] → code.
+
+pub mod source;
+
+pub mod diagnostics;
+
+pub mod ast;
+pub mod functions;
+pub mod probe;
+pub mod types;
+
+pub mod config;
+pub mod typed;
+
+pub mod program;

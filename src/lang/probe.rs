@@ -1,0 +1,189 @@
+//! Where a program is attached: the parts of `kprobe:tcp_*` and the like.
+
+use super::types::Name;
+
+/// What an attach point says, once its words are taken apart. Wildcards may remain where `list` or
+/// `kprobe.multi` take them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Probe {
+    /// Before all others are attached.
+    Begin,
+    /// After all others are detached.
+    End,
+    /// With `--test`.
+    Test(Name),
+    /// With `--bench`.
+    Bench(Name),
+    /// When nettrace gets a signal.
+    SelfSignal(Name),
+    /// From time to time, on one CPU.
+    Interval(Period),
+    /// From time to time, on every CPU.
+    Profile(Period),
+    /// A counter of the kernel that overflows.
+    Software {
+        /// Its name in perf_event_open(2), lower case: `cpu-clock`.
+        event: Name,
+        /// How much it counts between two events; 0 if the program doesn't say.
+        count: u64,
+    },
+    /// A counter of the CPU that overflows.
+    Hardware {
+        /// Its name: `cache-misses`.
+        event: Name,
+        /// How much it counts between two events; 0 if the program doesn't say.
+        count: u64,
+    },
+    /// A tracepoint by its category and name.
+    Tracepoint {
+        /// `syscalls`.
+        category: Name,
+        /// `sys_enter_openat`.
+        event: Name,
+    },
+    /// A tracepoint with its arguments as they are.
+    RawTracepoint {
+        /// `vmlinux` or a module.
+        module: Option<Name>,
+        /// `kfree_skb`.
+        event: Name,
+    },
+    /// A kernel function, by trampoline.
+    Fentry {
+        /// At its return (`fexit`).
+        at_return: bool,
+        /// `vmlinux` or a module.
+        module: Option<Name>,
+        /// Its name.
+        function: Name,
+    },
+    /// A running BPF program, by trampoline.
+    FentryBpf {
+        /// At its return (`fexit`).
+        at_return: bool,
+        /// Its number.
+        id: Option<u32>,
+        /// Its name.
+        function: Name,
+    },
+    /// A kernel function or instruction.
+    Kprobe {
+        /// At its return (`kretprobe`).
+        at_return: bool,
+        /// A module.
+        module: Option<Name>,
+        /// Where.
+        at: Address,
+    },
+    /// A function or instruction of a file.
+    Uprobe {
+        /// At its return (`uretprobe`).
+        at_return: bool,
+        /// The file as it is written: a path, or a library's name.
+        file: Name,
+        /// Whether names are those of C++ (`cpp`).
+        is_cpp: bool,
+        /// Where.
+        at: Address,
+    },
+    /// A static tracepoint of a file.
+    Usdt {
+        /// The file as it is written, or `*`.
+        file: Name,
+        /// Its provider.
+        provider: Option<Name>,
+        /// Its name.
+        event: Name,
+    },
+    /// A walk over objects of the kernel.
+    Iter {
+        /// `task`.
+        object: Name,
+        /// Where to pin it.
+        pin: Option<Name>,
+    },
+    /// Memory that is read, written or executed.
+    Watchpoint {
+        /// Where.
+        address: u64,
+        /// How many bytes: 1, 2, 4 or 8.
+        length: u64,
+        /// `r`, `w` and `x`, in this order.
+        mode: Name,
+    },
+}
+
+/// How often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Period {
+    /// Every so many nanoseconds.
+    Nanoseconds(u64),
+    /// So often in a second.
+    Hertz(u64),
+}
+
+/// A place in code.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// So many bytes behind where a function begins.
+    Function {
+        /// Its name.
+        name: Name,
+        /// Bytes.
+        offset: u64,
+    },
+    /// A number: an address of the kernel, an offset of a file's code.
+    Absolute(u64),
+    /// A line of source.
+    Line {
+        /// Its file.
+        file: Name,
+        /// Which line.
+        line: u32,
+        /// Which column; 0 for any.
+        column: u32,
+    },
+}
+
+impl Probe {
+    /// The name of its provider in full.
+    pub fn provider(&self) -> &'static str {
+        match self {
+            Probe::Begin => "begin",
+            Probe::End => "end",
+            Probe::Test(_) => "test",
+            Probe::Bench(_) => "bench",
+            Probe::SelfSignal(_) => "self",
+            Probe::Interval(_) => "interval",
+            Probe::Profile(_) => "profile",
+            Probe::Software { .. } => "software",
+            Probe::Hardware { .. } => "hardware",
+            Probe::Tracepoint { .. } => "tracepoint",
+            Probe::RawTracepoint { .. } => "rawtracepoint",
+            Probe::Fentry { at_return, .. } | Probe::FentryBpf { at_return, .. } => {
+                if *at_return {
+                    "fexit"
+                } else {
+                    "fentry"
+                }
+            }
+            Probe::Kprobe { at_return, .. } => {
+                if *at_return {
+                    "kretprobe"
+                } else {
+                    "kprobe"
+                }
+            }
+            Probe::Uprobe { at_return, .. } => {
+                if *at_return {
+                    "uretprobe"
+                } else {
+                    "uprobe"
+                }
+            }
+            Probe::Usdt { .. } => "usdt",
+            Probe::Iter { .. } => "iter",
+            Probe::Watchpoint { .. } => "watchpoint",
+        }
+    }
+}
