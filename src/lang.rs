@@ -1,6 +1,6 @@
 //! The bpftrace language: from a program's text to instructions, and from what they report to text again.
 //!
-//! The way through it: [`source`] → lexer → parser → [`ast`] → passes → [`typed`] → code.
+//! The way through it: [`source`] → [`lexer`] → [`parser`] → [`ast`] → passes → [`typed`] → code.
 
 pub mod source;
 
@@ -8,6 +8,8 @@ pub mod diagnostics;
 
 pub mod ast;
 pub mod functions;
+pub mod lexer;
+pub mod parser;
 pub mod probe;
 pub mod types;
 
