@@ -63,10 +63,12 @@ impl Row for DropRow {
         &DROPS
     }
 
-    fn by_weight(a: &Self, b: &Self) -> Ordering {
-        b.rate.total_cmp(&a.rate).then_with(|| b.count.cmp(&a.count)).then_with(|| {
-            (&a.reason, &a.function, &a.proto).cmp(&(&b.reason, &b.function, &b.proto))
-        })
+    fn weight(&self) -> [f64; 2] {
+        [self.rate, self.count as f64]
+    }
+
+    fn among_equals(a: &Self, b: &Self) -> Ordering {
+        (&a.reason, &a.function, &a.proto).cmp(&(&b.reason, &b.function, &b.proto))
     }
 
     fn identity(&self) -> impl Hash {

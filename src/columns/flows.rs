@@ -78,11 +78,12 @@ impl Row for FlowRow {
         &FLOWS
     }
 
-    fn by_weight(a: &Self, b: &Self) -> Ordering {
-        b.byte_rate
-            .total_cmp(&a.byte_rate)
-            .then_with(|| b.bytes.cmp(&a.bytes))
-            .then_with(|| a.key.cmp(&b.key))
+    fn weight(&self) -> [f64; 2] {
+        [self.byte_rate, self.bytes as f64]
+    }
+
+    fn among_equals(a: &Self, b: &Self) -> Ordering {
+        a.key.cmp(&b.key)
     }
 
     fn identity(&self) -> impl Hash {

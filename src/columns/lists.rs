@@ -410,11 +410,6 @@ static SYSCALLS: [Column<SyscallRow>; 24] = [
     }),
 ];
 
-/// The busiest first.
-fn by_rates((a_rx, a_tx): (f64, f64), (b_rx, b_tx): (f64, f64)) -> Ordering {
-    (b_rx + b_tx).total_cmp(&(a_rx + a_tx))
-}
-
 impl Row for ProcRow {
     const VIEW: View = View::Procs;
 
@@ -422,11 +417,13 @@ impl Row for ProcRow {
         &PROCS
     }
 
-    fn by_weight(a: &Self, b: &Self) -> Ordering {
-        let weight = |r: &Self| (r.rx_bytes + r.tx_bytes, r.connections);
-        by_rates((a.rx_rate, a.tx_rate), (b.rx_rate, b.tx_rate))
-            .then_with(|| weight(b).cmp(&weight(a)))
-            .then_with(|| a.process.pid.cmp(&b.process.pid))
+    fn weight(&self) -> [f64; 2] {
+        [self.rx_rate + self.tx_rate, (self.rx_bytes + self.tx_bytes) as f64]
+    }
+
+    fn among_equals(a: &Self, b: &Self) -> Ordering {
+        let rest = |r: &Self| (Reverse(r.connections), r.process.pid);
+        rest(a).cmp(&rest(b))
     }
 
     fn identity(&self) -> impl Hash {
@@ -445,11 +442,13 @@ impl Row for ConnRow {
         &CONNS
     }
 
-    fn by_weight(a: &Self, b: &Self) -> Ordering {
-        let bytes = |r: &Self| (r.rx_bytes + r.tx_bytes, r.rx_bytes_total, r.tx_bytes_total);
-        by_rates((a.rx_rate, a.tx_rate), (b.rx_rate, b.tx_rate))
-            .then_with(|| bytes(b).cmp(&bytes(a)))
-            .then_with(|| a.id.cmp(&b.id))
+    fn weight(&self) -> [f64; 2] {
+        [self.rx_rate + self.tx_rate, (self.rx_bytes + self.tx_bytes) as f64]
+    }
+
+    fn among_equals(a: &Self, b: &Self) -> Ordering {
+        let bytes = |r: &Self| (r.rx_bytes_total, r.tx_bytes_total);
+        bytes(b).cmp(&bytes(a)).then_with(|| a.id.cmp(&b.id))
     }
 
     fn identity(&self) -> impl Hash {
@@ -468,10 +467,12 @@ impl Row for HostRow {
         &HOSTS
     }
 
-    fn by_weight(a: &Self, b: &Self) -> Ordering {
-        by_rates((a.rx_rate, a.tx_rate), (b.rx_rate, b.tx_rate))
-            .then_with(|| b.connections.cmp(&a.connections))
-            .then_with(|| a.remote.cmp(&b.remote))
+    fn weight(&self) -> [f64; 2] {
+        [self.rx_rate + self.tx_rate, self.connections as f64]
+    }
+
+    fn among_equals(a: &Self, b: &Self) -> Ordering {
+        a.remote.cmp(&b.remote)
     }
 
     fn identity(&self) -> impl Hash {
@@ -490,11 +491,13 @@ impl Row for ContainerRow {
         &CONTAINERS
     }
 
-    fn by_weight(a: &Self, b: &Self) -> Ordering {
+    fn weight(&self) -> [f64; 2] {
+        [self.rx_rate + self.tx_rate, (self.rx_bytes + self.tx_bytes) as f64]
+    }
+
+    fn among_equals(a: &Self, b: &Self) -> Ordering {
         let name = |r: &Self| r.container.as_ref().map(|c| c.name.clone());
-        by_rates((a.rx_rate, a.tx_rate), (b.rx_rate, b.tx_rate))
-            .then_with(|| (b.rx_bytes + b.tx_bytes).cmp(&(a.rx_bytes + a.tx_bytes)))
-            .then_with(|| name(a).cmp(&name(b)))
+        name(a).cmp(&name(b))
     }
 
     fn identity(&self) -> impl Hash {
@@ -513,9 +516,12 @@ impl Row for IfaceRow {
         &IFACES
     }
 
-    fn by_weight(a: &Self, b: &Self) -> Ordering {
-        by_rates((a.rx_rate, a.tx_rate), (b.rx_rate, b.tx_rate))
-            .then_with(|| a.interface.cmp(&b.interface))
+    fn weight(&self) -> [f64; 2] {
+        [self.rx_rate + self.tx_rate, 0.0]
+    }
+
+    fn among_equals(a: &Self, b: &Self) -> Ordering {
+        a.interface.cmp(&b.interface)
     }
 
     fn identity(&self) -> impl Hash {
@@ -534,14 +540,14 @@ impl Row for ListenerRow {
         &LISTENERS
     }
 
-    fn by_weight(a: &Self, b: &Self) -> Ordering {
+    fn weight(&self) -> [f64; 2] {
+        [self.overflows as f64, f64::from(self.queued.unwrap_or(0))]
+    }
+
+    fn among_equals(a: &Self, b: &Self) -> Ordering {
         let port = |r: &Self| r.local.map(|(address, port)| (port, address));
-        let full = |r: &Self| (r.overflows, r.queued);
-        full(b)
-            .cmp(&full(a))
-            .then_with(|| a.proto.cmp(b.proto))
-            .then_with(|| port(a).cmp(&port(b)))
-            .then_with(|| a.process.pid.cmp(&b.process.pid))
+        let rest = |r: &Self| (r.proto, port(r), r.process.pid);
+        rest(a).cmp(&rest(b))
     }
 
     fn identity(&self) -> impl Hash {
@@ -560,13 +566,14 @@ impl Row for SyscallRow {
         &SYSCALLS
     }
 
-    fn by_weight(a: &Self, b: &Self) -> Ordering {
+    fn weight(&self) -> [f64; 2] {
+        [self.interval_ns as f64, self.sums.total_ns as f64]
+    }
+
+    fn among_equals(a: &Self, b: &Self) -> Ordering {
         let pid = |r: &Self| r.process.as_ref().map(|process| process.pid);
-        (b.interval_ns.cmp(&a.interval_ns))
-            .then_with(|| b.sums.total_ns.cmp(&a.sums.total_ns))
-            .then_with(|| b.sums.calls.cmp(&a.sums.calls))
-            .then_with(|| pid(a).cmp(&pid(b)))
-            .then_with(|| (a.tid, a.call).cmp(&(b.tid, b.call)))
+        let rest = |r: &Self| (Reverse(r.sums.calls), pid(r), r.tid, r.call);
+        rest(a).cmp(&rest(b))
     }
 
     fn identity(&self) -> impl Hash {

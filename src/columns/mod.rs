@@ -94,8 +94,10 @@ pub trait Row: Sized + 'static {
     const VIEW: View;
     /// All its columns, in order.
     fn columns() -> &'static [Column<Self>];
-    /// The order of rows where none was asked for: what matters first.
-    fn by_weight(a: &Self, b: &Self) -> Ordering;
+    /// How much the row matters, where no order was asked for: the first number before the second.
+    fn weight(&self) -> [f64; 2];
+    /// The order of rows of the same weight.
+    fn among_equals(a: &Self, b: &Self) -> Ordering;
     /// What a row has in common with the row of the same thing in other frames of its view.
     fn identity(&self) -> impl Hash;
     /// It is the last row of what it tells of.
@@ -205,14 +207,28 @@ pub fn arrange(rows: &mut Rows, order: Order) -> usize {
 fn arrange_rows<R: Row>(rows: &mut Vec<R>, order: Order) -> usize {
     let column = order.column.and_then(|index| R::columns().get(index));
     let turned = |order_of: Ordering| if order.reverse { order_of.reverse() } else { order_of };
-    rows.sort_by(|a, b| {
-        let by_column = column.map_or(Ordering::Equal, |c| {
-            let (a, b) = ((c.get)(a), (c.get)(b));
-            let unknown = (a == Value::None).cmp(&(b == Value::None));
-            unknown.then_with(|| turned(compare(&a, &b)))
+    let by_value = |a: &R, b: &R| {
+        let by_value = column.map(|c| compare(&(c.get)(a), &(c.get)(b)));
+        by_value.unwrap_or(Ordering::Equal)
+    };
+    // Rows are large, and far apart in memory: nearly all comparisons do with what is beside the index.
+    let key = |(index, row): (usize, &R)| {
+        let column = column.map_or(Rank::SAME, |c| Rank::of(&(c.get)(row)));
+        (column, row.weight().map(rank_of_number), index)
+    };
+    let mut keys: Vec<(Rank, [u64; 2], usize)> = rows.iter().enumerate().map(key).collect();
+    keys.sort_by(|(a, a_weight, a_at), (b, b_weight, b_at)| {
+        let (a_row, b_row) = (&rows[*a_at], &rows[*b_at]);
+        let unknown = a.is_unknown.cmp(&b.is_unknown);
+        let by_rank = unknown.then_with(|| turned(a.number.cmp(&b.number)));
+        let by_column = by_rank.then_with(|| match a.is_exact && b.is_exact {
+            true => Ordering::Equal,
+            false => turned(by_value(a_row, b_row)),
         });
-        by_column.then_with(|| turned(R::by_weight(a, b)))
+        let by_weight = || a_weight.cmp(b_weight).then_with(|| R::among_equals(a_row, b_row));
+        by_column.then_with(|| turned(by_weight()))
     });
+    permute(rows, keys.iter().map(|key| key.2).collect());
     let all = rows.len();
     if order.rows > 0 {
         rows.truncate(order.rows);
@@ -220,17 +236,73 @@ fn arrange_rows<R: Row>(rows: &mut Vec<R>, order: Order) -> usize {
     all - rows.len()
 }
 
+/// Puts at each place what is at `from[place]`.
+fn permute<T>(items: &mut [T], mut from: Vec<usize>) {
+    for start in 0..items.len() {
+        let mut at = start;
+        while from[at] != start {
+            let next = from[at];
+            items.swap(at, next);
+            from[at] = at;
+            at = next;
+        }
+        from[at] = at;
+    }
+}
+
+/// A value's place in the order of its column, as far as a number says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rank {
+    is_unknown: bool,
+    /// Never goes against [`compare`], though it may be the same for different values ...
+    number: u64,
+    /// ... but for those of which it says all.
+    is_exact: bool,
+}
+
+impl Rank {
+    const SAME: Self = Rank { is_unknown: false, number: 0, is_exact: true };
+
+    fn of(value: &Value<'_>) -> Self {
+        let (number, is_exact) = match value {
+            Value::None => return Rank { is_unknown: true, ..Rank::SAME },
+            Value::Text(text) => {
+                let mut start = [0; size_of::<u64>()];
+                let known = text.len().min(start.len());
+                start[..known].copy_from_slice(&text.as_bytes()[..known]);
+                (u64::from_be_bytes(start), text.len() < start.len() && !text.contains('\0'))
+            }
+            Value::Address(IpAddr::V4(address)) => (u64::from(u32::from(*address)), true),
+            Value::Address(IpAddr::V6(address)) => {
+                (1 << 63 | (u128::from(*address) >> 65) as u64, false)
+            }
+            Value::Int(value) => (!*value, true),
+            value => (rank_of_number(number(value).unwrap_or(0.0)), true),
+        };
+        Rank { is_unknown: false, number, is_exact }
+    }
+}
+
+/// Of a number, large ones first.
+fn rank_of_number(number: f64) -> u64 {
+    let bits = number.to_bits();
+    // As f64::total_cmp has it: of negative numbers all bits are turned, of others the sign.
+    let rising = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
+    !rising
+}
+
+fn number(value: &Value<'_>) -> Option<f64> {
+    match value {
+        Value::Int(value) => Some(*value as f64),
+        Value::Real(value) => Some(*value),
+        Value::Bool(value) => Some(f64::from(u8::from(*value))),
+        Value::Counts(counts) => Some(counts.iter().map(|(_, count)| *count as f64).sum()),
+        Value::Text(_) | Value::Address(_) | Value::Buckets(_) | Value::None => None,
+    }
+}
+
 /// Numbers from large to small, names from A to Z.
 fn compare(a: &Value<'_>, b: &Value<'_>) -> Ordering {
-    fn number(value: &Value<'_>) -> Option<f64> {
-        match value {
-            Value::Int(value) => Some(*value as f64),
-            Value::Real(value) => Some(*value),
-            Value::Bool(value) => Some(f64::from(u8::from(*value))),
-            Value::Counts(counts) => Some(counts.iter().map(|(_, count)| *count as f64).sum()),
-            Value::Text(_) | Value::Address(_) | Value::Buckets(_) | Value::None => None,
-        }
-    }
     match (a, b) {
         (Value::Int(a), Value::Int(b)) => b.cmp(a),
         (Value::Text(a), Value::Text(b)) => a.cmp(b),
@@ -242,7 +314,45 @@ fn compare(a: &Value<'_>, b: &Value<'_>) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection;
+    use proptest::prelude::*;
     use std::collections::HashSet;
+
+    fn values() -> impl Strategy<Value = Vec<Value<'static>>> {
+        let text = "[a-c]{0,10}|\\PC{0,10}".prop_map(|text| Value::Text(Cow::Owned(text)));
+        let v4 = any::<[u8; 4]>().prop_map(|bytes| Value::Address(IpAddr::from(bytes)));
+        let v6 = (any::<[u8; 16]>(), 0..3_u8).prop_map(|(mut bytes, last)| {
+            bytes[..15].fill(last);
+            Value::Address(IpAddr::from(bytes))
+        });
+        let pairs = |one: BoxedStrategy<Value<'static>>| collection::vec(one, 2);
+        prop_oneof![
+            pairs(prop_oneof![any::<u64>(), 0..4_u64].prop_map(Value::Int).boxed()),
+            pairs(any::<f64>().prop_map(Value::Real).boxed()),
+            pairs(any::<bool>().prop_map(Value::Bool).boxed()),
+            pairs(text.boxed()),
+            pairs(prop_oneof![v4, v6].boxed()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_rank_never_goes_against_the_order(values in values()) {
+            let (a, b) = (&values[0], &values[1]);
+            let (by_value, ranks) = (compare(a, b), [a, b].map(Rank::of));
+            let by_rank = ranks[0].number.cmp(&ranks[1].number);
+            let says_all = ranks.iter().all(|rank| rank.is_exact);
+            prop_assert!(by_rank == by_value || by_rank == Ordering::Equal && !says_all, "{a:?} {b:?}");
+        }
+
+        #[test]
+        fn rows_are_put_where_they_belong(from in Just((0..50_usize).collect()).prop_shuffle()) {
+            let from: Vec<usize> = from;
+            let mut items: Vec<usize> = (0..50).collect();
+            permute(&mut items, from.clone());
+            prop_assert_eq!(items, from);
+        }
+    }
 
     #[test]
     fn keys_and_titles_are_unique_in_a_view() {

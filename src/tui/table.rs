@@ -20,8 +20,6 @@ const WIDEST_COMM: u16 = 16;
 const TEXT_SHARE: u16 = 4;
 /// ... but this much it always may.
 const NARROW_TEXT: u16 = 12;
-/// Above it, rows are not sorted by a key press, which would be felt, but with the next picture.
-const SORTED_AT_ONCE: usize = 20_000;
 
 /// Rows under a header, and a cursor among them.
 #[derive(Debug)]
@@ -181,7 +179,7 @@ impl Table {
             return;
         }
         self.is_settled = true;
-        if self.arranged != Some(self.order) && self.len() <= SORTED_AT_ONCE {
+        if self.arranged != Some(self.order) {
             self.sort();
         }
         self.hold();
@@ -292,7 +290,7 @@ impl Table {
     }
 
     fn sorted(&mut self, units: Units) {
-        self.is_settled = self.len() > SORTED_AT_ONCE;
+        self.is_settled = false;
         self.settle(units);
     }
 
