@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::drops::{Seen, Watch, inside};
 use crate::frames::{self, Frame, UDP};
-use crate::support::{A4, A6, B4, B6, Pair, ip, nettrace, number, text, use_libbpf};
+use crate::support::{A4, A6, B4, B6, Pair, ip, load, nettrace, number, text, use_libbpf};
 
 mod parser;
 
@@ -174,7 +174,7 @@ fn ethtool(netns: &str, interface: &str, command: u32, value: u32) {
 fn flows_sum_up_to_the_interface_s_counters() {
     let pair = Pair::new();
     for without in ["", "tcx"] {
-        let seen = compare(&pair.a, "v0", &[], without, &|| send_tcp(&pair, B4, 20_000_000));
+        let seen = compare(&pair.a, "v0", &[], without, &|| send_tcp(&pair, B4, load(20_000_000)));
         let rows = seen.rows();
         let out = |row: &&Value| row["proto"] == "tcp" && row["direction"] == "out";
         let row = rows.iter().find(out).unwrap();
@@ -183,10 +183,10 @@ fn flows_sum_up_to_the_interface_s_counters() {
             (&B4.into(), &5001.into())
         );
         assert!(row["tcp_flags"].as_str().unwrap().starts_with("FS"), "{row}");
-        assert!(number(row, "bytes") > 20_000_000);
+        assert!(number(row, "bytes") > load(20_000_000) as u64);
         assert_eq!(seen.stderr, "");
     }
-    compare(&pair.b, "v1", &[], "", &|| send_tcp(&pair, B6, 20_000_000));
+    compare(&pair.b, "v1", &[], "", &|| send_tcp(&pair, B6, load(20_000_000)));
 }
 
 #[test]
@@ -252,11 +252,12 @@ fn a_vlan_s_packets_are_on_both_interfaces() {
         ip(&["-n", ns, "link", "set", &name, "up"]);
     }
     for (netns, interface) in [(&pair.a, "v0"), (&pair.b, "v1")] {
-        let seen = compare(netns, interface, &[], "", &|| send_tcp(&pair, "10.98.0.2", 1_000_000));
+        let seen =
+            compare(netns, interface, &[], "", &|| send_tcp(&pair, "10.98.0.2", load(1_000_000)));
         let tagged = |row: &&Value| row["proto"] == "tcp" && row["vlan"] == 10;
         assert_eq!(seen.rows().iter().filter(tagged).count(), 2, "{:#?}", seen.rows());
     }
-    compare(&pair.a, "v0.10", &[], "", &|| send_tcp(&pair, "10.98.0.2", 1_000_000));
+    compare(&pair.a, "v0.10", &[], "", &|| send_tcp(&pair, "10.98.0.2", load(1_000_000)));
 }
 
 #[test]
@@ -264,11 +265,11 @@ fn packets_are_those_of_the_interface_whoever_splits_and_merges() {
     let pair = Pair::new();
     ethtool(&pair.a, "v0", SET_TSO, 0);
     for to in [B4, B6] {
-        compare(&pair.a, "v0", &[], "", &|| send_tcp(&pair, to, 5_000_000));
+        compare(&pair.a, "v0", &[], "", &|| send_tcp(&pair, to, load(5_000_000)));
     }
     ethtool(&pair.b, "v1", SET_GRO, 1);
     for to in [B4, B6] {
-        compare(&pair.b, "v1", &[], "", &|| send_tcp(&pair, to, 5_000_000));
+        compare(&pair.b, "v1", &[], "", &|| send_tcp(&pair, to, load(5_000_000)));
     }
 }
 

@@ -4,11 +4,13 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use nettrace::netns::Netns;
 use serde_json::Value;
 
 /// Two namespaces with a veth between them: `a` has .1, `b` has .2.
@@ -29,14 +31,19 @@ impl Pair {
         assert!(nix::unistd::geteuid().is_root(), "live tests need root: run them with sudo");
         let id = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let pair = Pair { a: format!("nt{id}a"), b: format!("nt{id}b") };
-        ip(&["netns", "add", &pair.a]);
-        ip(&["netns", "add", &pair.b]);
-        ip(&["-n", &pair.a, "link", "add", "v0", "type", "veth", "peer", "v1", "netns", &pair.b]);
-        for (ns, dev, v4, v6) in [(&pair.a, "v0", A4, A6), (&pair.b, "v1", B4, B6)] {
-            ip(&["-n", ns, "addr", "add", &format!("{v4}/24"), "dev", dev]);
-            ip(&["-n", ns, "addr", "add", &format!("{v6}/64"), "dev", dev, "nodad"]);
-            ip(&["-n", ns, "link", "set", dev, "up"]);
-            ip(&["-n", ns, "link", "set", "lo", "up"]);
+        let Pair { a, b } = &pair;
+        ip_batch(&[], &format!("netns add {a}\nnetns add {b}\n"));
+        for netns in [a, b] {
+            calm(netns);
+        }
+        let veth = format!("link add v0 netns {a} type veth peer name v1 netns {b}\n");
+        ip_batch(&[], &veth);
+        for (ns, dev, v4, v6) in [(a, "v0", A4, A6), (b, "v1", B4, B6)] {
+            let lines = format!(
+                "addr add {v4}/24 dev {dev}\naddr add {v6}/64 dev {dev} nodad\n\
+                 link set {dev} up\nlink set lo up\n"
+            );
+            ip_batch(&["-n", ns], &lines);
         }
         pair
     }
@@ -50,10 +57,39 @@ impl Drop for Pair {
     }
 }
 
+/// Has interfaces that are made in a namespace say nothing of their own accord: packets are counted there.
+fn calm(netns: &str) {
+    let settings = [("router_solicitations", "0"), ("mldv2_unsolicited_report_interval", "1")];
+    let write = || {
+        settings.iter().try_for_each(|(name, value)| {
+            std::fs::write(format!("/proc/sys/net/ipv6/conf/default/{name}"), value)
+        })
+    };
+    Netns::open(netns).and_then(|netns| netns.run(|| Ok(write()?))).expect("settings of IPv6");
+}
+
+/// Runs several lines of `ip` in one process and insists.
+fn ip_batch(args: &[&str], lines: &str) {
+    let mut child = Command::new("ip")
+        .args(args)
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("run ip (install iproute2)");
+    let written = child.stdin.take().expect("its input").write_all(lines.as_bytes());
+    let status = child.wait().expect("wait for ip");
+    assert!(written.is_ok() && status.success(), "ip {args:?}: {lines}");
+}
+
 /// Runs `ip` and insists.
 pub(crate) fn ip(args: &[&str]) {
     let output = Command::new("ip").args(args).output().expect("run ip (install iproute2)");
     assert!(output.status.success(), "ip {args:?}: {}", text(&output.stderr));
+}
+
+/// So many bytes or connections, or a tenth where the CPU is emulated: as exact, and ten times slower.
+pub(crate) fn load(count: usize) -> usize {
+    if std::env::var_os("NETTRACE_EMULATED").is_some() { count / 10 } else { count }
 }
 
 /// What libbpf says is kept for the whole process: one test at a time loads objects itself.
