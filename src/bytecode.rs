@@ -3,7 +3,8 @@
 
 use libbpf_sys::{
     BPF_ALU64, BPF_ATOMIC, BPF_CALL, BPF_DW, BPF_END, BPF_EXIT, BPF_JMP32, BPF_LDX,
-    BPF_PSEUDO_MAP_FD, BPF_TO_BE, bpf_insn,
+    BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC, BPF_PSEUDO_KFUNC_CALL, BPF_PSEUDO_MAP_FD,
+    BPF_PSEUDO_MAP_VALUE, BPF_TO_BE, bpf_insn,
 };
 
 // What eBPF has in common with classic BPF is in another header, which libbpf-sys leaves out.
@@ -177,6 +178,11 @@ impl Assembler {
         Label(self.labels.len() - 1)
     }
 
+    /// How many instructions there are.
+    pub fn position(&self) -> usize {
+        self.insns.len()
+    }
+
     /// The label is what comes next.
     pub fn bind(&mut self, label: Label) {
         self.labels[label.0] = Some(self.insns.len());
@@ -226,6 +232,27 @@ impl Assembler {
     /// The map of that file descriptor, as calls take it; two instructions.
     pub fn load_map(&mut self, dst: Reg, fd: i32) {
         self.push_wide(dst, PSEUDO_MAP, u64::from(fd as u32));
+    }
+
+    /// The address `offset` bytes into the only value of the map of that file descriptor; two
+    /// instructions.
+    pub fn load_map_value(&mut self, dst: Reg, fd: i32, offset: u32) {
+        self.push_wide(dst, PSEUDO_MAP_VALUE, u64::from(offset) << 32 | u64::from(fd as u32));
+    }
+
+    /// The function of that number, as helpers take a callback; two instructions.
+    pub fn load_function(&mut self, dst: Reg, function: u32) {
+        self.push_wide(dst, PSEUDO_FUNC, u64::from(function));
+    }
+
+    /// Calls the function of that number.
+    pub fn call_function(&mut self, function: u32) {
+        self.push(BPF_JMP | BPF_CALL, Reg::R0, PSEUDO_CALL, 0, function as i32);
+    }
+
+    /// Calls the kernel's function of that BTF id in vmlinux.
+    pub fn call_kfunc(&mut self, id: u32) {
+        self.push(BPF_JMP | BPF_CALL, Reg::R0, PSEUDO_KFUNC_CALL, 0, id as i32);
     }
 
     /// Calls the helper of that number (`BPF_FUNC_…`).
@@ -283,7 +310,18 @@ impl Assembler {
 
 /// The kinds of a wide load's number are in the field of its source register.
 const PSEUDO_MAP: Reg = Reg::R1;
-const _: () = assert!(PSEUDO_MAP as u32 == BPF_PSEUDO_MAP_FD);
+const PSEUDO_MAP_VALUE: Reg = Reg::R2;
+const PSEUDO_FUNC: Reg = Reg::R4;
+/// And of a call's.
+const PSEUDO_CALL: Reg = Reg::R1;
+const PSEUDO_KFUNC_CALL: Reg = Reg::R2;
+const _: () = assert!(
+    PSEUDO_MAP as u32 == BPF_PSEUDO_MAP_FD
+        && PSEUDO_MAP_VALUE as u32 == BPF_PSEUDO_MAP_VALUE
+        && PSEUDO_FUNC as u32 == BPF_PSEUDO_FUNC
+        && PSEUDO_CALL as u32 == BPF_PSEUDO_CALL
+        && PSEUDO_KFUNC_CALL as u32 == BPF_PSEUDO_KFUNC_CALL
+);
 
 fn class_of_alu(width: Width) -> u32 {
     if width == Width::W64 { BPF_ALU64 } else { BPF_ALU }
@@ -411,6 +449,10 @@ mod tests {
             asm.atomic_add(Width::W32, Reg::R0, 4, Reg::R1); // lock *(u32 *)(r0 + 4) += w1
             asm.load_imm64(Reg::R2, 0x1122_3344_8899_aabb); // r2 = 0x112233448899aabb ll
             asm.load_map(Reg::R1, 3);
+            asm.load_map_value(Reg::R1, 3, 16);
+            asm.load_function(Reg::R2, 7);
+            asm.call_function(7);
+            asm.call_kfunc(0x1234);
         });
         assert_eq!(
             insns,
@@ -428,6 +470,12 @@ mod tests {
                 "00 00 0000 11223344",
                 "18 11 0000 00000003",
                 "00 00 0000 00000000",
+                "18 21 0000 00000003",
+                "00 00 0000 00000010",
+                "18 42 0000 00000007",
+                "00 00 0000 00000000",
+                "85 10 0000 00000007",
+                "85 20 0000 00001234",
             ]
         );
     }

@@ -8,6 +8,7 @@ pub mod diagnostics;
 
 pub mod ast;
 pub mod functions;
+pub mod ktypes;
 pub mod lexer;
 pub mod parser;
 pub mod probe;

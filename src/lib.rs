@@ -16,6 +16,7 @@ pub mod privileges;
 pub mod probes;
 pub mod sample;
 pub mod session;
+pub mod tracefs;
 
 pub mod filter;
 pub mod model;

@@ -37,7 +37,8 @@
 //! | cgroup path | `u64` place in `formats` (the pattern), `u64` cgroup id |
 //!
 //! # Aggregates
-//! One for each CPU, which user space sums:
+//! One for each CPU, which user space sums. A scalar one is an array's entry, which is all zero if there is nothing,
+//! but for sum, whose 0 is a value: that one is a hash's.
 //!
 //! | type | layout |
 //! | --- | --- |
@@ -45,7 +46,7 @@
 //! | min, max | `u64` value, `u64` 1 if there is one |
 //! | avg, stats | `u64` total, `u64` count |
 //! | hist, lhist | an entry for each bucket: `u64` |
-//! | tseries | an entry for each interval: `u64` its number since boot, `u64` value, `u64` count |
+//! | tseries | an entry for each interval: `u64` its number by CLOCK_TAI, `u64` value, `u64` count |
 //!
 //! The last two are tables. A scalar map is an array of all its entries; a keyed one has the number of the entry,
 //! a `u64`, behind the program's key, at a multiple of 8 ([`Map::table_key`]). Those that nothing fell into are
@@ -122,10 +123,31 @@ pub enum Role {
     Scratch,
     /// Constants: strings and the like, read only. Its value is this.
     Constants(Vec<u8>),
-    /// What user space writes before anything runs.
+    /// What user space writes before anything runs: a word for each [`Parameter`].
     Parameters,
     /// Some other of the compiler's own.
     Internal,
+}
+
+/// What user space tells the program, in the order of its words in the only value of that map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    /// When the program starts, ns since boot.
+    Start,
+    /// How far CLOCK_TAI is ahead of the time since boot, ns.
+    TaiOffset,
+    /// The process of `-c`; 0 for none.
+    Child,
+}
+
+impl Parameter {
+    /// How many there are.
+    pub const COUNT: u32 = 3;
+
+    /// Where its word is.
+    pub fn offset(self) -> u32 {
+        self as u32 * 8
+    }
 }
 
 /// Of which stacks a map has the frames.
