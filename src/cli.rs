@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod events;
+
+pub use events::EventsArgs;
+
 /// Who talks to whom on this Linux server, to the byte, and what is asked of its kernel.
 #[derive(Debug, Parser)]
 #[command(name = "nettrace", version, arg_required_else_help = false)]
@@ -87,6 +91,8 @@ pub enum Command {
     Syscalls(Box<SyscallsArgs>),
     /// Dropped packets: why, and by which function of the kernel, as they are dropped
     Drops(Box<DropsArgs>),
+    /// Events one by one: connections made, accepted and closed, retransmits, resets, drops, …
+    Events(Box<EventsArgs>),
     /// What works here, what doesn't, why, and what to do about it
     Doctor(DoctorArgs),
     /// The JSON Schema of `-O json`
@@ -362,7 +368,7 @@ pub struct OrderArgs {
 }
 
 /// Where to and in which form.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// The form

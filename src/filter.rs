@@ -227,6 +227,12 @@ impl Filter {
         self.terms.iter().find_map(|term| term.test.about_single_drops())
     }
 
+    /// The key of a term about a socket's state.
+    pub fn about_state(&self) -> Option<&'static str> {
+        let mut tests = self.terms.iter().map(|term| &term.test);
+        tests.any(|test| matches!(test, Test::Is(Text::State, _))).then_some("state")
+    }
+
     /// The key of a term that no packet can answer.
     pub fn about_no_packets(&self) -> Option<&'static str> {
         self.terms.iter().find_map(|term| term.test.about_no_packets())

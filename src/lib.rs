@@ -30,6 +30,7 @@ pub mod output;
 pub mod cli;
 pub mod doctor;
 pub mod drops;
+pub mod events;
 pub mod run;
 pub mod syscalls;
 pub mod top;

@@ -2,6 +2,12 @@
 
 /// Sockets that closed between two readings, above what is kept of them.
 pub const CLOSED_BACKLOG: &str = "closed_backlog";
+/// Events of sockets between two readings, above what is kept of them.
+pub const EVENT_BACKLOG: &str = "event_backlog";
+/// Events above what is shown in a second.
+pub const EVENT_LIMIT: &str = "event_limit";
+/// Events that came when younger ones had been shown.
+pub const EVENT_ORDER: &str = "event_order";
 /// Slow calls between two readings, above what is kept of them.
 pub const SLOW_BACKLOG: &str = "slow_backlog";
 /// Runs of programs that the kernel skipped.
@@ -33,7 +39,7 @@ const fn cause(name: &'static str, about: &'static str, remedy: &'static str) ->
 const LESS: &str = "a narrower scope (-p, --netns) needs less";
 
 /// All of them.
-pub const CAUSES: [Cause; 19] = [
+pub const CAUSES: [Cause; 23] = [
     cause(
         "socket_storage",
         "sockets without a tag, as the kernel had no memory for one: their owner and, of UDP, their \
@@ -52,6 +58,33 @@ is missing",
 reading is missing",
         "a shorter interval reads more often",
     ),
+    cause(
+        "birth_ring",
+        "connections began while the ring for that was full: they aren't shown as events",
+        "--ring-size makes more room",
+    ),
+    cause(
+        EVENT_BACKLOG,
+        "connections began or closed between two readings, more than are kept: they aren't shown as \
+events",
+        "a narrower scope (-p, --netns) has fewer",
+    ),
+    Cause {
+        is_counted: true,
+        ..cause(
+            EVENT_LIMIT,
+            "events were not shown, being more than --limit a second",
+            "a higher --limit shows more, naming kinds or filters needs less",
+        )
+    },
+    Cause {
+        is_counted: true,
+        ..cause(
+            EVENT_ORDER,
+            "events came late and are shown after younger ones",
+            "sort them by time",
+        )
+    },
     cause(
         "usage_table",
         "calls found the table of bytes per call full: bytes of UDP, or of TCP sockets that processes \
@@ -177,6 +210,9 @@ mod tests {
         assert_eq!(programs.len(), sockets::types::loss::LOSS_CAUSES.0 as usize);
         let others = [
             CLOSED_BACKLOG,
+            EVENT_BACKLOG,
+            EVENT_LIMIT,
+            EVENT_ORDER,
             SLOW_BACKLOG,
             HOOK_REENTERED,
             CLOSED_UNLISTED,

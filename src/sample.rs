@@ -51,6 +51,32 @@ pub const ESTABLISHED: u32 = 1;
 /// Index in [`TCP_STATES`] of a listener.
 pub const LISTEN: u32 = 10;
 
+/// What happened to a TCP socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketEventKind {
+    /// It closed, or gave up to connect: its record's state is that before.
+    Closed,
+    /// The peer answered.
+    Connected,
+    /// A listener's handshake with the peer is complete.
+    Accepted,
+}
+
+/// A TCP socket that began or ended.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketEvent {
+    /// When it did.
+    pub time: SystemTime,
+    /// The same, CLOCK_MONOTONIC, ns.
+    pub clock_ns: u64,
+    /// What it was.
+    pub kind: SocketEventKind,
+    /// The socket's pending error (`sk_err`); 0 is none.
+    pub errno: u32,
+    /// With the counters of that moment.
+    pub socket: SocketRecord,
+}
+
 /// Bytes that one process moved on one socket, counted per call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UsageRecord {
@@ -385,6 +411,8 @@ pub struct FlowRecord {
 pub struct Backlog<'a> {
     /// TCP sockets that closed.
     pub closed: &'a [SocketRecord],
+    /// TCP sockets that began and ended, if that is to be told.
+    pub socket_events: &'a [SocketEvent],
     /// System calls.
     pub syscalls: SyscallReading<'a>,
     /// Single drops.
@@ -402,6 +430,8 @@ pub struct Sample<'a> {
     pub sockets: &'a [SocketRecord],
     /// TCP sockets that closed since the last tick, with their final counters.
     pub closed: &'a [SocketRecord],
+    /// TCP sockets that began and ended since the last reading, if that is to be told.
+    pub socket_events: &'a [SocketEvent],
     /// What was counted per call.
     pub usage: &'a [UsageRecord],
     /// Whether calls are counted at all; else only TCP's bytes are known.

@@ -204,6 +204,7 @@ impl Session {
             clock_ns,
             sockets: &[],
             closed: &[],
+            socket_events: &[],
             usage: &[],
             calls_counted: true,
             ifaces: &self.ifaces,

@@ -223,6 +223,7 @@ fn sample(sockets: &[SocketRecord], second: u64) -> Sample<'_> {
         clock_ns: 200_000_000_000 + second * 1_000_000_000,
         sockets,
         closed: &[],
+        socket_events: &[],
         usage: &[],
         calls_counted: true,
         ifaces: &[],

@@ -48,6 +48,7 @@ struct process {
 enum loss {
 	LOSS_SOCKET_STORAGE, /* no memory to tag a socket */
 	LOSS_CLOSE_RING,     /* no room in the ring for a close record */
+	LOSS_BIRTH_RING,     /* no room in it for a connection that began */
 	LOSS_USAGE_TABLE,    /* the table of per-call counters was full */
 	LOSS_TREE_TABLE,     /* the table of followed processes was full */
 	LOSS_CALL_RETURN,    /* kprobes: the kernel had no room to watch a call return */

@@ -198,8 +198,8 @@ static __always_inline int destruct(struct sock *sk)
 	/* A connection whose end was missed: a program that interrupts another one isn't run. */
 	tp = as_tcp(sk);
 	if (tp && READ(tp, segs_in) && !is_subflow(sk))
-		report_end(sk, tag,
-			   READ(sk, sk_shutdown) & SEND_SHUTDOWN ? TCP_LAST_ACK : TCP_CLOSE);
+		report(sk, tag, SOCKET_CLOSED,
+		       READ(sk, sk_shutdown) & SEND_SHUTDOWN ? TCP_LAST_ACK : TCP_CLOSE);
 	drop_tag(sk);
 	return 0;
 }

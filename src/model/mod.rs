@@ -5,6 +5,7 @@ mod conns;
 mod containers;
 mod drops;
 mod ends;
+mod events;
 mod flows;
 mod hosts;
 mod ifaces;
@@ -25,6 +26,7 @@ use std::time::{Duration, SystemTime};
 pub use conns::{ConnRow, Limit, TcpFigures};
 pub use containers::ContainerRow;
 pub use drops::{DropContext, DropEventRow, DropRow};
+pub use events::{Detail, EventKind, EventOptions, EventRow, Outcome};
 pub use flows::FlowRow;
 pub use hosts::HostRow;
 pub use ifaces::IfaceRow;
@@ -245,6 +247,8 @@ pub struct Model {
     syscalls: syscalls::SyscallTable,
     drops: drops::DropTable,
     flows: flows::FlowTable,
+    /// Single events, if they are handed on.
+    stream: Option<Box<events::EventStream>>,
     clock_ns: Option<u64>,
     /// Of sockets that were absorbed since the last frame.
     absorbed: hosts::Hosts,
@@ -266,6 +270,7 @@ impl Model {
             syscalls: syscalls::SyscallTable::default(),
             drops: drops::DropTable::default(),
             flows: flows::FlowTable::default(),
+            stream: None,
             clock_ns: None,
             absorbed: hosts::Hosts::default(),
             unlisted: 0,

@@ -10,6 +10,7 @@ use super::{Style, drops, rfc3339, schema, slow};
 use crate::columns::{Column, Row, Value};
 use crate::kernel;
 use crate::model::{Frame, View};
+use crate::sample::{Losses, OwnCost};
 use crate::with_rows;
 
 /// A row as an object of its columns.
@@ -90,7 +91,7 @@ pub(super) fn write_in_document(
         View::Drops => write_objects(out, "drops", frame.events.drops.iter().map(drops::object))?,
         _ => {}
     }
-    write!(out, ",\"loss\":{},\"self\":{}}}", loss(frame), own(frame))
+    write!(out, ",\"loss\":{},\"self\":{}}}", loss(&frame.losses), own(frame.own))
 }
 
 fn write_objects(
@@ -138,8 +139,8 @@ pub(super) fn write_lines(out: &mut impl Write, frame: &Frame, style: &Style) ->
         "time": time,
         "view": "nettrace",
         "interval_s": Value::Real(frame.interval_s),
-        "loss": loss(frame),
-        "self": own(frame),
+        "loss": loss(&frame.losses),
+        "self": own(frame.own),
     });
     writeln!(out, "{tick}")
 }
@@ -158,14 +159,14 @@ fn write_row_lines<R: Row>(
     Ok(())
 }
 
-fn loss(frame: &Frame) -> serde_json::Value {
-    frame.losses.0.iter().map(|(cause, count)| ((*cause).to_owned(), json!(count))).collect()
+pub(super) fn loss(losses: &Losses) -> serde_json::Value {
+    losses.0.iter().map(|(cause, count)| ((*cause).to_owned(), json!(count))).collect()
 }
 
-fn own(frame: &Frame) -> serde_json::Value {
+pub(super) fn own(own: OwnCost) -> serde_json::Value {
     json!({
-        "cpu_s": Value::Real(frame.own.cpu_s),
-        "rss_bytes": frame.own.rss_bytes,
-        "bpf_ns": frame.own.bpf_ns,
+        "cpu_s": Value::Real(own.cpu_s),
+        "rss_bytes": own.rss_bytes,
+        "bpf_ns": own.bpf_ns,
     })
 }

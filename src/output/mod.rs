@@ -3,6 +3,7 @@
 
 mod csv;
 mod drops;
+mod events;
 mod human;
 mod json;
 mod schema;
@@ -12,6 +13,7 @@ mod table;
 
 use std::io::{self, Write};
 
+pub use events::EventWriter;
 pub use human::{Units, cell};
 pub use sink::Sink;
 

@@ -19,14 +19,12 @@ pub(super) fn write_lines(out: &mut impl Write, rows: &[SlowRow]) -> io::Result<
         });
         writeln!(
             out,
-            "{} {}[{}{thread}] {}{asleep} {}({}) = {}",
+            "{} {}[{}{thread}] {}{asleep} {}",
             rfc3339(row.began),
             row.process.comm,
             row.process.pid,
             duration(row.duration_ns),
-            row.call.name(),
-            args(row).join(", "),
-            result(row),
+            call(row),
         )?;
         for (stack, whose) in [(&row.kernel_stack, "kernel"), (&row.user_stack, "user")] {
             for frame in stack {
@@ -35,6 +33,11 @@ pub(super) fn write_lines(out: &mut impl Write, rows: &[SlowRow]) -> io::Result<
         }
     }
     Ok(())
+}
+
+/// `NAME(ARGS) = RESULT`.
+pub(super) fn call(row: &SlowRow) -> String {
+    format!("{}({}) = {}", row.call.name(), args(row).join(", "), result(row))
 }
 
 fn args(row: &SlowRow) -> Vec<String> {

@@ -11,6 +11,7 @@ use crate::sample::{Backlog, Sample};
 
 mod batches;
 mod climb;
+mod clock;
 pub mod drops;
 pub mod flows;
 pub mod ifaces;
@@ -23,6 +24,7 @@ pub mod sockets;
 pub mod syscalls;
 pub mod verify;
 
+pub use clock::monotonic_ns;
 use ladder::Standing;
 
 /// How the second program of a pair is called; see `pairs.bpf.h`.
@@ -98,12 +100,6 @@ pub trait Probe {
         // A larger table; and before Linux 5.19 every bpf(2) that isn't by the root of old.
         vec![Capability::CAP_BPF]
     }
-}
-
-/// CLOCK_MONOTONIC, ns, as `bpf_ktime_get_ns()` has it.
-pub fn monotonic_ns() -> u64 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
-    now.map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
 }
 
 /// What the probes can be attached to, with everything switched on.

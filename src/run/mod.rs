@@ -1,6 +1,7 @@
 //! One run of a command that reads, models and writes until there is enough.
 
 mod child;
+mod events;
 mod plan;
 mod watch;
 
@@ -11,6 +12,7 @@ use anyhow::{Context, Result};
 use caps::Capability;
 
 pub use child::NotExecuted;
+pub use events::run_events;
 pub use plan::{Plan, check_filter};
 
 use crate::columns::{self, Order};
@@ -19,7 +21,7 @@ use crate::model::{Events, Frame, Model, View};
 use crate::names::{Names, visible};
 use crate::output::{Format, Sink, Style, Writer};
 use crate::privileges;
-use crate::sample::IfaceRecord;
+use crate::sample::{IfaceRecord, Losses};
 use crate::session::{self, Session};
 use child::Child;
 pub(crate) use watch::signal_pipe;
@@ -45,24 +47,7 @@ const FOREVER: Duration = Duration::from_secs(1_000_000_000);
 /// # Errors
 /// [`Usage`], [`crate::kernel::Unsupported`], [`NotExecuted`], or what failed on the way.
 pub fn run(mut plan: Plan) -> Result<i32> {
-    let sink = match &plan.out {
-        Some(path) if path.as_os_str() == "-" => Sink::stdout(),
-        Some(path) => Sink::file(path, plan.force, plan.format == Format::Json)?,
-        None => Sink::stdout(),
-    };
-    // Before any thread: a fork takes only one along.
-    let held = Some(&plan.command).filter(|command| !command.is_empty());
-    let child = held.map(|command| Child::hold(command)).transpose()?;
-    let mut watch = Watch::new(child, &plan.pids, plan.out.is_none())?;
-    let mut probes = std::mem::take(&mut plan.probes);
-    if let Some(child) = &watch.child {
-        follow(&mut probes, child.pid());
-    }
-    let session = Session::open(probes)?;
-    report_missing_hooks(&session);
-    // Before any thread: each has its own.
-    privileges::keep_only(&capabilities(&plan, &session, &watch))?;
-
+    let Started { sink, session, mut watch } = start(&mut plan)?;
     let mut writer = Writer::new(sink, style(&plan));
     let names = Names::new(plan.numeric);
     let filter = std::mem::take(&mut plan.filter);
@@ -80,13 +65,43 @@ pub fn run(mut plan: Plan) -> Result<i32> {
     });
     match result {
         Ok(last) => {
-            report_losses(&last);
+            report_losses(&last.losses);
             watch.status()
         }
         // Whoever read it has enough.
         Err(error) if is_closed_pipe(&error) => watch.status(),
         Err(error) => Err(error),
     }
+}
+
+/// What is there once everything is attached.
+struct Started {
+    sink: Sink,
+    session: Session,
+    watch: Watch,
+}
+
+/// Opens what a plan writes to and what it reads, with its command held, and gives up what isn't needed
+/// any more.
+fn start(plan: &mut Plan) -> Result<Started> {
+    let sink = match &plan.out {
+        Some(path) if path.as_os_str() == "-" => Sink::stdout(),
+        Some(path) => Sink::file(path, plan.force, plan.format == Format::Json)?,
+        None => Sink::stdout(),
+    };
+    // Before any thread: a fork takes only one along.
+    let held = Some(&plan.command).filter(|command| !command.is_empty());
+    let child = held.map(|command| Child::hold(command)).transpose()?;
+    let watch = Watch::new(child, &plan.pids, plan.out.is_none())?;
+    let mut probes = std::mem::take(&mut plan.probes);
+    if let Some(child) = &watch.child {
+        follow(&mut probes, child.pid());
+    }
+    let session = Session::open(probes)?;
+    report_missing_hooks(&session);
+    // Before any thread: each has its own.
+    privileges::keep_only(&capabilities(plan, &session, &watch))?;
+    Ok(Started { sink, session, watch })
 }
 
 struct Run {
@@ -294,8 +309,8 @@ fn report_missing_hooks(session: &Session) {
     }
 }
 
-fn report_losses(frame: &Frame) {
-    for (cause, count) in frame.losses.happened() {
+fn report_losses(losses: &Losses) {
+    for (cause, count) in losses.happened() {
         match losses::about(cause) {
             Some(Cause { about, remedy, is_counted: true, .. }) => {
                 eprintln!("nettrace: {count} {about}; {remedy}");

@@ -18,10 +18,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, conn
 use serde_json::Value;
 
 use crate::frames::{BROADCAST, FIN, Frame, MAC_A, MAC_B, SYN, TCP, UDP, is_to};
-use crate::support::{A4, B4, B6, Pair, ip, nettrace, number, rows, text};
+use crate::support::{A4, B4, B6, NOBODY, Pair, ip, nettrace, number, rows, text};
 
-/// Not an address of the pair.
-const NOBODY: &str = "10.99.0.77";
 const ELSEWHERE: &str = "203.0.113.7";
 
 /// `nettrace drops`, attached: it goes on as long as this lives, or until it is ended.
@@ -469,7 +467,7 @@ fn retransmits_and_resets_are_rows_beside() {
 }
 
 /// Closes a connection by a reset.
-fn reset(stream: TcpStream) {
+pub(crate) fn reset(stream: TcpStream) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     set_option(&stream, libc::SO_LINGER, &linger);
 }

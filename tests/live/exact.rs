@@ -63,6 +63,12 @@ fn misses_silently() -> bool {
     is_forced && (numbers.next(), numbers.next()) < (Some(6), Some(7))
 }
 
+/// Whether hooks may miss something here, told or not.
+pub(crate) fn is_imprecise() -> bool {
+    let is_forced = std::env::var("NETTRACE_WITHOUT").is_ok_and(|words| !words.is_empty());
+    is_forced && (misses_silently() || is_preemptible())
+}
+
 /// Whether a task can lose its CPU within the kernel, and so within a program on a function.
 fn is_preemptible() -> bool {
     let mode = fs::read_to_string("/sys/kernel/debug/sched/preempt").unwrap_or_default();

@@ -8,6 +8,7 @@ mod support;
 
 mod behaviour;
 mod drops;
+mod events;
 mod exact;
 mod filter;
 mod flows;

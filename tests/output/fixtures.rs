@@ -21,7 +21,12 @@ use crate::rows::{self, PID, SECOND, START, drops, iface, pod, process};
 pub(super) const FORMATS: [Format; 4] = [Format::Table, Format::Json, Format::Ndjson, Format::Csv];
 
 /// A socket of that protocol, tagged so many seconds after the start.
-fn socket(owner: ProcessRecord, protocol: u16, ends: [&str; 2], born_s: u64) -> SocketRecord {
+pub(super) fn socket(
+    owner: ProcessRecord,
+    protocol: u16,
+    ends: [&str; 2],
+    born_s: u64,
+) -> SocketRecord {
     let born = ((START + born_s * SECOND) >> 6) << 12;
     rows::socket(born + u64::from(owner.tgid - PID), owner, protocol, ends)
 }
@@ -72,7 +77,7 @@ fn hostile() -> SocketRecord {
     SocketRecord { flags: tag::USED, ..socket(process, 17, ["10.0.0.1:5353", "192.0.2.53:53"], 2) }
 }
 
-fn listener(number: u32, protocol: u16, local: &str) -> SocketRecord {
+pub(super) fn listener(number: u32, protocol: u16, local: &str) -> SocketRecord {
     let any = if local.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
     SocketRecord {
         state: if protocol == 6 { 10 } else { 7 },
@@ -86,12 +91,13 @@ fn calls(record: &SocketRecord, rx_bytes: u64, tx_bytes: u64) -> UsageRecord {
     UsageRecord { id, socket: 0, user: owner, ends, rx_bytes, tx_bytes, ended: false }
 }
 
-fn sample(number: u64) -> Sample<'static> {
+pub(super) fn sample(number: u64) -> Sample<'static> {
     Sample {
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123 + 2000 * number),
         clock_ns: START + 2 * SECOND * number,
         sockets: &[],
         closed: &[],
+        socket_events: &[],
         calls_counted: true,
         usage: &[],
         ifaces: &[],
@@ -167,7 +173,7 @@ fn slow(process: ProcessRecord, thread: u32, name: &str, result: i64) -> SlowCal
 }
 
 /// A failure, an address in place of a number, a thread, stacks without names, a hostile name.
-fn slow_calls() -> Vec<SlowCall> {
+pub(super) fn slow_calls() -> Vec<SlowCall> {
     let rsync = process(0, "rsync");
     let slept = SlowCall {
         asleep_ns: Some(149_990_000),
@@ -227,6 +233,7 @@ pub(super) fn frame(view: View) -> Frame {
                 listener(4, 17, "0.0.0.0:68"),
             ],
             closed: &[gone],
+            socket_events: &[],
             calls_counted: true,
             usage: &[calls(&resolver, 512, 64)],
             ifaces: &[

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod drops;
+mod events;
 mod fixtures;
 mod flows;
 #[path = "../support/rows.rs"]

@@ -23,6 +23,8 @@ pub(crate) const A4: &str = "10.99.0.1";
 pub(crate) const B4: &str = "10.99.0.2";
 pub(crate) const A6: &str = "fd99::1";
 pub(crate) const B6: &str = "fd99::2";
+/// Not an address of the pair.
+pub(crate) const NOBODY: &str = "10.99.0.77";
 
 impl Pair {
     pub(crate) fn new() -> Self {

@@ -20,6 +20,7 @@ __u64 turns_deferred = 0;      /* by the first program, where another's mark was
 const volatile __u32 only_netns = 0; /* inode of the one network namespace, 0: all */
 const volatile bool with_unix = false;
 const volatile __u64 ring_wakeup = RING_BYTES / 4;
+const volatile bool with_births = false; /* connections that begin, and fail to, are told too */
 
 /*
  * Tags are in `addresses`: on kernels without socket storage for tracing programs, and with
@@ -91,6 +92,20 @@ struct socket_record {
 	__u64 tx_bytes; /* payload that was handed to the socket */
 };
 
+/* What the ring tells of a TCP socket. */
+enum socket_event_kind {
+	SOCKET_CLOSED,	  /* whatever it was before */
+	SOCKET_CONNECTED, /* the peer answered */
+	SOCKET_ACCEPTED,  /* the handshake with a peer is complete */
+};
+
+struct socket_event {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u32 kind;    /* enum socket_event_kind */
+	__u32 error;   /* sk_err, an errno */
+	struct socket_record socket;
+};
+
 /*
  * The socket is its cookie, since looking a tag up costs more than the entry; or the tag's id where
  * tags are looked up by address anyway.
@@ -148,7 +163,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, RING_BYTES);
-} closed SEC(".maps");
+} socket_events SEC(".maps");
 
 /* Calls that kprobes saw begin: a return probe doesn't know the arguments. */
 struct call {
@@ -227,6 +242,8 @@ __u32 generation = 1;
 
 /* For the skeleton: types that no map names, or that clang 14 only declares in the inner map. */
 struct socket_record _socket_record = {};
+struct socket_event _socket_event = {};
+enum socket_event_kind _socket_event_kind = 0;
 enum tag_flags _tag_flags = 0;
 enum loss _loss = 0;
 

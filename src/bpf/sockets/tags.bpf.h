@@ -196,19 +196,22 @@ static __always_inline void seed(struct sock *sk, struct task_struct *task)
 	}
 }
 
-static __always_inline void report_end(struct sock *sk, struct tag *tag, __u32 state)
+static __always_inline void report(struct sock *sk, struct tag *tag, __u32 kind, __u32 state)
 {
-	struct socket_record *r = bpf_ringbuf_reserve(&closed, sizeof(*r), 0);
+	struct socket_event *event = bpf_ringbuf_reserve(&socket_events, sizeof(*event), 0);
 	__u64 wake = BPF_RB_NO_WAKEUP;
 
-	if (!r) {
-		lost(LOSS_CLOSE_RING);
+	if (!event) {
+		lost(kind == SOCKET_CLOSED ? LOSS_CLOSE_RING : LOSS_BIRTH_RING);
 		return;
 	}
-	fill(r, sk, tag, state);
-	if (bpf_ringbuf_query(&closed, BPF_RB_AVAIL_DATA) > ring_wakeup)
+	event->time_ns = bpf_ktime_get_ns();
+	event->kind = kind;
+	event->error = READ(sk, sk_err);
+	fill(&event->socket, sk, tag, state);
+	if (bpf_ringbuf_query(&socket_events, BPF_RB_AVAIL_DATA) > ring_wakeup)
 		wake = BPF_RB_FORCE_WAKEUP;
-	bpf_ringbuf_submit(r, wake);
+	bpf_ringbuf_submit(event, wake);
 }
 
 /* A connection that arrived, cloned from its listener: by the kernel, tag and all, or by us. */
@@ -246,19 +249,27 @@ static __always_inline void clone_tag(struct sock *sk)
 /* What inet_sock_set_state tells, or a hook on who calls it. */
 static __always_inline int change_state(struct sock *sk, __u32 from, __u32 to)
 {
+	bool is_end = to == TCP_CLOSE;
+	__u32 kind = SOCKET_CLOSED;
 	struct tag *tag;
 
 	if (!is_tcp(sk) || !in_scope_netns(sk))
 		return 0;
 	switch (to) {
+	case TCP_ESTABLISHED:
+		if (!with_births)
+			break;
 	case TCP_CLOSE:
 		tag = find_tag(sk);
 		if (!tag)
 			break;
 		mend(tag, from);
+		if (!is_end)
+			kind = tag->flags & TAG_ACTIVE ? SOCKET_CONNECTED : SOCKET_ACCEPTED;
 		if (!is_subflow(sk))
-			report_end(sk, tag, from);
-		drop_tag(sk);
+			report(sk, tag, kind, is_end ? from : to);
+		if (is_end)
+			drop_tag(sk);
 		break;
 	case TCP_SYN_SENT:
 	case TCP_LISTEN:

@@ -191,6 +191,7 @@ impl Run {
             clock_ns: self.clock_ns,
             sockets: &tick.sockets,
             closed: &tick.closed,
+            socket_events: &[],
             calls_counted: !tick.uncounted,
             usage: &tick.usage,
             ifaces: &tick.ifaces,

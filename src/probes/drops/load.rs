@@ -48,6 +48,7 @@ pub(super) struct Loaded {
 /// # Errors
 /// [`crate::kernel::Unsupported`] where drops can't be had.
 pub(super) fn load(options: &Options, told: Told) -> Result<Loaded> {
+    let arrangements = |is_preempted| arrangements(is_preempted, &options.kinds);
     climb("load the drop probe", arrangements, |choice| {
         if reads_by_address(&choice) && kernel::is_confidential() {
             // Linux 5.10 loads such programs all the same, and has them read nothing.

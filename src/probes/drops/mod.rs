@@ -6,7 +6,7 @@ use std::mem::size_of;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use caps::Capability;
@@ -16,10 +16,11 @@ use plain::Plain;
 
 use crate::kernel;
 use crate::names::reasons::{Chosen, Reasons};
+use crate::probes::clock::TimeOfDay;
 use crate::probes::ladder::{Choice, Standing};
 use crate::probes::losses::{self, MissedRuns};
 use crate::probes::verify::{Load, Subject, load_changed};
-use crate::probes::{Probe, READ_EVENTS_AFTER, monotonic_ns, programs};
+use crate::probes::{Probe, READ_EVENTS_AFTER, programs};
 use crate::sample::{
     Backlog, DropEvent, DropFlow, DropKind, DropPlace, DropReading, DropRecord, ProcessRecord,
     Sample,
@@ -62,6 +63,8 @@ pub struct Options {
     pub netns: u32,
     /// Only packets that are on the interface of this name.
     pub interface: Option<String>,
+    /// Only these, which are then all needed; empty means all, as far as this kernel tells of them.
+    pub kinds: Vec<DropKind>,
     /// Only these reasons.
     pub reasons: Option<Vec<Chosen>>,
     /// Single drops are handed on as well, at most so many in a second.
@@ -82,7 +85,7 @@ pub(super) fn subjects(is_preempted: bool) -> Vec<Subject> {
         events_per_second: Some(1),
         ..Options::default()
     };
-    let arrangements = hooks::arrangements(is_preempted).into_iter().zip(["typed", "address"]);
+    let arrangements = hooks::arrangements(is_preempted, &[]).into_iter().zip(["typed", "address"]);
     let subject = |(number, (arrangement, name))| {
         let options = options.clone();
         let load: Load = Box::new(move |choice, change| {
@@ -161,12 +164,12 @@ impl DropProbe {
         self.drain()?;
         self.events.clear();
         let incoming = std::mem::take(&mut self.incoming.borrow_mut().events);
-        let (now, clock_ns) = (SystemTime::now(), monotonic_ns());
+        let clock = TimeOfDay::now();
         for event in incoming {
             let depth = usize::try_from(event.depth).unwrap_or(0) / size_of::<u64>();
             let stack = event.stack.iter().copied().take(depth).collect();
             self.events.push(DropEvent {
-                time: now - Duration::from_nanos(clock_ns.saturating_sub(event.time_ns)),
+                time: clock.at(event.time_ns),
                 place: place(&event.key, &self.reasons),
                 flow: flow(&event.flow),
                 length: event.length,
@@ -219,7 +222,7 @@ impl Probe for DropProbe {
 
     fn read(&mut self) -> Result<()> {
         self.records.clear();
-        let (now, clock_ns) = (SystemTime::now(), monotonic_ns());
+        let clock = TimeOfDay::now();
         for bytes in self.skel.maps.drops.keys() {
             let Ok(key) = drop_key::from_bytes(&bytes) else { continue };
             let Some(sum) = self.sum(&bytes)? else { continue };
@@ -227,7 +230,7 @@ impl Probe for DropProbe {
                 place: place(key, &self.reasons),
                 count: sum.count,
                 bytes: sum.bytes,
-                last: now - Duration::from_nanos(clock_ns.saturating_sub(sum.last.last_ns)),
+                last: clock.at(sum.last.last_ns),
                 last_flow: flow(&sum.last.last),
                 last_interface: sum.last.last_interface,
             });

@@ -87,10 +87,32 @@ fn with_common<const N: usize>(options: &Options, in_pairs: bool, table: [Datum;
             [Hook::new(Rung::Iter, "task_file", "seed_sockets").since("since Linux 5.8")],
         )],
     ));
+    data.push(states(options.events, in_pairs));
+    data.extend(calls(options, in_pairs));
+    if options.follow_forks {
+        let forked: &[_] = if in_pairs { &["forked", "forked_second"] } else { &["forked"] };
+        data.push(task(
+            "forks",
+            "children of the traced command",
+            tracepoint("sched_process_fork", "", forked),
+            ("wake_up_new_task", "fentry_forked", "kprobe_forked"),
+        ));
+        // No pair: a missed end only leaves a process id behind, which is used again some day.
+        data.push(task(
+            "exits",
+            "ends of traced processes",
+            tracepoint("sched_process_exit", "", &["exited"]),
+            ("exit_files", "fentry_exited", "kprobe_exited"),
+        ));
+    }
+    data
+}
+
+fn states(required: bool, in_pairs: bool) -> Datum {
     // The kernels without atomic compare-and-swap don't need pairs.
     let set_state: &[_] =
         if in_pairs { &["set_state_first", "set_state_second"] } else { &["set_state"] };
-    data.push(datum(
+    let states = datum(
         "states",
         "TCP connections that begin and end",
         [
@@ -110,25 +132,8 @@ fn with_common<const N: usize>(options: &Options, in_pairs: bool, table: [Datum;
                 ],
             ),
         ],
-    ));
-    data.extend(calls(options, in_pairs));
-    if options.follow_forks {
-        let forked: &[_] = if in_pairs { &["forked", "forked_second"] } else { &["forked"] };
-        data.push(task(
-            "forks",
-            "children of the traced command",
-            tracepoint("sched_process_fork", "", forked),
-            ("wake_up_new_task", "fentry_forked", "kprobe_forked"),
-        ));
-        // No pair: a missed end only leaves a process id behind, which is used again some day.
-        data.push(task(
-            "exits",
-            "ends of traced processes",
-            tracepoint("sched_process_exit", "", &["exited"]),
-            ("exit_files", "fentry_exited", "kprobe_exited"),
-        ));
-    }
-    data
+    );
+    Datum { required, ..states }
 }
 
 fn task(

@@ -14,6 +14,9 @@ use crate::probes::climb::{Failure, climb};
 use crate::probes::ladder::{Choice, Hook, Rung};
 use crate::probes::{SECOND, programs};
 
+/// A connection on loopback is four events, of 300 bytes each.
+const EVENTS_RING_BYTES: u32 = 4 << 20;
+
 /// The probe, loaded and attached.
 pub(super) struct Loaded {
     pub(super) skel: SocketsSkel<'static>,
@@ -104,18 +107,20 @@ fn configure(
 ) -> libbpf_rs::Result<()> {
     let by_address = choice.arrangement == BY_ADDRESS;
     let hooks: Vec<&Hook> = choice.hooks().collect();
+    let ring_bytes = options.ring_bytes.or(options.events.then_some(EVENTS_RING_BYTES));
     if let Some(rodata) = open.maps.rodata_data.as_mut() {
         rodata.only_netns = options.netns;
         rodata.only_tree = !options.pids.is_empty();
         rodata.with_unix = options.unix;
         rodata.by_address = by_address;
         rodata.in_pairs = hooks.iter().any(|hook| hook.program.ends_with(SECOND));
-        if let Some(bytes) = options.ring_bytes {
+        rodata.with_births = options.events;
+        if let Some(bytes) = ring_bytes {
             rodata.ring_wakeup = u64::from(bytes) / 4;
         }
     }
-    if let Some(bytes) = options.ring_bytes {
-        open.maps.closed.set_max_entries(bytes)?;
+    if let Some(bytes) = ring_bytes {
+        open.maps.socket_events.set_max_entries(bytes)?;
     }
     let has_kprobes = hooks.iter().any(|hook| hook.rung == Rung::Kprobe);
     if has_kprobes {

@@ -16,13 +16,16 @@ use libbpf_rs::{
 use plain::Plain;
 use rustc_hash::FxHashSet;
 
-use crate::losses::{CLOSED_BACKLOG, HOOK_REENTERED};
+use crate::losses::{CLOSED_BACKLOG, EVENT_BACKLOG, HOOK_REENTERED};
 use crate::probes::batches::Batches;
+use crate::probes::clock::TimeOfDay;
 use crate::probes::ladder::{Choice, Standing};
 use crate::probes::losses::{self, MissedRuns, SECOND_CHANCE, SECOND_CHANCES};
 use crate::probes::verify::{Load, Subject, load_changed};
-use crate::probes::{Probe, SECOND, monotonic_ns, programs};
-use crate::sample::{Backlog, Sample, SocketRecord, UsageRecord, born_ns, tag};
+use crate::probes::{Probe, READ_EVENTS_AFTER, SECOND, monotonic_ns, programs};
+use crate::sample::{
+    Backlog, Sample, SocketEvent, SocketEventKind, SocketRecord, UsageRecord, born_ns, tag,
+};
 
 mod hooks;
 mod load;
@@ -37,15 +40,18 @@ use load::{Loaded, load};
 use records::Records;
 use skel::SocketsSkel;
 pub use skel::types;
-use types::loss;
+use types::{loss, socket_event, socket_event_kind};
 
 // SAFETY: integers and arrays of them only, and no padding that isn't a field.
 unsafe impl Plain for types::socket_record {}
+// SAFETY: as above.
+unsafe impl Plain for socket_event {}
 
 /// Names of the loss causes that this probe has.
-pub(crate) const LOSS_NAMES: [(&str, u32); 5] = [
+pub(crate) const LOSS_NAMES: [(&str, u32); 6] = [
     ("socket_storage", loss::LOSS_SOCKET_STORAGE.0),
     ("close_ring", loss::LOSS_CLOSE_RING.0),
+    ("birth_ring", loss::LOSS_BIRTH_RING.0),
     ("usage_table", loss::LOSS_USAGE_TABLE.0),
     ("tree_table", loss::LOSS_TREE_TABLE.0),
     ("call_return", loss::LOSS_CALL_RETURN.0),
@@ -60,6 +66,8 @@ const RESEED_SHARE: u32 = 100;
 const BACKLOG: usize = 16_384;
 /// Closed sockets kept at most, in 16 MB; what comes above is counted as lost.
 const MAX_CLOSED: usize = 80_000;
+/// The same of sockets that began and ended, where that is told one by one.
+const MAX_EVENTS: usize = 80_000;
 /// A table that is outgrown gets an eighth more than it needs.
 const GROWTH: usize = 8;
 /// Walks over tags by address in one reading, where sockets come and go meanwhile.
@@ -76,14 +84,19 @@ pub struct Options {
     pub follow_forks: bool,
     /// Unix sockets too.
     pub unix: bool,
-    /// Bytes of the ring of closed sockets, a power of two; `None` takes the default of 1 MiB.
+    /// TCP sockets that begin, fail to or end are told one by one.
+    pub events: bool,
+    /// Bytes of the ring of sockets, a power of two; `None` takes the default of 1 MiB, or of 4 MiB
+    /// with events.
     pub ring_bytes: Option<u32>,
 }
 
 /// The loaded probe. Dropping it detaches everything.
 pub struct SocketProbe {
     records: Records,
-    closed: Rc<RefCell<Closed>>,
+    incoming: Rc<RefCell<Incoming>>,
+    has_events: bool,
+    events: Vec<SocketEvent>,
     count: usize,
     missed: MissedRuns,
     /// The last walk saw every socket.
@@ -103,10 +116,14 @@ pub struct SocketProbe {
     skel: SocketsSkel<'static>,
 }
 
+/// What came through the ring.
 #[derive(Default)]
-struct Closed {
-    records: Vec<SocketRecord>,
-    dropped: u64,
+struct Incoming {
+    closed: Vec<SocketRecord>,
+    closed_dropped: u64,
+    /// None unless they are told.
+    events: Option<Vec<socket_event>>,
+    events_dropped: u64,
 }
 
 /// Where a walk over the table stands.
@@ -137,7 +154,13 @@ pub fn not_had(error: &anyhow::Error) -> Standing {
 
 /// The probe's arrangements with everything switched on.
 pub(super) fn subjects(in_pairs: bool) -> Vec<Subject> {
-    let options = Options { pids: vec![1], follow_forks: true, unix: true, ..Options::default() };
+    let options = Options {
+        pids: vec![1],
+        follow_forks: true,
+        unix: true,
+        events: true,
+        ..Options::default()
+    };
     let names = ["storage", "address"];
     let arrangements = hooks::arrangements(&options, in_pairs).into_iter().zip(names).enumerate();
     arrangements
@@ -158,18 +181,21 @@ impl SocketProbe {
     /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
     pub fn open(options: &Options) -> Result<Self> {
         let Loaded { skel, seed_link, read_link, links, choice } = load(options)?;
-        let closed = Rc::new(RefCell::new(Closed::default()));
+        let incoming = Incoming { events: options.events.then(Vec::new), ..Incoming::default() };
+        let incoming = Rc::new(RefCell::new(incoming));
         let mut ring = RingBufferBuilder::new();
-        let sink = Rc::clone(&closed);
-        ring.add(&skel.maps.closed, move |bytes| keep_closed(&sink, bytes))
-            .context("open the ring of closed sockets")?;
-        let ring = ring.build().context("open the ring of closed sockets")?;
+        let sink = Rc::clone(&incoming);
+        ring.add(&skel.maps.socket_events, move |bytes| keep(&sink, bytes))
+            .context("open the ring of sockets")?;
+        let ring = ring.build().context("open the ring of sockets")?;
         let first = MapHandle::try_from(&skel.maps.first_records);
         let records = Records::open(first.context("open the table of sockets")?)?;
 
         let probe = SocketProbe {
             records,
-            closed,
+            incoming,
+            has_events: options.events,
+            events: Vec::new(),
             count: 0,
             missed: MissedRuns::default(),
             is_whole: false,
@@ -197,6 +223,21 @@ impl SocketProbe {
             .as_ref()
             .map_or(Ok(()), run_iterator)
             .context("walk the open files of all processes")
+    }
+
+    fn take_events(&mut self) {
+        let clock = TimeOfDay::now();
+        self.events.clear();
+        let mut incoming = self.incoming.borrow_mut();
+        self.events.extend(incoming.events.iter_mut().flat_map(|events| events.drain(..)).map(
+            |event| SocketEvent {
+                time: clock.at(event.time_ns),
+                clock_ns: event.time_ns,
+                kind: kind(event.kind),
+                errno: event.error,
+                socket: event.socket,
+            },
+        ));
     }
 
     /// Empties the ring of all that began to be written before. A record that isn't complete holds up
@@ -358,27 +399,36 @@ impl Probe for SocketProbe {
     }
 
     fn drain(&self) -> Result<()> {
-        self.ring.consume().context("read the ring of closed sockets")
+        self.ring.consume().context("read the ring of sockets")
     }
 
     fn has_backlog(&self) -> bool {
-        self.closed.borrow().records.len() >= BACKLOG
+        self.incoming.borrow().closed.len() >= BACKLOG
+    }
+
+    fn backlog_after(&self) -> Option<Duration> {
+        self.has_events.then_some(READ_EVENTS_AFTER)
     }
 
     /// Closed sockets, once they are many: before the tick ends, since it may be far. Those with
-    /// per-call counters stay for the tick, which reads these.
+    /// per-call counters stay for the tick, which reads these. Events, always.
     fn read_backlog(&mut self) -> Result<()> {
-        let mut closed = self.closed.borrow_mut();
+        if self.has_events {
+            self.drain()?;
+            self.take_events();
+        }
+        let closed = &mut self.incoming.borrow_mut().closed;
         self.backlog.clear();
-        if closed.records.len() >= BACKLOG {
+        if closed.len() >= BACKLOG {
             let whole = |record: &mut SocketRecord| record.flags & tag::USED == 0;
-            self.backlog.extend(closed.records.extract_if(.., whole));
+            self.backlog.extend(closed.extract_if(.., whole));
         }
         Ok(())
     }
 
     fn hand_on<'a>(&'a self, backlog: &mut Backlog<'a>) {
         backlog.closed = &self.backlog;
+        backlog.socket_events = &self.events;
     }
 
     fn look_around(&mut self) -> Result<()> {
@@ -397,7 +447,8 @@ impl Probe for SocketProbe {
         // socket's usage is then complete.
         self.drain_to_now()?;
         self.ended.clear();
-        std::mem::swap(&mut self.ended, &mut self.closed.borrow_mut().records);
+        std::mem::swap(&mut self.ended, &mut self.incoming.borrow_mut().closed);
+        self.take_events();
         self.read_usage()
     }
 
@@ -405,6 +456,7 @@ impl Probe for SocketProbe {
         sample.clock_ns = self.clock_ns;
         sample.sockets = self.records.first(self.count);
         sample.closed = &self.ended;
+        sample.socket_events = &self.events;
         sample.usage = &self.usage;
         sample.calls_counted = self.choice.has(SENT) && self.choice.has(RECEIVED);
     }
@@ -412,7 +464,9 @@ impl Probe for SocketProbe {
     fn losses(&self) -> Vec<(&'static str, u64)> {
         let counts = self.skel.maps.bss_data.as_ref().map(|bss| &bss.losses[..]);
         let mut losses = losses::by_name(LOSS_NAMES, counts);
-        losses.push((CLOSED_BACKLOG, self.closed.borrow().dropped));
+        let incoming = self.incoming.borrow();
+        losses.push((CLOSED_BACKLOG, incoming.closed_dropped));
+        losses.push((EVENT_BACKLOG, incoming.events_dropped));
         losses.push((HOOK_REENTERED, self.missed.settle(|| self.missed_runs())));
         losses
     }
@@ -442,18 +496,36 @@ fn run_iterator(link: &Link) -> Result<()> {
     }
 }
 
-/// The ring's callback: never blocks, never panics, allocates only while the vector grows.
-fn keep_closed(sink: &RefCell<Closed>, bytes: &[u8]) -> i32 {
-    let Ok(mut closed) = sink.try_borrow_mut() else {
+/// The ring's callback: never blocks, never panics, allocates only while the vectors grow.
+fn keep(incoming: &RefCell<Incoming>, bytes: &[u8]) -> i32 {
+    let Ok(mut incoming) = incoming.try_borrow_mut() else {
         return 0;
     };
-    let mut record = SocketRecord::default();
-    if closed.records.len() < MAX_CLOSED && record.copy_from_bytes(bytes).is_ok() {
-        closed.records.push(record);
-    } else {
-        closed.dropped += 1;
+    let mut event = socket_event::default();
+    if event.copy_from_bytes(bytes).is_err() {
+        return 0;
+    }
+    if kind(event.kind) == SocketEventKind::Closed {
+        if incoming.closed.len() < MAX_CLOSED {
+            incoming.closed.push(event.socket);
+        } else {
+            incoming.closed_dropped += 1;
+        }
+    }
+    match &mut incoming.events {
+        None => {}
+        Some(events) if events.len() < MAX_EVENTS => events.push(event),
+        Some(_) => incoming.events_dropped += 1,
     }
     0
+}
+
+fn kind(number: u32) -> SocketEventKind {
+    match socket_event_kind(number) {
+        socket_event_kind::SOCKET_CONNECTED => SocketEventKind::Connected,
+        socket_event_kind::SOCKET_ACCEPTED => SocketEventKind::Accepted,
+        _ => SocketEventKind::Closed,
+    }
 }
 
 fn bytes_of(key: &types::usage_key) -> &[u8] {

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::mem::size_of;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use libbpf_rs::skel::Skel;
@@ -17,10 +17,11 @@ use rustc_hash::FxHashMap;
 use crate::histogram::Histogram;
 use crate::losses::{HOOK_REENTERED, SLOW_BACKLOG};
 use crate::names::syscalls::{Abi, Call};
+use crate::probes::clock::TimeOfDay;
 use crate::probes::ladder::{Choice, Standing};
 use crate::probes::losses::{self, MissedRuns};
 use crate::probes::verify::{Load, Subject, load_changed};
-use crate::probes::{Probe, READ_EVENTS_AFTER, SECOND, monotonic_ns, programs};
+use crate::probes::{Probe, READ_EVENTS_AFTER, SECOND, programs};
 use crate::sample::{
     Backlog, CallRecord, EndedThread, ProcessRecord, Sample, SlowCall, SyscallReading,
 };
@@ -380,14 +381,14 @@ impl SyscallProbe {
     fn take_slow(&mut self) {
         self.slow.clear();
         let incoming = std::mem::take(&mut self.incoming.borrow_mut().slow);
-        let (now, clock_ns) = (SystemTime::now(), monotonic_ns());
+        let clock = TimeOfDay::now();
         for Slow { call, user_stack, kernel_stack } in incoming {
             self.slow.push(SlowCall {
                 process: process(&call.process),
                 tid: call.tid,
                 call: call_of(call.call),
                 args: call.args,
-                began: now - Duration::from_nanos(clock_ns.saturating_sub(call.began_ns)),
+                began: clock.at(call.began_ns),
                 duration_ns: call.duration_ns,
                 asleep_ns: self.choice.has("sleeps").then_some(call.asleep_ns),
                 result: call.result,

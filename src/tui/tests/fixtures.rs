@@ -166,6 +166,7 @@ impl Server {
             clock_ns: START + SECOND * second,
             sockets: if is_busy { &sockets } else { &[] },
             closed: &self.closed,
+            socket_events: &[],
             calls_counted: true,
             usage: if is_busy { std::slice::from_ref(&usage) } else { &[] },
             ifaces: if is_busy { &ifaces } else { &[] },
