@@ -7,6 +7,7 @@ pub mod source;
 pub mod diagnostics;
 
 pub mod ast;
+pub mod codegen;
 pub mod functions;
 pub mod ktypes;
 pub mod lexer;

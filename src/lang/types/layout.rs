@@ -88,6 +88,20 @@ impl Aggregate {
         }
     }
 
+    /// Whether it is kept as a table of several entries, each of them one of the map's.
+    pub fn is_table(self) -> bool {
+        matches!(self, Aggregate::Hist { .. } | Aggregate::Lhist { .. } | Aggregate::Tseries { .. })
+    }
+
+    /// How many bytes one of its entries has on one CPU.
+    pub fn entry_size(self) -> u32 {
+        match self {
+            Aggregate::Hist { .. } | Aggregate::Lhist { .. } => 8,
+            Aggregate::Tseries { .. } => 24,
+            other => other.size(),
+        }
+    }
+
     /// How many entries its table has; 1 if it is none.
     pub fn buckets(self) -> u32 {
         match self {
