@@ -1,6 +1,8 @@
 //! An assembler for eBPF: writes instructions one by one, with labels for where jumps go. It knows how
 //! they are encoded, not what they are for, nor what the verifier makes of them.
 
+use std::collections::HashMap;
+
 use libbpf_sys::{
     BPF_ALU64, BPF_ATOMIC, BPF_CALL, BPF_DW, BPF_END, BPF_EXIT, BPF_JMP32, BPF_LDX,
     BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC, BPF_PSEUDO_KFUNC_CALL, BPF_PSEUDO_MAP_FD,
@@ -286,6 +288,48 @@ impl Assembler {
         self.push(BPF_JMP | BPF_EXIT, Reg::R0, Reg::R0, 0, 0);
     }
 
+    /// Leaves out what can't be reached from the first instruction, which the kernel refuses. Says where
+    /// each instruction is now, or the next one that is left.
+    ///
+    /// # Errors
+    /// Where a jump leads nowhere.
+    pub fn prune(&mut self) -> Result<Vec<usize>, AssemblyError> {
+        let reached = self.reached()?;
+        let mut now = Vec::with_capacity(self.insns.len() + 1);
+        let mut kept = 0;
+        for &is_kept in &reached {
+            now.push(kept);
+            kept += usize::from(is_kept);
+        }
+        now.push(kept);
+        let mut reached_insns = reached.iter();
+        self.insns.retain(|_| reached_insns.next() == Some(&true));
+        self.jumps.retain(|(at, _)| reached[*at]);
+        self.jumps.iter_mut().for_each(|(at, _)| *at = now[*at]);
+        self.labels.iter_mut().flatten().for_each(|at| *at = now[*at]);
+        Ok(now)
+    }
+
+    fn reached(&self) -> Result<Vec<bool>, AssemblyError> {
+        let targets: HashMap<usize, Label> = self.jumps.iter().copied().collect();
+        let mut reached = vec![false; self.insns.len()];
+        let mut begins = vec![0];
+        while let Some(mut at) = begins.pop() {
+            while at < reached.len() && !reached[at] {
+                reached[at] = true;
+                if let Some(label) = targets.get(&at) {
+                    begins.push(self.labels[label.0].ok_or(AssemblyError::Unbound)?);
+                }
+                let code = u32::from(self.insns[at].code);
+                if code == BPF_JMP | BPF_EXIT || code == BPF_JMP | BPF_JA {
+                    break;
+                }
+                at += 1;
+            }
+        }
+        Ok(reached)
+    }
+
     /// The instructions.
     ///
     /// # Errors
@@ -533,6 +577,31 @@ mod tests {
             asm.bind(label);
             assert_eq!(asm.finish().is_ok(), is_near);
         }
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_left_out() {
+        let mut asm = Assembler::new();
+        let (end, never) = (asm.label(), asm.label());
+        asm.jump_if(Width::W64, Cond::Eq, Reg::R1, 0, end);
+        asm.exit();
+        asm.bind(never);
+        asm.load_imm64(Reg::R0, 1);
+        asm.jump(never);
+        asm.bind(end);
+        asm.alu(Width::W64, Alu::Mov, Reg::R0, 0);
+        asm.exit();
+        asm.exit();
+        assert_eq!(asm.prune().unwrap(), [0, 1, 2, 2, 2, 2, 3, 4, 4]);
+        assert_eq!(
+            bytes(&asm.finish().unwrap()),
+            [
+                "15 01 0001 00000000",
+                "95 00 0000 00000000",
+                "b7 00 0000 00000000",
+                "95 00 0000 00000000",
+            ]
+        );
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod arithmetic;
 mod calls;
 mod compare;
 mod context;
+mod known;
 mod loops;
 mod machine;
 mod maps;
@@ -288,7 +289,9 @@ fn user_map(map: &typed::Map, structs: &Structs) -> Map {
         (None, None) => 1,
         (Some(_), _) => u32::try_from(map.entries).unwrap_or(u32::MAX),
     };
-    let value_size = table.map_or_else(|| structs.size_of(&map.value), |of| of.entry_size()).max(1);
+    let value_size = table
+        .map_or_else(|| structs.size_of(&map.value), super::types::Aggregate::entry_size)
+        .max(1);
     let role = Role::User { key: map.key.clone(), value: map.value.clone() };
     Map {
         name: map.name.to_string(),
@@ -391,14 +394,13 @@ impl<'u, 'a> Coder<'u, 'a> {
 }
 
 fn assembled(machine: Machine, span: Span) -> Result<Code> {
-    let (insns, lines) = machine.finish().map_err(|error| {
+    machine.finish().map_err(|error| {
         let hint = "shorter, or several probes";
         match error {
             AssemblyError::TooFar(_) => Refusal::new(span, "the probe is too long").hint(hint),
             AssemblyError::Unbound => Refusal::new(span, error.to_string()),
         }
-    })?;
-    Ok(Code { insns, lines })
+    })
 }
 
 /// One after the other. Jumps are relative, and none leads from one to the other.

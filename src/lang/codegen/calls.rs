@@ -12,7 +12,7 @@ use libbpf_sys::{
 
 use super::access::Where;
 use super::machine::Place;
-use super::{Coder, Refusal, Result};
+use super::{Coder, Refusal, Result, known};
 use crate::bytecode::{Alu, Cond, Reg, Size, Width};
 use crate::lang::ast::{Expr, ExprKind};
 use crate::lang::functions::Function;
@@ -71,8 +71,13 @@ impl Coder<'_, '_> {
             F::Ctx | F::Args => self.machine.context(Reg::R0),
             F::Reg => self.register(arguments, span)?,
             F::Kptr | F::Uptr | F::Ksym => self.scalar(first(arguments, span)?)?,
-            F::Kaddr | F::Uaddr | F::Cgroupid | F::Getopt => {
-                return Err(self.unknown(function, span));
+            F::Kaddr => {
+                let address = known::kernel_symbol(first(arguments, span)?)?;
+                self.machine.number(Reg::R0, address);
+            }
+            F::Cgroupid => {
+                let id = known::cgroup(first(arguments, span)?)?;
+                self.machine.number(Reg::R0, id);
             }
             F::Bswap => self.swap(first(arguments, span)?)?,
             F::Signal => self.signal(BPF_FUNC_send_signal, arguments, span)?,
@@ -136,7 +141,11 @@ impl Coder<'_, '_> {
             }
             (F::Buf, _) => self.buffer_from(arguments, &expr.ty, span, to)?,
             (F::StrConcat, _) => self.concatenate(arguments, &expr.ty, span, to)?,
-            (F::Ntop | F::Pton, _) => {
+            (F::Pton, _) => {
+                let bytes = known::address(first(arguments, span)?)?;
+                self.machine.write(to, &bytes);
+            }
+            (F::Ntop, _) => {
                 let (family, address) = match arguments {
                     [family, address] => (Some(family), address),
                     [address] => (None, address),
@@ -145,7 +154,7 @@ impl Coder<'_, '_> {
                 self.address_into(family, address, to)?;
             }
             (F::Macaddr, _) => self.bytes_from(first(arguments, span)?, 6, to)?,
-            (F::Usym | F::Uaddr, _) => {
+            (F::Usym, _) => {
                 self.scalar(first(arguments, span)?)?;
                 self.user_symbol(to);
             }
@@ -265,7 +274,7 @@ impl Coder<'_, '_> {
         let signal = first(arguments, span)?;
         match signal.as_str() {
             Some(name) => {
-                let number = signal_number(name).ok_or_else(|| {
+                let number = known::signal(name).ok_or_else(|| {
                     Refusal::new(signal.span, format!("{name} is not a valid signal"))
                 })?;
                 self.machine.mov(Reg::R1, number);
@@ -398,7 +407,7 @@ impl Coder<'_, '_> {
     /// The text for a number: an error, a signal, a system call.
     fn name_into(&mut self, function: Function, number: &Expr, ty: &Type, to: Place) -> Result<()> {
         let size = self.size_of(ty);
-        let names = names_of(function);
+        let names = known::names(function);
         let width = names.iter().map(|name| name.len() as u32 + 1).max().unwrap_or(1).min(size);
         let width = width.next_multiple_of(8);
         let mut table = Vec::with_capacity(names.len() * width as usize);
@@ -439,30 +448,4 @@ fn clock_of(time: &Expr) -> Clock {
         ExprKind::Cast { of, .. } => clock_of(of),
         _ => Clock::Boot,
     }
-}
-
-fn signal_number(name: &str) -> Option<i32> {
-    let name = name.to_ascii_uppercase();
-    let full = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
-    full.parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
-}
-
-/// By their numbers, from 0; what has no name is empty.
-fn names_of(function: Function) -> Vec<String> {
-    match function {
-        Function::Strerror => (0..134).map(|number| error_text(number)).collect(),
-        Function::SignalName => (0..32)
-            .map(|number| {
-                nix::sys::signal::Signal::try_from(number)
-                    .map_or(String::new(), |one| one.to_string())
-            })
-            .collect(),
-        _ => (0..512)
-            .map(|number| syscalls::Sysno::new(number).map_or(String::new(), |one| one.to_string()))
-            .collect(),
-    }
-}
-
-fn error_text(number: i32) -> String {
-    nix::errno::Errno::from_raw(number).desc().to_owned()
 }

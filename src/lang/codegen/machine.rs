@@ -6,9 +6,10 @@
 //!
 //! Rooms and held values are given back together, to where a [`Mark`] was taken.
 
-use libbpf_sys::{BPF_FUNC_probe_read_kernel, bpf_insn};
+use libbpf_sys::BPF_FUNC_probe_read_kernel;
 
 use crate::bytecode::{Alu, Assembler, AssemblyError, Cond, Label, Operand, Reg, Size, Width};
+use crate::lang::program::Code;
 use crate::lang::source::Span;
 use crate::lang::types::Int;
 
@@ -140,8 +141,20 @@ impl Machine {
     }
 
     /// The instructions, and the first one of each place.
-    pub(super) fn finish(self) -> Result<(Vec<bpf_insn>, Vec<(u32, Span)>), AssemblyError> {
-        Ok((self.asm.finish()?, self.lines))
+    pub(super) fn finish(mut self) -> Result<Code, AssemblyError> {
+        let now = self.asm.prune()?;
+        let mut lines: Vec<(u32, Span)> = Vec::with_capacity(self.lines.len());
+        for (at, span) in self.lines {
+            let at = now[at as usize] as u32;
+            // Of several at one place, the last is of what is left there.
+            match lines.last_mut() {
+                Some(last) if last.0 == at => last.1 = span,
+                _ => lines.push((at, span)),
+            }
+        }
+        let insns = self.asm.finish()?;
+        lines.retain(|(at, _)| (*at as usize) < insns.len());
+        Ok(Code { insns, lines })
     }
 
     /// Memory for so many bytes, of which nothing is known.

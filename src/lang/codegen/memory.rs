@@ -36,7 +36,7 @@ impl Coder<'_, '_> {
                 self.parts_into(items.iter().zip(types.iter()), ty, to)?;
             }
             (ExprKind::Record(fields), _, Type::Record(types)) => {
-                self.record_into(fields, types, ty, to)?
+                self.record_into(fields, types, ty, to)?;
             }
             (ExprKind::Block(block), ..) => {
                 self.block_value(block, |coder, value| coder.value_as_into(value, ty, to))?;

@@ -80,10 +80,8 @@ impl Coder<'_, '_> {
             self.machine.store(Size::B, to.at(size - 1), 0);
         }
         match length.map(|length| (length, length.as_int())) {
-            Some((_, Some(known))) => {
-                if (0..i128::from(size)).contains(&known) {
-                    self.machine.zero(to.at(known as u32), size - known as u32);
-                }
+            Some((_, Some(known))) if (0..i128::from(size)).contains(&known) => {
+                self.machine.zero(to.at(known as u32), size - known as u32);
             }
             Some((length, None)) => {
                 self.scalar(length)?;
@@ -94,7 +92,7 @@ impl Coder<'_, '_> {
                 self.machine.asm.store(Size::B, Reg::R1, 0, 0);
                 self.machine.asm.bind(long);
             }
-            None => {}
+            _ => {}
         }
         Ok(())
     }

@@ -24,13 +24,12 @@ impl Coder<'_, '_> {
         match aggregate {
             Aggregate::Hist { bits } => self.hist_bucket(bits),
             Aggregate::Lhist { min, max, step } => {
-                self.lhist_bucket(min, max, step, aggregate.buckets())
+                self.lhist_bucket(min, max, step, aggregate.buckets());
             }
-            Aggregate::Tseries { of, interval, intervals, signed } => {
+            _ => {
                 let value = self.machine.hold();
-                return self.series(map, key, value, of, interval, intervals, signed, span);
+                return self.series(map, key, value, aggregate, span);
             }
-            _ => {}
         }
         let bucket = self.machine.hold();
         let key = self.table_key(map, key, bucket)?;
@@ -130,18 +129,17 @@ impl Coder<'_, '_> {
         machine.asm.bind(end);
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn series(
         &mut self,
         map: usize,
         key: Option<&Expr>,
         value: Held,
-        of: Series,
-        interval: u64,
-        intervals: u32,
-        signed: bool,
+        aggregate: Aggregate,
         span: Span,
     ) -> Result<()> {
+        let Aggregate::Tseries { of, interval, intervals, signed } = aggregate else {
+            return Ok(());
+        };
         self.series_time(span)?;
         self.machine.number(Reg::R1, interval.max(1));
         self.machine.alu(Alu::Div, Reg::R0, Reg::R1);

@@ -1,0 +1,106 @@
+//! What is known when a program is compiled: addresses of symbols, ids, names of numbers.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+
+use super::{Refusal, Result};
+use crate::lang::ast::Expr;
+use crate::lang::functions::Function;
+
+fn text(of: &Expr) -> Result<&str> {
+    of.as_str().ok_or_else(|| Refusal::new(of.span, "this must be a string that is known now"))
+}
+
+/// The address of a symbol of the kernel, `kaddr("name")`.
+pub(super) fn kernel_symbol(name: &Expr) -> Result<u64> {
+    let wanted = text(name)?;
+    let missing = || Refusal::new(name.span, format!("Failed to resolve kernel symbol: {wanted}"));
+    let symbols = File::open("/proc/kallsyms").map_err(|_| missing())?;
+    for line in BufReader::new(symbols).lines().map_while(std::io::Result::ok) {
+        let mut words = line.split_ascii_whitespace();
+        if let (Some(address), Some(_), Some(symbol)) = (words.next(), words.next(), words.next())
+            && symbol == wanted
+        {
+            let address = u64::from_str_radix(address, 16).ok().filter(|address| *address != 0);
+            return address.ok_or_else(|| missing().hint("kernel.kptr_restrict hides addresses"));
+        }
+    }
+    Err(missing())
+}
+
+/// The id of a cgroup by its folder: the folder's inode.
+pub(super) fn cgroup(path: &Expr) -> Result<u64> {
+    let folder = text(path)?;
+    let found = fs::metadata(folder).map(|folder| folder.ino());
+    found.map_err(|error| {
+        Refusal::new(path.span, format!("Failed to get cgroup id: {folder}: {error}"))
+    })
+}
+
+/// The bytes of an IP address.
+pub(super) fn address(of: &Expr) -> Result<Vec<u8>> {
+    let address = text(of)?;
+    match address.parse() {
+        Ok(IpAddr::V4(address)) => Ok(address.octets().to_vec()),
+        Ok(IpAddr::V6(address)) => Ok(address.octets().to_vec()),
+        Err(_) => {
+            Err(Refusal::new(of.span, format!("pton() expects an IP address, got {address}")))
+        }
+    }
+}
+
+/// The number of a signal, by its name with or without `SIG`.
+pub(super) fn signal(name: &str) -> Option<i32> {
+    let name = name.to_ascii_uppercase();
+    let full = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
+    full.parse::<Signal>().ok().map(|signal| signal as i32)
+}
+
+/// The texts of errors, signals or system calls by their numbers, from 0; what has none is empty.
+pub(super) fn names(function: Function) -> Vec<String> {
+    match function {
+        Function::Strerror => {
+            (0..134).map(|error| Errno::from_raw(error).desc().to_owned()).collect()
+        }
+        Function::SignalName => {
+            let name =
+                |signal| Signal::try_from(signal).map_or(String::new(), |one| one.to_string());
+            (0..32).map(name).collect()
+        }
+        _ => {
+            let name =
+                |call| syscalls::Sysno::new(call).map_or(String::new(), |one| one.to_string());
+            (0..512).map(name).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::lang::ast::ExprKind;
+    use crate::lang::source::Span;
+
+    #[test]
+    fn signals_and_addresses() {
+        assert_eq!([signal("KILL"), signal("sigint"), signal("NOPE")], [Some(9), Some(2), None]);
+        let literal = |text: &str| Expr::new(ExprKind::Str(text.into()), Span::default());
+        assert_eq!(address(&literal("127.0.0.1")).unwrap(), [127, 0, 0, 1]);
+        assert_eq!(address(&literal("::1")).unwrap()[15], 1);
+        assert!(address(&literal("localhost")).is_err());
+    }
+
+    #[test]
+    fn numbers_have_names() {
+        assert_eq!(names(Function::Strerror)[2], "No such file or directory");
+        assert_eq!(names(Function::SignalName)[9], "SIGKILL");
+        assert!(names(Function::SyscallName).contains(&"openat".to_owned()));
+    }
+}
