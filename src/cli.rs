@@ -107,13 +107,15 @@ pub enum Command {
 
 Filters, all of which must hold: port: sport: dport: src: dst: host: comm: pid: state: proto: \
 container: pod: netns: as in port:443,8000-8100 or host:10.0.0.0/8, /REGEX/ over the whole line, \
-and !FILTER for what must not hold.
+and !FILTER for what must not hold. Of flows and drops also an expression of pcap-filter(7), as \
+tcp port 443 and net 10.0.0.0/8, which the kernel's side asks first; it may stand before or behind those.
 
 Examples:
   nettrace top                        processes, over one second
   nettrace top conns 2 0 dport:443    connections to port 443, every 2 s until Ctrl-C
   nettrace top hosts 10 -O json       who was talked to in 10 s, as JSON
   nettrace top flows 2 0 -i eth0      packets by flow on an interface, every 2 s
+  nettrace top flows 5 udp port 53    flows of DNS, over 5 s
   nettrace top -- curl -sO URL        what a command sends and receives"
 )]
 pub struct TopArgs {
@@ -209,12 +211,15 @@ Most packets are dropped in no process's time, so -- CMD shows the whole server'
 
 Filters, all of which must hold: src: dst: host: sport: dport: port: proto: netns: comm: pid: \
 container: pod:, /REGEX/ over the whole line with reason and function, and !FILTER for what must not \
-hold. src: is where the packet came from. With a filter the table counts what was shown.
+hold. src: is where the packet came from. With such a filter the table counts what was shown.
+Or an expression of pcap-filter(7), as tcp dst port 443, which is asked in the kernel; both may stand in
+one line, one after the other.
 
 Examples:
   nettrace drops                         what is dropped, until Ctrl-C
   nettrace drops --reason NETFILTER_DROP what the firewall drops
   nettrace drops --stack dst:10.0.0.7    with the kernel's stack
+  nettrace drops tcp dst port 443        of packets to a port
   nettrace drops -O ndjson /tcp_v4/      objects for programs
   nettrace top drops 1 0                 counts alone, every second"
 )]

@@ -9,7 +9,7 @@ use crate::names::reasons::{Chosen, Reasons};
 use crate::netns::Netns;
 use crate::output::Format;
 use crate::probes::drops::Options;
-use crate::run::{self, Plan, Usage};
+use crate::run::{self, Asked, Plan, Usage};
 use crate::session;
 
 /// The kernel's names of interfaces are shorter.
@@ -24,10 +24,8 @@ pub fn run(args: &DropsArgs) -> Result<i32> {
 }
 
 fn plan(args: &DropsArgs) -> Result<Plan> {
-    if let Some(word) = args.words.iter().find(|word| !looks_like_a_filter(word)) {
-        return Err(Usage(no_filter(word)).into());
-    }
-    let mut plan = Plan::new(View::Drops, &args.words.join(" "), &args.run)?;
+    let asked = asked(&args.words)?;
+    let mut plan = Plan::new(View::Drops, &asked.rows, &args.run)?;
     if args.v4 || args.v6 {
         plan.filter.and_family(args.v6);
     }
@@ -54,6 +52,7 @@ fn plan(args: &DropsArgs) -> Result<Plan> {
         reasons: reasons(&args.reason)?,
         events_per_second: Some(args.limit),
         ring_bytes: args.run.ring_size,
+        filter: asked.packets,
         ..Options::default()
     };
     plan.probes = session::Options { drops: Some(drops), ..session::Options::default() };
@@ -68,20 +67,31 @@ fn reasons(words: &[String]) -> Result<Option<Vec<Chosen>>> {
     Ok(Some(Reasons::of_kernel(&btf).select(words).map_err(Usage)?))
 }
 
-fn looks_like_a_filter(word: &str) -> bool {
-    word.trim_start_matches('!').starts_with('/') || word.contains(':')
+fn asked(words: &[String]) -> Result<Asked, Usage> {
+    let meant = words.first().and_then(|word| meant(word));
+    // libpcap takes a number for an address.
+    let is_number = |word: &String| word.parse::<f64>().is_ok();
+    if let (Some(word), Some(meant)) = (words.first().filter(|word| is_number(word)), &meant) {
+        return Err(Usage(format!("“{word}” is no filter, as dst:10.0.0.7 is; {meant}")));
+    }
+    run::asked(&words.join(" ")).map_err(|Usage(error)| match meant {
+        Some(meant) if words.len() == 1 => Usage(format!("{error}\n{meant}")),
+        _ => Usage(error),
+    })
 }
 
-/// What was meant, maybe.
-fn no_filter(word: &str) -> String {
-    let instead = match word {
-        _ if word.parse::<f64>().is_ok() => format!("--duration {word} ends it after {word} s"),
-        _ if word.chars().all(|c| c.is_ascii_uppercase() || c == '_') => {
-            format!("reasons are chosen by --reason {word}")
-        }
-        _ => format!("a command goes behind --, as in nettrace drops -- {word}"),
-    };
-    format!("“{word}” is no filter, as dst:10.0.0.7 is; {instead}")
+/// What a word may be that is no filter.
+fn meant(word: &str) -> Option<String> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    if word.parse::<f64>().is_ok() {
+        return Some(format!("--duration {word} ends it after {word} s"));
+    }
+    if word.chars().all(|c| c.is_ascii_uppercase() || c == '_') {
+        return Some(format!("reasons are chosen by --reason {word}"));
+    }
+    word.chars()
+        .all(is_word)
+        .then(|| format!("a command goes behind --, as in nettrace drops -- {word}"))
 }
 
 #[cfg(test)]
@@ -99,6 +109,9 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         assert!(message(|a| a.words = vec!["10".to_owned()]).contains("--duration 10"));
+        assert!(
+            message(|a| a.words = vec!["tcp prt 80".to_owned()]).ends_with("prt 80\n        ^^^")
+        );
         assert!(message(|a| a.words = vec!["ls".to_owned()]).contains("nettrace drops -- ls"));
         assert!(message(|a| a.words = vec!["NO_SOCKET".to_owned()]).contains("--reason NO_SOCKET"));
         assert!(
@@ -118,5 +131,7 @@ mod tests {
         };
         assert!(!by_single_drops(&[]));
         assert!(by_single_drops(&["dst:10.0.0.7"]));
+        // The kernel's sums are of its packets alone.
+        assert!(!by_single_drops(&["dst", "10.0.0.7"]));
     }
 }

@@ -2,9 +2,11 @@
 //! all hold, `key:value[,value…]`, `/regex/`, each negated by `!`.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use regex::{Regex, RegexBuilder};
 
+use crate::caret::pointed;
 use crate::names::Container;
 use crate::sample::TCP_STATES;
 
@@ -59,8 +61,23 @@ impl<'a> Facts<'a> {
 
 /// A wrong filter, with what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct FilterError(String);
+#[error("{words}")]
+pub struct FilterError {
+    words: String,
+    /// The term that it is about.
+    place: Range<usize>,
+}
+
+impl FilterError {
+    fn new(words: String) -> Self {
+        FilterError { words, place: 0..0 }
+    }
+
+    /// With the filter, and a mark below the term.
+    pub fn pointed(&self, filter: &str) -> String {
+        pointed(&self.words, filter, Some(self.place.clone()))
+    }
+}
 
 /// Terms that must all hold. The empty filter matches everything.
 #[derive(Clone, Debug, Default)]
@@ -149,8 +166,11 @@ impl Filter {
     /// # Errors
     /// For an unknown key, a value that isn't of the key's kind, or a broken regular expression.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
-        let terms =
-            split(text)?.into_iter().map(|word| parse_term(&word)).collect::<Result<_, _>>()?;
+        let mut terms = Vec::new();
+        for place in split(text, |_| true)?.terms {
+            let term = parse_term(&text[place.clone()]);
+            terms.push(term.map_err(|error| FilterError { place, ..error })?);
+        }
         Ok(Filter { terms })
     }
 
@@ -286,10 +306,9 @@ impl Test {
 
     fn about_no_packets(&self) -> Option<&'static str> {
         match self {
-            Test::Port(..) | Test::Address(..) | Test::Family { .. } => None,
             Test::Is(Text::State, _) | Test::Contains(Text::State, _) => Some("state"),
             Test::Is(Text::Netns, _) | Test::Contains(Text::Netns, _) => Some("netns"),
-            test => test.about_single_drops(),
+            _ => None,
         }
     }
 
@@ -381,25 +400,45 @@ fn line(facts: &Facts<'_>) -> String {
     )
 }
 
-/// Words separated by blanks; a regular expression between slashes may hold blanks.
-fn split(text: &str) -> Result<Vec<String>, FilterError> {
-    let mut words = Vec::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() {
+/// Places of words in a text.
+#[derive(Debug, Default)]
+pub struct Words {
+    /// Those of the grammar.
+    pub terms: Vec<Range<usize>>,
+    /// All others.
+    pub others: Vec<Range<usize>>,
+}
+
+/// Words separated by blanks, those that are terms apart from the others; a regular expression between
+/// slashes may hold blanks.
+///
+/// # Errors
+/// For one without its second slash.
+pub fn split(text: &str, is_term: impl Fn(&str) -> bool) -> Result<Words, FilterError> {
+    let mut words = Words::default();
+    let mut at = 0;
+    loop {
+        at += text[at..].len() - text[at..].trim_start().len();
+        let rest = &text[at..];
+        if rest.is_empty() {
+            return Ok(words);
+        }
+        let word = at..at + rest.find(char::is_whitespace).unwrap_or(rest.len());
         let body = rest.strip_prefix('!').unwrap_or(rest);
-        let mark = rest.len() - body.len();
-        let len = if let Some(pattern) = body.strip_prefix('/') {
-            let end = unescaped_slash(pattern)
-                .ok_or_else(|| FilterError(format!("“{rest}” has no closing /")))?;
-            mark + end + 2
-        } else {
-            rest.find(char::is_whitespace).unwrap_or(rest.len())
+        let is_term = is_term(&text[word.clone()]);
+        let place = match body.strip_prefix('/').filter(|_| is_term) {
+            Some(pattern) => {
+                let end = unescaped_slash(pattern).ok_or_else(|| FilterError {
+                    words: format!("“{rest}” has no closing /"),
+                    place: word,
+                })?;
+                at..at + (rest.len() - body.len()) + end + 2
+            }
+            None => word,
         };
-        let (word, tail) = rest.split_at(len);
-        words.push(word.to_owned());
-        rest = tail.trim_start();
+        at = place.end;
+        if is_term { &mut words.terms } else { &mut words.others }.push(place);
     }
-    Ok(words)
 }
 
 fn unescaped_slash(pattern: &str) -> Option<usize> {
@@ -420,20 +459,22 @@ fn parse_term(word: &str) -> Result<Term, FilterError> {
         None => (false, word),
     };
     if let Some(pattern) = body.strip_prefix('/').and_then(|p| p.strip_suffix('/')) {
-        let regex = RegexBuilder::new(pattern)
-            .case_insensitive(true)
-            .build()
-            .map_err(|error| FilterError(format!("“{body}” is no regular expression: {error}")))?;
+        let regex = RegexBuilder::new(pattern).case_insensitive(true).build().map_err(|error| {
+            FilterError::new(format!("“{body}” is no regular expression: {error}"))
+        })?;
         return Ok(Term { negated, test: Test::Regex(regex) });
     }
     let Some((key, value)) = body.split_once(':') else {
-        return Err(FilterError(format!(
+        return Err(FilterError::new(format!(
             "“{body}” is no filter; try comm:{body} or /{body}/ (keys: {})",
             KEYS.join(" ")
         )));
     };
     if value.is_empty() {
-        return Err(FilterError(format!("{key}: needs a value, as in {key}:{}", example(key))));
+        return Err(FilterError::new(format!(
+            "{key}: needs a value, as in {key}:{}",
+            example(key)
+        )));
     }
     Ok(Term { negated, test: parse_test(key, value)? })
 }
@@ -455,7 +496,7 @@ fn parse_test(key: &str, value: &str) -> Result<Test, FilterError> {
         "container" => contains(Text::Container),
         "pod" => contains(Text::Pod),
         "netns" => contains(Text::Netns),
-        _ => Err(FilterError(match nearest(key, KEYS) {
+        _ => Err(FilterError::new(match nearest(key, KEYS) {
             Some(near) => format!("no filter key {key}:; did you mean {near}:?"),
             None => format!("no filter key {key}:; there are {}", KEYS.join(" ")),
         })),
@@ -466,8 +507,8 @@ fn parse_test(key: &str, value: &str) -> Result<Test, FilterError> {
 fn one_of(value: &str, names: &[&str]) -> Result<Vec<String>, FilterError> {
     let find = |word: &str| names.iter().find(|name| name.eq_ignore_ascii_case(word));
     let wrong = |word: &str| match nearest(word, names.iter().copied()) {
-        Some(near) => FilterError(format!("there is no “{word}”; did you mean {near}?")),
-        None => FilterError(format!("there is no “{word}”; there are {}", names.join(" "))),
+        Some(near) => FilterError::new(format!("there is no “{word}”; did you mean {near}?")),
+        None => FilterError::new(format!("there is no “{word}”; there are {}", names.join(" "))),
     };
     value
         .split(',')
@@ -481,7 +522,7 @@ fn list<T>(
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<Vec<T>, FilterError> {
     let wrong = |part: &str| {
-        FilterError(format!("“{part}” is no value for {key}:, write {key}:{}", example(key)))
+        FilterError::new(format!("“{part}” is no value for {key}:, write {key}:{}", example(key)))
     };
     value.split(',').map(|part| parse(part).ok_or_else(|| wrong(part))).collect()
 }

@@ -7,6 +7,7 @@
 extern crate self as nettrace;
 
 pub mod bytecode;
+pub mod caret;
 pub mod histogram;
 pub mod kernel;
 pub mod lang;

@@ -63,6 +63,12 @@ impl Netns {
     }
 }
 
+/// The inode of the namespace that this thread is in; 0 if it can't be had.
+pub fn own() -> u32 {
+    let inode = fs::metadata("/proc/thread-self/ns/net").map(|file| file.ino());
+    inode.ok().and_then(|inode| u32::try_from(inode).ok()).unwrap_or(0)
+}
+
 /// The named namespaces and their inodes.
 pub fn names() -> Vec<(String, u32)> {
     let Ok(entries) = fs::read_dir(NAMED) else {

@@ -394,6 +394,8 @@ pub struct FlowRecord {
     pub key: FlowKey,
     /// The interface's name.
     pub interface: Arc<str>,
+    /// Its network namespace's inode.
+    pub netns: u32,
     /// Packets since the first.
     pub packets: u64,
     /// Their bytes, with the link layer's header.

@@ -26,6 +26,8 @@ use crate::sample::{Backlog, IfaceRecord, Losses, OwnCost, Sample};
 pub struct Options {
     /// The socket table, unless no view needs it.
     pub sockets: Option<sockets::Options>,
+    /// It is for owners of flows alone, which do without.
+    pub sockets_are_spared: bool,
     /// System calls.
     pub syscalls: Option<syscalls::Options>,
     /// Dropped packets.
@@ -98,12 +100,22 @@ impl Session {
     /// # Errors
     /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
     pub fn open(options: Options) -> Result<Self> {
-        let Options { sockets, syscalls, drops, flows, ifaces, netns } = options;
+        let Options { sockets, sockets_are_spared, syscalls, drops, flows, ifaces, netns } =
+            options;
         let mut opened = Opened::default();
-        opened.add("sockets", sockets.as_ref().map(SocketProbe::open), sockets::not_had)?;
-        opened.add("syscalls", syscalls.as_ref().map(SyscallProbe::open), syscalls::not_had)?;
-        opened.add("drops", drops.as_ref().map(DropProbe::open), drops::not_had)?;
-        opened.add("flows", flows.map(FlowProbe::open), flows::not_had)?;
+        let sockets = sockets.as_ref().map(SocketProbe::open);
+        let flows = || flows.map(FlowProbe::open);
+        if sockets_are_spared {
+            opened.add("flows", flows(), flows::not_had)?;
+            opened.add("sockets", sockets, sockets::not_had)?;
+            // Sockets are to be the last that is read.
+            opened.probes.reverse();
+        } else {
+            opened.add("sockets", sockets, sockets::not_had)?;
+            opened.add("syscalls", syscalls.as_ref().map(SyscallProbe::open), syscalls::not_had)?;
+            opened.add("drops", drops.as_ref().map(DropProbe::open), drops::not_had)?;
+            opened.add("flows", flows(), flows::not_had)?;
+        }
         let Opened { probes, lacking } = opened;
         let backlog_after = probes.iter().filter_map(|(_, probe)| probe.backlog_after()).min();
         Ok(Session {

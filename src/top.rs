@@ -9,7 +9,7 @@ use crate::filter::Filter;
 use crate::model::View;
 use crate::netns::Netns;
 use crate::probes::{drops, flows, ifaces, sockets, syscalls};
-use crate::run::{self, Plan, Usage};
+use crate::run::{self, Asked, Plan, Usage};
 use crate::session;
 
 /// Below it, reading costs more than it shows.
@@ -55,19 +55,38 @@ fn plan(args: &TopArgs) -> Result<Plan> {
     Ok(plan)
 }
 
+fn is_of_packets(view: View) -> bool {
+    matches!(view, View::Drops | View::Flows)
+}
+
+/// What a trailing filter asks for.
+fn asked(view: View, filter: &str) -> Result<Asked, Usage> {
+    if is_of_packets(view) {
+        return run::asked(filter);
+    }
+    Ok(Asked { packets: None, rows: filter.to_owned() })
+}
+
+/// The one interface that is named, if there is just one.
+pub fn only_interface(names: &[String]) -> Option<&String> {
+    let [name] = names else { return None };
+    Some(name).filter(|name| *name != "any" && !name.contains('*'))
+}
+
 /// A plan of what the flags let through, and the namespace that they name.
 fn in_scope(view: View, filter: &str, args: &TopArgs) -> Result<(Plan, Option<Netns>)> {
-    let mut plan = Plan::new(view, filter, &args.run)?;
+    let asked = asked(view, filter)?;
+    let mut plan = Plan::new(view, &asked.rows, &args.run)?;
+    plan.packets = asked.packets;
     let netns = args.sockets.netns.as_deref().map(Netns::open).transpose()?;
     // Of drops and flows the kernel's side looks at the namespace.
-    let is_of_packets = matches!(view, View::Drops | View::Flows);
-    if let Some(netns) = netns.as_ref().filter(|_| !is_of_packets) {
+    if let Some(netns) = netns.as_ref().filter(|_| !is_of_packets(view)) {
         plan.filter.and_netns(netns.inode());
     }
     if args.sockets.v4 || args.sockets.v6 {
         plan.filter.and_family(args.sockets.v6);
     }
-    plan.interface = args.sockets.interfaces.first().cloned();
+    plan.interface = only_interface(&args.sockets.interfaces).cloned();
     Ok((plan, netns))
 }
 
@@ -98,26 +117,37 @@ pub fn dashboard(args: &DashboardArgs) -> Result<Start> {
     }
     let view = words.view.or((!top.sockets.interfaces.is_empty()).then_some(View::Ifaces));
     check_scope(view.unwrap_or(View::Procs), &top).map_err(Usage)?;
-    if view == Some(View::Flows) {
-        return Err(
-            Usage("the dashboard has no flows; nettrace top flows 1 0 does".to_owned()).into()
-        );
-    }
-    let filter = Filter::parse(&words.filter).map_err(|error| Usage(error.to_string()))?;
-    if view == Some(View::Syscalls) {
-        run::check_filter(View::Syscalls, &filter)?;
+    let asked = asked(view.unwrap_or(View::Procs), &words.filter)?;
+    let filter = Filter::parse(&asked.rows);
+    let filter = filter.map_err(|error| Usage(error.pointed(&asked.rows)))?;
+    if let Some(view @ (View::Syscalls | View::Flows)) = view {
+        run::check_filter(view, &filter)?;
     }
     let (mut plan, netns) = in_scope(view.unwrap_or(View::Procs), "", &top)?;
+    plan.packets = asked.packets;
+    let flows = flows_of_dashboard(&plan, &top)?;
     plan.probes = session::Options {
         sockets: Some(of_sockets(&plan, &top, netns.as_ref())),
         syscalls: (!args.no_syscalls).then(|| plan.syscalls(&top.run)),
         drops: Some(of_drops(&plan, netns.as_ref())),
+        flows,
         ifaces: true,
         netns,
         ..session::Options::default()
     };
     let interval = words.interval.map(Duration::from_secs_f64);
-    Ok(Start { view, interval, filter: words.filter, plan })
+    Ok(Start { view, interval, filter: asked.rows, plan })
+}
+
+/// The dashboard has programs on interfaces that are named alone.
+fn flows_of_dashboard(plan: &Plan, args: &TopArgs) -> Result<Option<flows::Options>> {
+    let interfaces = &args.sockets.interfaces;
+    if interfaces.is_empty() {
+        return Ok(None);
+    }
+    let netns = args.sockets.netns.as_deref().map(Netns::open).transpose()?;
+    check_interfaces(interfaces, netns.as_ref())?;
+    Ok(Some(of_flows(plan, args, netns)))
 }
 
 fn of_sockets(plan: &Plan, args: &TopArgs, netns: Option<&Netns>) -> sockets::Options {
@@ -134,11 +164,12 @@ fn of_drops(plan: &Plan, netns: Option<&Netns>) -> drops::Options {
     drops::Options {
         netns: netns.map_or(0, Netns::inode),
         interface: plan.interface.clone(),
+        filter: plan.packets.clone(),
         ..drops::Options::default()
     }
 }
 
-fn of_flows(args: &TopArgs, netns: Option<Netns>) -> flows::Options {
+fn of_flows(plan: &Plan, args: &TopArgs, netns: Option<Netns>) -> flows::Options {
     let mut interfaces = args.sockets.interfaces.clone();
     if interfaces.is_empty() {
         interfaces.push("any".to_owned());
@@ -148,6 +179,7 @@ fn of_flows(args: &TopArgs, netns: Option<Netns>) -> flows::Options {
         interfaces,
         inner: args.flows.inner,
         entries: args.flows.entries,
+        filter: plan.packets.clone(),
         ..flows::Options::default()
     }
 }
@@ -174,7 +206,9 @@ fn probes(plan: &Plan, args: &TopArgs, netns: Option<Netns>) -> session::Options
     }
     if plan.view == View::Flows {
         return session::Options {
-            flows: Some(of_flows(args, netns)),
+            sockets: Some(of_sockets(plan, args, None)),
+            sockets_are_spared: true,
+            flows: Some(of_flows(plan, args, netns)),
             ..session::Options::default()
         };
     }
@@ -257,10 +291,9 @@ fn check_scope(view: View, args: &TopArgs) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    if view == View::Flows && (about_processes || sockets.unix) {
+    if view == View::Flows && sockets.unix {
         return Err(
-            "flows counts packets, whoever's they are; it takes -i, --netns, -4, -6 and filters by address, port and protocol"
-                .to_owned(),
+            "flows counts packets on interfaces, which unix sockets have none of".to_owned()
         );
     }
     let has_filter = about_processes
@@ -369,7 +402,15 @@ mod tests {
         assert!(wrong("syscalls", |a| a.sockets.v4 = true).contains("about sockets"));
         let on_lo: fn(&mut DashboardArgs) = |a| a.sockets.interfaces = vec!["lo".to_owned()];
         assert!(wrong("conns", on_lo).contains("-i goes with the views ifaces"));
-        assert_eq!(start("", on_lo).unwrap().view, Some(View::Ifaces));
+        let begun = start("", on_lo).unwrap();
+        assert_eq!(begun.view, Some(View::Ifaces));
+        assert!(begun.plan.probes.flows.is_some());
+        let begun = start("flows tcp port 443 dport:443", on_lo).unwrap();
+        let flows = begun.plan.probes.flows.unwrap();
+        assert_eq!((begun.filter.as_str(), flows.filter.is_some()), ("dport:443", true));
+        assert!(start("flows", |_| {}).unwrap().plan.probes.flows.is_none());
+        assert!(wrong("flows tcp prt 1", on_lo).contains("syntax error"));
+        assert!(wrong("conns tcp port 1", |_| {}).contains("is no filter"));
     }
 
     #[test]

@@ -10,6 +10,8 @@
  * A packet that isn't freed by itself (a queue that is emptied with its socket, a ring of a driver)
  * is not seen. One that is a segment of many (GSO, GRO) counts once.
  */
+#define FILTER_SLOTS 4 /* by program */
+#include "filter.bpf.h"
 #include "drops/layout.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -125,6 +127,20 @@ static __always_inline int record(void *ctx, struct drop_key *key, const struct 
 	return 0;
 }
 
+/* Of a connection, as the segment that it sends or received. */
+static __always_inline bool is_asked_for(const struct packet *p, __u8 flags, bool is_outgoing,
+					 __u32 slot)
+{
+	const struct drop_flow *flow = &p->flow;
+
+	if (!filter_on)
+		return true;
+	return flow->transport == IPPROTO_TCP &&
+	       filter_segment(flow->source, flow->destination, flow->source_port,
+			      flow->destination_port, flow->protocol == ETH_P_IPV6, flags,
+			      is_outgoing, slot);
+}
+
 static __always_inline int drop(void *ctx, struct sk_buff *skb, __u64 location, __u32 reason,
 				struct sock *receiver)
 {
@@ -132,6 +148,8 @@ static __always_inline int drop(void *ctx, struct sk_buff *skb, __u64 location, 
 	struct packet p = {};
 
 	if ((has_reasons && is_no_drop(reason)) || !is_wanted(&key))
+		return 0;
+	if (filter_on && !(has_headers(skb) && filter_sk_buff(skb, 0)))
 		return 0;
 	read_packet(&p, skb, receiver);
 	return record(ctx, &key, &p);
@@ -171,6 +189,8 @@ int BPF_PROG(retransmitted, struct sock *sk, struct sk_buff *skb)
 	if ((has_retransmit_err && (int)ctx[2]) || !is_wanted(&key))
 		return 0;
 	read_tcp(&p, sk);
+	if (!is_asked_for(&p, TCP_ACK, true, 1))
+		return 0;
 	p.length = READ(skb, len);
 	return record(ctx, &key, &p);
 }
@@ -191,6 +211,8 @@ int BPF_PROG(reset_sent, struct sock *sk, struct sk_buff *skb)
 		read_packet(&p, skb, sk);
 		turn(&p.flow);
 	}
+	if (!is_asked_for(&p, TCP_RST | TCP_ACK, true, 2))
+		return 0;
 	/* What is sent has no payload. */
 	p.length = 0;
 	return record(ctx, &key, &p);
@@ -206,5 +228,7 @@ int BPF_PROG(reset_received, struct sock *sk)
 		return 0;
 	read_tcp(&p, sk);
 	turn(&p.flow);
+	if (!is_asked_for(&p, TCP_RST | TCP_ACK, false, 3))
+		return 0;
 	return record(ctx, &key, &p);
 }

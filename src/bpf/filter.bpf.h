@@ -245,6 +245,50 @@ static __always_inline bool filter_sk_buff(struct sk_buff *skb, __u32 slot)
 }
 
 /*
+ * Of a TCP segment of which the ends alone are known, v4 addresses v4-mapped: the headers are made
+ * up, with these flags.
+ */
+static __always_inline bool filter_segment(const __u8 *source, const __u8 *destination,
+					   __u16 source_port, __u16 destination_port, bool is_v6,
+					   __u8 flags, bool is_outgoing, __u32 slot)
+{
+	struct filter_packet *packet;
+	__u32 tcp = is_v6 ? FILTER_HEADER + 40 : FILTER_HEADER + 20;
+	__u8 *bytes;
+
+	if (!filter_on)
+		return true;
+	packet = bpf_map_lookup_elem(&filter_packets, &slot);
+	if (!packet)
+		return false;
+	bytes = packet->bytes;
+	__builtin_memset(bytes, 0, FILTER_HEADER + 40 + 20);
+	if (is_v6) {
+		*(__be16 *)(bytes + FILTER_ADDRESSES) = bpf_htons(0x86dd);
+		bytes[FILTER_HEADER] = 6 << 4;
+		bytes[FILTER_HEADER + 5] = 20; /* bytes behind this header */
+		bytes[FILTER_HEADER + 6] = 6;  /* TCP */
+		bytes[FILTER_HEADER + 7] = 64;
+		__builtin_memcpy(bytes + FILTER_HEADER + 8, source, 16);
+		__builtin_memcpy(bytes + FILTER_HEADER + 24, destination, 16);
+	} else {
+		*(__be16 *)(bytes + FILTER_ADDRESSES) = bpf_htons(0x0800);
+		bytes[FILTER_HEADER] = 4 << 4 | 5;
+		bytes[FILTER_HEADER + 3] = 40; /* bytes of the packet */
+		bytes[FILTER_HEADER + 8] = 64;
+		bytes[FILTER_HEADER + 9] = 6; /* TCP */
+		__builtin_memcpy(bytes + FILTER_HEADER + 12, source + 12, 4);
+		__builtin_memcpy(bytes + FILTER_HEADER + 16, destination + 12, 4);
+	}
+	*(__be16 *)(bytes + tcp) = bpf_htons(source_port);
+	*(__be16 *)(bytes + tcp + 2) = bpf_htons(destination_port);
+	bytes[tcp + 12] = 5 << 4;
+	bytes[tcp + 13] = flags;
+	return filter_verdict(packet, tcp + 20, tcp + 20, 0,
+			      is_outgoing ? FILTER_PACKET_OUTGOING : FILTER_PACKET_HOST);
+}
+
+/*
  * Of an XDP program. A tag that the device took off is gone here. Since 5.18 a packet may go on in
  * more buffers than the first.
  */

@@ -8,6 +8,8 @@
  *
  * Missed: what XDP or the driver drops or sends elsewhere; what is sent past the queueing layer.
  */
+#define FILTER_SLOTS 2 /* by direction */
+#include "filter.bpf.h"
 #include "flows/parse.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -110,9 +112,12 @@ static __always_inline bool is_in_pieces(struct __sk_buff *skb, __u32 want)
 
 static __always_inline int watch(struct __sk_buff *skb, __u32 direction, bool has_link_header)
 {
-	struct scratch *s = bpf_map_lookup_elem(&scratches, &direction);
 	__u32 want = skb->len < HEADERS ? skb->len : HEADERS;
+	struct scratch *s;
 
+	if (!filter_skb(skb, has_link_header, direction == FLOW_OUT, direction))
+		return TC_ACT_UNSPEC;
+	s = bpf_map_lookup_elem(&scratches, &direction);
 	if (!s)
 		return TC_ACT_UNSPEC;
 	/* Once more, if the headers had to be pulled together: that copies, so it isn't done

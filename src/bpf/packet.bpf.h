@@ -13,6 +13,10 @@
 
 #define MAX_EXTENSIONS 4
 
+/* Flags of a TCP header. */
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
 /* Namespaces have inodes from here on. */
 #define FIRST_NS_INODE 0xEFFFFFF0
 #define MAX_IFINDEX    (1 << 24)
@@ -104,14 +108,21 @@ static __always_inline bool read_v6(struct packet *p, const void *header)
 	return true;
 }
 
+/* 0 and ~0 are not set. */
+static __always_inline bool has_headers(struct sk_buff *skb)
+{
+	__u16 network = READ(skb, network_header);
+
+	return reads_packets && network && network != 0xffff && network < READ(skb, tail);
+}
+
 static __always_inline bool read_headers(struct packet *p, struct sk_buff *skb)
 {
 	__u16 network = READ(skb, network_header);
 	const void *head = READ(skb, head);
 
 	p->flow.protocol = bpf_ntohs(READ(skb, protocol));
-	/* 0 and ~0 are not set. */
-	if (!reads_packets || !network || network == 0xffff || network >= READ(skb, tail))
+	if (!has_headers(skb))
 		return false;
 	if (p->flow.protocol == ETH_P_IP)
 		return read_v4(p, head + network);
@@ -200,19 +211,19 @@ static __always_inline void read_packet(struct packet *p, struct sk_buff *skb,
 					struct sock *receiver)
 {
 	struct sock *own = READ(skb, sk);
-	bool has_headers, has_device;
+	bool is_read, has_device;
 
 	p->length = READ(skb, len);
-	has_headers = read_headers(p, skb);
+	is_read = read_headers(p, skb);
 	has_device = read_device(p, skb);
 	if (receiver) {
 		p->netns = netns_of(receiver, by_address);
-		if (!has_headers)
+		if (!is_read)
 			read_socket(&p->flow, receiver);
 	} else if (own) {
 		if (!has_device)
 			p->netns = netns_of(own, by_address);
-		if (!has_headers && (!has_device || p->netns == netns_of(own, by_address)))
+		if (!is_read && (!has_device || p->netns == netns_of(own, by_address)))
 			read_socket(&p->flow, own);
 	} else if (!has_device) {
 		read_route(p, skb);

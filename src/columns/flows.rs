@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use super::lists::{address, extra, int, port, shown, text};
 use super::{Column, Row, Unit, Value};
-use crate::model::{FlowRow, View};
+use crate::model::{FlowRow, Process, View};
 use Unit::{ByteRate, Count, Flag, Number, Rate, Seconds, Text};
 
 /// Of ICMP and its like for IPv6 alone.
@@ -15,7 +15,12 @@ fn of_icmp(row: &FlowRow, part: fn(u16) -> u16) -> Value<'static> {
     int(is_known.then(|| part(row.key.icmp)))
 }
 
-static FLOWS: [Column<FlowRow>; 21] = [
+fn container(owner: Option<&Process>) -> Value<'_> {
+    let container = owner.and_then(|owner| owner.container.as_ref());
+    container.map_or(Value::None, |container| text(&container.name))
+}
+
+static FLOWS: [Column<FlowRow>; 24] = [
     shown("interface", "IFACE", Text, "the interface's name", |r| text(&r.interface)),
     shown("direction", "DIR", Text, "in: received there; out: sent", |r| text(r.direction())),
     shown(
@@ -51,6 +56,15 @@ static FLOWS: [Column<FlowRow>; 21] = [
         r.tcp_flags.as_deref().map_or(Value::None, text)
     }),
     shown("age_s", "AGE", Seconds, "since the first packet seen", |r| Value::Real(r.age_s)),
+    shown("pid", "PID", Number, "the process whose socket has the end here", |r| {
+        int(r.owner.as_ref().map(|owner| owner.pid))
+    }),
+    shown("comm", "COMM", Text, "its name", |r| {
+        r.owner.as_ref().map_or(Value::None, |owner| text(&owner.comm))
+    }),
+    extra("container", "CONTAINER", Text, "its container or systemd unit", |r| {
+        container(r.owner.as_deref())
+    }),
     extra("vlan", "VLAN", Number, "VLAN id", |r| int((r.key.vlan > 0).then_some(r.key.vlan))),
     extra("inner_vlan", "VLAN2", Number, "VLAN id of the inner one of two tags", |r| {
         int((r.key.inner_vlan > 0).then_some(r.key.inner_vlan))

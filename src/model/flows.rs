@@ -4,13 +4,20 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use self::owners::{Owners, can_have_one};
 use super::Span;
 use super::packets::{Flow, ends, protocol};
+use super::processes::Process;
 use crate::filter::{Facts, Filter};
-use crate::sample::{DropFlow, FlowDirection, FlowKey, FlowRecord};
+use crate::names::Names;
+use crate::sample::{DropFlow, FlowDirection, FlowKey, FlowRecord, Sample, SocketRecord};
+
+mod owners;
 
 /// What stands for the protocol of all that the table had no room for.
 const OTHER: &str = "other";
+/// No process's id, nor a user's.
+const NOBODY: u32 = u32::MAX;
 /// TCP's flags, from the lowest bit on.
 const TCP_FLAGS: [char; 8] = ['F', 'S', 'R', 'P', 'A', 'U', 'E', 'C'];
 
@@ -35,43 +42,67 @@ pub struct FlowRow {
     pub bytes: u64,
     /// TCP's flags seen, as letters; none if it isn't TCP.
     pub tcp_flags: Option<String>,
+    /// Whose socket has the end here, if that is known.
+    pub owner: Option<Arc<Process>>,
     /// Since the first packet, seconds.
     pub age_s: f64,
     /// It was idle for long; this is its last row.
     pub ended: bool,
 }
 
-/// What each flow had at the last reading: packets and bytes.
+/// What is remembered of a flow since the last reading.
+#[derive(Clone, Debug, Default)]
+struct Before {
+    packets: u64,
+    bytes: u64,
+    owner: Option<Arc<Process>>,
+}
+
+/// Flows as of the last sample.
 #[derive(Debug, Default)]
 pub(super) struct FlowTable {
-    before: FxHashMap<FlowKey, (u64, u64)>,
+    before: FxHashMap<FlowKey, Before>,
+    owners: Owners,
     protos: FxHashMap<(u16, u8), Arc<str>>,
 }
 
 impl FlowTable {
-    /// The rows that the filter lets through.
+    /// Takes in sockets that closed within the interval.
+    pub(super) fn absorb(&mut self, closed: &[SocketRecord]) {
+        self.owners.absorb(closed);
+    }
+
+    /// The rows that the filters let through.
     pub(super) fn advance(
         &mut self,
-        records: &[FlowRecord],
+        sample: &Sample<'_>,
         span: Span,
-        filter: &Filter,
+        filters: [&Filter; 2],
+        names: &mut Names,
     ) -> Vec<FlowRow> {
+        let records = sample.flows.unwrap_or_default();
+        let has_owner = |key| self.before.get(key).is_some_and(|before| before.owner.is_some());
+        if records.iter().any(|record| can_have_one(&record.key) && !has_owner(&record.key)) {
+            self.owners.learn(sample);
+        }
         let mut rows = Vec::with_capacity(records.len());
         for record in records {
-            let before = if record.ended {
-                self.before.remove(&record.key)
-            } else {
-                self.before.insert(record.key, (record.packets, record.bytes))
-            };
-            let row = self.row(record, before.unwrap_or_default(), span);
-            if matches(&row, filter) {
+            let mut before = self.before.remove(&record.key).unwrap_or_default();
+            before.owner = before.owner.or_else(|| self.owners.find(record, names));
+            let row = self.row(record, &before, span);
+            if !record.ended {
+                let (packets, bytes) = (record.packets, record.bytes);
+                self.before.insert(record.key, Before { packets, bytes, ..before });
+            }
+            if filters.iter().all(|filter| matches(&row, filter)) {
                 rows.push(row);
             }
         }
+        self.owners.forget();
         rows
     }
 
-    fn row(&mut self, record: &FlowRecord, before: (u64, u64), span: Span) -> FlowRow {
+    fn row(&mut self, record: &FlowRecord, before: &Before, span: Span) -> FlowRow {
         let key = &record.key;
         let since = |now: u64, before: u64| span.rate(now.saturating_sub(before));
         let is_tcp = key.protocol == libc::IPPROTO_TCP as u8 && !key.is_other;
@@ -85,11 +116,12 @@ impl FlowTable {
                 source_port: key.source_port,
                 destination_port: key.destination_port,
             }),
-            packet_rate: since(record.packets, before.0),
-            byte_rate: since(record.bytes, before.1),
+            packet_rate: since(record.packets, before.packets),
+            byte_rate: since(record.bytes, before.bytes),
             packets: record.packets,
             bytes: record.bytes,
             tcp_flags: is_tcp.then(|| letters(record.tcp_flags)),
+            owner: before.owner.clone(),
             age_s: span.clock_ns.saturating_sub(record.first_ns) as f64 / 1e9,
             ended: record.ended,
         }
@@ -106,15 +138,23 @@ impl FlowTable {
 }
 
 fn matches(row: &FlowRow, filter: &Filter) -> bool {
-    filter.is_empty()
-        || filter.matches(&Facts {
-            proto: &row.proto,
-            local: row.ends.map(|ends| ends.source),
-            remote: row.ends.map(|ends| ends.destination),
-            // What an expression looks for.
-            state: &format!("{} {}", row.interface, row.direction()),
-            ..Facts::of_cgroup(None, None)
-        })
+    if filter.is_empty() {
+        return true;
+    }
+    let owner = row.owner.as_deref();
+    let container = owner.and_then(|owner| owner.container.as_deref());
+    let cgroup = owner.and_then(|owner| owner.cgroup.as_deref());
+    filter.matches(&Facts {
+        proto: &row.proto,
+        local: row.ends.map(|ends| ends.source),
+        remote: row.ends.map(|ends| ends.destination),
+        // What an expression looks for.
+        state: &format!("{} {}", row.interface, row.direction()),
+        pid: owner.map_or(NOBODY, |owner| owner.pid),
+        comm: owner.map_or("", |owner| &owner.comm),
+        uid: owner.map_or(NOBODY, |owner| owner.uid),
+        ..Facts::of_cgroup(container, cgroup)
+    })
 }
 
 impl FlowRow {
@@ -134,7 +174,10 @@ fn letters(flags: u8) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+    use crate::sample::{Endpoints, Losses, OwnCost, ProcessRecord};
 
     fn key(protocol: u8, last: u8) -> FlowKey {
         let v4 = |last| std::net::Ipv4Addr::new(10, 0, 0, last).to_ipv6_mapped().octets();
@@ -161,6 +204,7 @@ mod tests {
         FlowRecord {
             key,
             interface: "eth0".into(),
+            netns: 7,
             packets,
             bytes: packets * 100,
             first_ns: 1_000_000_000,
@@ -169,16 +213,49 @@ mod tests {
         }
     }
 
-    fn span(seconds: u64) -> Span {
-        Span { seconds: 2.0, clock_ns: seconds * 1_000_000_000 }
+    /// With the sockets of a sample.
+    #[derive(Default)]
+    struct Table {
+        table: FlowTable,
+        sockets: Vec<SocketRecord>,
+    }
+
+    impl Table {
+        fn advance(&mut self, flows: &[FlowRecord], seconds: u64) -> Vec<FlowRow> {
+            self.filtered(flows, seconds, &Filter::default())
+        }
+
+        fn filtered(
+            &mut self,
+            flows: &[FlowRecord],
+            seconds: u64,
+            filter: &Filter,
+        ) -> Vec<FlowRow> {
+            let sample = Sample {
+                time: SystemTime::UNIX_EPOCH,
+                clock_ns: seconds * 1_000_000_000,
+                sockets: &self.sockets,
+                socket_events: &[],
+                closed: &[],
+                usage: &[],
+                calls_counted: true,
+                ifaces: &[],
+                syscalls: None,
+                drops: None,
+                flows: Some(flows),
+                losses: Losses::default(),
+                own: OwnCost::default(),
+            };
+            let span = Span { seconds: 2.0, clock_ns: seconds * 1_000_000_000 };
+            self.table.advance(&sample, span, [filter, &Filter::default()], &mut Names::new(true))
+        }
     }
 
     #[test]
     fn rates_are_of_the_interval_and_sums_of_the_run() {
-        let mut table = FlowTable::default();
-        let filter = Filter::default();
-        table.advance(&[record(key(6, 9), 10)], span(2), &filter);
-        let rows = table.advance(&[record(key(6, 9), 30)], span(4), &filter);
+        let mut table = Table::default();
+        table.advance(&[record(key(6, 9), 10)], 2);
+        let rows = table.advance(&[record(key(6, 9), 30)], 4);
         let row = &rows[0];
         assert_eq!((row.packets, row.packet_rate, row.byte_rate), (30, 10.0, 1000.0));
         assert_eq!((row.age_s, row.tcp_flags.as_deref()), (3.0, Some("SA")));
@@ -187,25 +264,24 @@ mod tests {
 
     #[test]
     fn a_flow_that_comes_back_begins_anew() {
-        let mut table = FlowTable::default();
-        let filter = Filter::default();
-        table.advance(&[record(key(17, 9), 10)], span(2), &filter);
+        let mut table = Table::default();
+        table.advance(&[record(key(17, 9), 10)], 2);
         let last = FlowRecord { ended: true, ..record(key(17, 9), 12) };
-        let rows = table.advance(&[last], span(4), &filter);
+        let rows = table.advance(&[last], 4);
         assert_eq!((rows[0].ended, rows[0].packets, rows[0].packet_rate), (true, 12, 1.0));
-        let rows = table.advance(&[record(key(17, 9), 4)], span(6), &filter);
+        let rows = table.advance(&[record(key(17, 9), 4)], 6);
         assert_eq!((rows[0].packets, rows[0].packet_rate), (4, 2.0));
         assert_eq!(rows[0].tcp_flags, None);
     }
 
     #[test]
     fn what_had_no_room_and_what_is_no_ip_have_names() {
-        let mut table = FlowTable::default();
+        let mut table = Table::default();
         let other = FlowKey { is_other: true, source: [0; 16], destination: [0; 16], ..key(0, 0) };
         let arp = FlowKey { ethertype: 0x0806, protocol: 0, ..key(0, 2) };
         let strange = FlowKey { ethertype: 0x88b5, ..arp };
         let records = [other, arp, strange].map(|key| record(key, 1));
-        let rows = table.advance(&records, span(2), &Filter::default());
+        let rows = table.advance(&records, 2);
         assert_eq!(
             rows.iter().map(|row| &*row.proto).collect::<Vec<_>>(),
             ["other", "arp", "0x88b5"]
@@ -213,12 +289,70 @@ mod tests {
         assert_eq!(rows[0].ends, None);
     }
 
+    /// Of a process, from 10.0.0.9:5000 to 10.0.0.1:80 or in its place.
+    fn socket(pid: u32, netns: u32, change: impl FnOnce(&mut Endpoints)) -> SocketRecord {
+        let FlowKey { source, destination, .. } = key(6, 9);
+        let mut ends = Endpoints {
+            local: source,
+            remote: destination,
+            local_port: 5000,
+            remote_port: 80,
+            netns,
+            family: 2,
+            protocol: 6,
+        };
+        change(&mut ends);
+        let owner = ProcessRecord { tgid: pid, ..ProcessRecord::default() };
+        SocketRecord { owner, ends, ..SocketRecord::default() }
+    }
+
+    fn turned(ends: &mut Endpoints) {
+        std::mem::swap(&mut ends.local, &mut ends.remote);
+        std::mem::swap(&mut ends.local_port, &mut ends.remote_port);
+    }
+
+    fn owner(sockets: &[SocketRecord], flow: FlowRecord) -> Option<u32> {
+        let mut table = Table { sockets: sockets.to_vec(), ..Table::default() };
+        let rows = table.advance(&[flow], 2);
+        rows[0].owner.as_ref().map(|owner| owner.pid)
+    }
+
+    #[test]
+    fn a_flow_s_owner_has_the_socket_of_its_end_here() {
+        let received = record(key(6, 9), 1);
+        let sent = record(FlowKey { direction: FlowDirection::Out, ..received.key }, 1);
+        let (there, here) = (socket(1, 7, |_| {}), socket(2, 7, turned));
+        assert_eq!(owner(&[there, here], received.clone()), Some(2));
+        assert_eq!(owner(&[there, here], sent.clone()), Some(1));
+        let listener = socket(3, 7, |ends| {
+            turned(ends);
+            (ends.local, ends.remote, ends.remote_port) = ([0; 16], [0; 16], 0);
+        });
+        assert_eq!(owner(&[there, listener], received.clone()), Some(3));
+        assert_eq!(owner(&[socket(4, 7, |ends| ends.protocol = 17)], sent.clone()), None);
+        // From a container, by the end of its veth here.
+        assert_eq!(owner(&[socket(5, 9, |_| {})], received), Some(5));
+        assert_eq!(owner(&[socket(5, 9, turned)], sent), Some(5));
+    }
+
+    #[test]
+    fn an_owner_stays_when_the_socket_is_gone() {
+        let mut table = Table { sockets: vec![socket(2, 7, turned)], ..Table::default() };
+        table.advance(&[record(key(6, 9), 1)], 2);
+        table.sockets.clear();
+        let rows = table.advance(&[record(key(6, 9), 2)], 4);
+        assert_eq!(rows[0].owner.as_ref().map(|owner| owner.pid), Some(2));
+        let last = FlowRecord { ended: true, ..record(key(6, 9), 2) };
+        assert!(table.advance(&[last], 6)[0].owner.is_some());
+        assert!(table.advance(&[record(key(6, 9), 1)], 8)[0].owner.is_none());
+    }
+
     #[test]
     fn filters_ask_for_ends_protocols_and_the_line() {
         let records = [record(key(6, 9), 1), record(key(17, 8), 1)];
         let count = |filter: &str| {
             let filter = Filter::parse(filter).unwrap();
-            FlowTable::default().advance(&records, span(2), &filter).len()
+            Table::default().filtered(&records, 2, &filter).len()
         };
         for (filter, expected) in [
             ("", 2),
@@ -228,6 +362,8 @@ mod tests {
             ("proto:udp", 1),
             ("/eth0 in/", 2),
             ("/10.0.0.8/", 1),
+            ("pid:4", 0),
+            ("!comm:curl", 2),
         ] {
             assert_eq!(count(filter), expected, "{filter}");
         }

@@ -347,7 +347,14 @@ impl Model {
         self.syscalls.slow(reading, &mut self.names, &mut self.symbols, &self.calls_filter)
     }
 
+    fn flows(&mut self, sample: &Sample<'_>, span: Span) -> Vec<FlowRow> {
+        let none = Filter::default();
+        let added = self.narrowed.as_ref().map_or(&none, |narrowed| &narrowed.added);
+        self.flows.advance(sample, span, [&self.filter, added], &mut self.names)
+    }
+
     fn absorb_closed(&mut self, closed: &[SocketRecord]) {
+        self.flows.absorb(closed);
         let mut netns = NetnsNames::read();
         let mut lens =
             sockets::Lens { names: &mut self.names, filter: &self.filter, netns: &mut netns };
@@ -436,7 +443,7 @@ impl Model {
             self.syscalls.pass();
         }
         let mut drops = self.drops(sample, span, wants(View::Drops));
-        let mut flows = self.flows.advance(sample.flows.unwrap_or_default(), span, &self.filter);
+        let mut flows = self.flows(sample, span);
         let ifaces = self.ifaces.advance(sample.ifaces, span);
         let table = self.narrowed.as_ref().map_or(&self.sockets, |narrowed| &narrowed.sockets);
         let containers = wants(View::Containers).then(|| {

@@ -14,9 +14,9 @@ use std::ops::Range;
 use anyhow::{Context, Result};
 use libbpf_rs::{AsRawLibbpf, OpenObject};
 use libbpf_sys::bpf_insn;
-use unicode_width::UnicodeWidthStr;
 
 use crate::bytecode::{self, AssemblyError};
+use crate::caret::pointed;
 
 /// A filter looks at so many bytes of a packet, at most (`FILTER_REACH_LIMIT` in `filter.bpf.h`).
 pub const REACH_LIMIT: u32 = 4096;
@@ -54,13 +54,8 @@ impl ExpressionError {
 
 impl fmt::Display for ExpressionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "filter: {}\n    {}", self.words, self.expression)?;
-        if let Some(place) = &self.place {
-            let indent = self.expression[..place.start].width();
-            let carets = self.expression[place.clone()].width().max(1);
-            write!(f, "\n    {}{}", " ".repeat(indent), "^".repeat(carets))?;
-        }
-        Ok(())
+        let words = format!("filter: {}", self.words);
+        f.write_str(&pointed(&words, &self.expression, self.place.clone()))
     }
 }
 

@@ -3,9 +3,10 @@
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use libbpf_rs::{AsRawLibbpf, Object, OpenObject, ProgramImpl};
+use libbpf_rs::{AsRawLibbpf, ErrorExt, Object, OpenObject, ProgramImpl};
 
 use super::ladder::Choice;
+use crate::packet::filter::Filter;
 
 /// Of each loaded program.
 pub(super) fn infos(object: &Object) -> impl Iterator<Item = libbpf_sys::bpf_prog_info> {
@@ -34,6 +35,13 @@ pub(super) fn missed_runs(object: &Object) -> impl Iterator<Item = (String, u64)
 pub(super) fn btf_fd(object: &Object) -> i32 {
     // SAFETY: a valid object, which libbpf only reads.
     unsafe { libbpf_sys::bpf_object__btf_fd(object.as_libbpf_object().as_ptr()) }
+}
+
+/// Puts a filter into all programs that ask for its verdict.
+pub(super) fn put_filter(object: &mut OpenObject, filter: &Filter) -> libbpf_rs::Result<()> {
+    let too_long = || libbpf_rs::Error::from_raw_os_error(libc::E2BIG);
+    filter.install(object).map_err(|error| too_long().context(format!("{error:#}")))?;
+    Ok(())
 }
 
 /// Has the kernel take in only what was chosen.

@@ -9,6 +9,7 @@ use libbpf_rs::skel::OpenSkel;
 use super::ladder::{Arrangement, Choice, Datum, Hook, Rung, Standing, Way};
 use super::{drops, flows, sockets, syscalls};
 use crate::kernel;
+use crate::packet::filter::{Filter, LinkType};
 
 /// The verifier's log levels: a summary, and each step.
 const SUMMARY: u32 = 4;
@@ -69,6 +70,13 @@ pub(super) struct Subject {
     pub(super) number: usize,
     pub(super) arrangement: Arrangement,
     pub(super) load: Load,
+}
+
+/// An expression that looks as far as usual ones do, and behind headers of any length.
+pub(super) fn filter() -> Option<Filter> {
+    const USUAL: &str = "(tcp port 443 and not net 10.0.0.0/8) or host fd00::1 or icmp";
+
+    Filter::compile(USUAL, LinkType::Ethernet).ok()
 }
 
 pub(super) fn subjects(in_pairs: bool) -> impl Iterator<Item = Subject> {
@@ -201,6 +209,11 @@ mod tests {
                 }
             });
         }
+    }
+
+    #[test]
+    fn programs_are_verified_with_a_filter() {
+        assert!(filter().is_some());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod child;
 mod events;
+mod packets;
 mod plan;
 mod watch;
 
@@ -13,6 +14,7 @@ use caps::Capability;
 
 pub use child::NotExecuted;
 pub use events::run_events;
+pub use packets::{Asked, asked};
 pub use plan::{Plan, check_filter};
 
 use crate::columns::{self, Order};
@@ -222,7 +224,8 @@ impl Run {
 
 /// Has a command watched, and its children.
 fn follow(probes: &mut session::Options, pid: u32) {
-    if let Some(sockets) = &mut probes.sockets {
+    // Owners of flows may be others.
+    if let Some(sockets) = probes.sockets.as_mut().filter(|_| !probes.sockets_are_spared) {
         sockets.pids.push(pid);
         sockets.follow_forks = true;
     }

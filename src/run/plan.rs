@@ -16,6 +16,7 @@ use crate::filter::{Facts, Filter};
 use crate::model::{Grouping, View};
 use crate::names::{self, exists};
 use crate::output::{self, Format, Units};
+use crate::packet;
 use crate::probes::syscalls;
 use crate::session;
 
@@ -36,6 +37,8 @@ pub struct Plan {
     pub duration: Option<Duration>,
     /// What counts.
     pub filter: Filter,
+    /// Of packets, what the kernel's side looks at.
+    pub packets: Option<packet::filter::Filter>,
     /// What a row of system calls sums up.
     pub grouping: Grouping,
     /// Rows of system calls show how their durations are distributed.
@@ -83,7 +86,7 @@ impl Plan {
     /// # Errors
     /// [`Usage`] for what is wrong with it.
     pub fn new(view: View, filter: &str, args: &RunArgs) -> Result<Self> {
-        let mut filter = Filter::parse(filter).map_err(|e| Usage(e.to_string()))?;
+        let mut filter = Filter::parse(filter).map_err(|error| Usage(error.pointed(filter)))?;
         let uids = args.processes.users.iter().map(|user| uid(user));
         let uids = uids.collect::<Result<Vec<u32>>>()?;
         add_processes(&mut filter, &args.processes, &uids)?;
@@ -155,7 +158,7 @@ pub fn check_filter(view: View, filter: &Filter) -> Result<(), Usage> {
         ),
         View::Flows => (
             filter.about_no_packets(),
-            "is not of packets; flows are filtered by src: dst: host: sport: dport: port: proto: and /REGEX/",
+            "is not of packets; flows are filtered by src: dst: host: sport: dport: port: proto: comm: pid: container: pod: /REGEX/ and by expressions as tcp port 443",
         ),
         _ => (None, ""),
     };

@@ -286,6 +286,9 @@ impl App {
                 .filter
                 .about_single_drops()
                 .map(|key| format!("{key}: is not of sums of drops")),
+            View::Flows => {
+                self.filter.about_no_packets().map(|key| format!("{key}: is not of packets"))
+            }
             _ => None,
         }
     }
@@ -497,8 +500,8 @@ impl Status {
     }
 }
 
-/// The views that have tabs: of flows are programs on interfaces, which nobody expects of the dashboard.
-pub const TABS: [View; 8] = [
+/// The views in the order of their tabs.
+pub const TABS: [View; 9] = [
     View::Procs,
     View::Conns,
     View::Hosts,
@@ -507,6 +510,7 @@ pub const TABS: [View; 8] = [
     View::Listeners,
     View::Syscalls,
     View::Drops,
+    View::Flows,
 ];
 
 /// A view's place among the tabs, from 1 on.

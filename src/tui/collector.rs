@@ -20,7 +20,7 @@ use crate::privileges;
 use crate::run;
 use crate::session::{self, Session, Wake};
 
-/// With more sockets, only the views that are wanted get rows: it is those rows that take time.
+/// With more sockets or flows, only the views that are wanted get rows: it is those rows that take time.
 const SOCKETS_FOR_ALL_VIEWS: usize = 20_000;
 /// The second picture is the first with rates; nobody wants to wait long for it.
 const FIRST_INTERVAL: Duration = Duration::from_millis(300);
@@ -304,7 +304,8 @@ fn picture(
     wanted: &[View],
 ) -> Result<(Picture, Vec<View>)> {
     let sample = session.sample()?;
-    let is_light = sample.sockets.len() <= SOCKETS_FOR_ALL_VIEWS;
+    let flows = sample.flows.map_or(0, <[_]>::len);
+    let is_light = sample.sockets.len().max(flows) <= SOCKETS_FOR_ALL_VIEWS;
     let views: Vec<View> =
         View::ALL.into_iter().filter(|view| is_light || wanted.contains(view)).collect();
     Ok((model.advance_all(&sample, &views), views))

@@ -10,7 +10,7 @@ use std::{env, fs};
 use ratatui::style::Color;
 use serde::{Deserialize, Deserializer, de};
 
-use super::app::{Settings, TABS, number};
+use super::app::{Settings, number};
 use super::keys::{Action, COMMANDS, Key};
 use super::theme::{self, Theme};
 use crate::filter::{Filter, nearest};
@@ -63,11 +63,7 @@ macro_rules! checked {
     };
 }
 
-checked!(Tab(View) from String, |name| match name.parse() {
-    Ok(view) if TABS.contains(&view) => Ok(view),
-    Ok(view) => Err(format!("the dashboard has no {view}; nettrace top {view} does")),
-    Err(error) => Err(error),
-});
+checked!(Tab(View) from String, |name| name.parse());
 checked!(ThemeName(Theme) from String, |name| theme_named(&name));
 checked!(Interval(Duration) from f64, |seconds| match seconds {
     0.05..=3600.0 => Ok(Duration::from_secs_f64(seconds)),
@@ -342,10 +338,6 @@ mod tests {
         );
         assert!(
             wrong("[filters]\nweb = \"port:http\"").starts_with(":2: filters.web: “http” is no")
-        );
-        assert_eq!(
-            wrong("view = \"flows\""),
-            ":1: view: the dashboard has no flows; nettrace top flows does"
         );
         assert!(wrong("interval = 0").starts_with(":1: interval: write seconds"));
         assert!(wrong("interval = \"1\"").starts_with(":1: interval: invalid type"));

@@ -71,11 +71,13 @@ pub(super) fn of(view: View) -> &'static [&'static [&'static str]] {
             &["bytes_per_second"],
             &["destination_port", "source_port"],
             &["proto"],
+            &["comm"],
             &["packets_per_second"],
             &["interface", "direction"],
             &["bytes"],
             &["packets"],
             &["tcp_flags"],
+            &["pid"],
             &["age_s"],
         ],
         View::Listeners => &[

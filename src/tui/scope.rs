@@ -3,6 +3,7 @@
 use crate::cli::DashboardArgs;
 use crate::model::View;
 use crate::names::visible;
+use crate::top::only_interface;
 
 /// Flags as they were written, by what they can be asked of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,15 +14,23 @@ enum Of {
     Processes,
     Sockets,
     Namespaces,
+    /// The one that there is.
+    Interface,
+    /// Those whose packets are watched.
     Interfaces,
 }
 
 impl Of {
+    fn is_of_interfaces(self) -> bool {
+        matches!(self, Of::Interface | Of::Interfaces)
+    }
+
     fn applies(self, view: View) -> bool {
         match view {
-            View::Ifaces => matches!(self, Of::Namespaces | Of::Interfaces),
+            View::Ifaces => matches!(self, Of::Namespaces | Of::Interface),
             View::Syscalls => self == Of::Processes,
-            _ => self != Of::Interfaces,
+            View::Flows => true,
+            _ => !self.is_of_interfaces(),
         }
     }
 }
@@ -46,7 +55,9 @@ impl Scope {
         ] {
             value.iter().for_each(|value| add(of, format!("{flag} {value}")));
         }
-        sockets.interfaces.iter().for_each(|name| add(Of::Interfaces, format!("-i {name}")));
+        let only = only_interface(&sockets.interfaces).is_some();
+        let of = if only { Of::Interface } else { Of::Interfaces };
+        sockets.interfaces.iter().for_each(|name| add(of, format!("-i {name}")));
         for (is_set, flag) in [(sockets.v4, "-4"), (sockets.v6, "-6")] {
             if is_set {
                 add(Of::Sockets, flag.to_owned());
@@ -63,7 +74,12 @@ impl Scope {
     /// What was asked for and can't be asked of a view.
     pub fn ignored(&self, view: View) -> String {
         // Flags for interfaces say themselves what they are about.
-        self.words(|of| !of.applies(view) && of != Of::Interfaces)
+        self.words(|of| !of.applies(view) && !of.is_of_interfaces())
+    }
+
+    /// Whether there are interfaces whose packets are watched.
+    pub fn has_interfaces(&self) -> bool {
+        self.0.iter().any(|(of, _)| of.is_of_interfaces())
     }
 
     fn words(&self, is_wanted: impl Fn(Of) -> bool) -> String {
@@ -90,5 +106,15 @@ mod tests {
         assert_eq!(both(View::Conns), pair("-p 12,34 --comm a\\x1bb --netns blue -6", ""));
         assert_eq!(both(View::Syscalls), pair("-p 12,34 --comm a\\x1bb", "--netns blue -6"));
         assert_eq!(both(View::Ifaces), pair("--netns blue", "-p 12,34 --comm a\\x1bb -6"));
+        assert!(!scope.has_interfaces());
+
+        let on = |names: &[&str]| {
+            let mut args = DashboardArgs::default();
+            args.sockets.interfaces = names.iter().map(|name| (*name).to_owned()).collect();
+            let scope = Scope::of(&args);
+            [View::Flows, View::Ifaces, View::Conns].map(|view| scope.applying(view))
+        };
+        assert_eq!(on(&["eth0"]), ["-i eth0", "-i eth0", ""]);
+        assert_eq!(on(&["eth*", "lo"]), ["-i eth* -i lo", "", ""]);
     }
 }

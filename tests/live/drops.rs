@@ -214,6 +214,29 @@ impl Expected {
 }
 
 #[test]
+fn a_filter_is_asked_in_the_kernel() {
+    let pair = pair();
+    let watch =
+        Watch::new(&pair.b, &["udp", "dst", "port", "4201", "and", "src", "net", "10.99.0.0/24"]);
+    let sums = Watch::of(&["top", "drops", "--netns", &pair.b], &["udp dst port 4202"], &[]);
+    let resets = Watch::new(&pair.a, &["tcp[13] & 4 != 0 and src host 10.99.0.2"]);
+    for (port, count) in [(4201, 3), (4202, 5)] {
+        send_udp(&pair.a, B4, port, count);
+        send_udp(&pair.a, B6, port, count);
+    }
+    let refused = inside(&pair.a, || TcpStream::connect((B4, 4203)));
+    assert!(refused.is_err());
+    let seen = watch.end();
+    assert!(seen.drops().iter().all(|drop| is_to(drop, B4, 4201)), "{:#?}", seen.drops());
+    assert_eq!((seen.drops().len(), seen.udp()), (3, 3));
+    // Of both families.
+    assert_eq!(sums.end().udp(), 10);
+    let resets = resets.end();
+    assert_eq!(resets.count("reset-received"), 1, "{:#?}", resets.rows());
+    assert_eq!(resets.udp(), 0);
+}
+
+#[test]
 fn drops_have_the_kernel_s_reason_and_function() {
     let pair = pair();
     let (a, b) = (&pair.a, &pair.b);

@@ -17,6 +17,7 @@ use crate::drops::{Seen, Watch, inside};
 use crate::frames::{self, Frame, UDP};
 use crate::support::{A4, A6, B4, B6, Pair, ip, load, nettrace, number, text, use_libbpf};
 
+mod kinds;
 mod parser;
 
 #[allow(clippy::all, clippy::restriction, missing_docs, unreachable_pub, unused)]
@@ -427,6 +428,7 @@ fn what_it_can_t_watch_is_refused() {
         text(&output.stderr)
     };
     assert!(refused(&["-i", "nothere0"]).contains("there is no interface nothere0"));
-    assert!(refused(&["comm:x"]).contains("is not of packets"));
-    assert!(refused(&["-p", "1"]).contains("whoever's they are"));
+    assert!(refused(&["state:listen"]).contains("is not of packets"));
+    assert!(refused(&["tcp", "prt", "80"]).ends_with("    tcp prt 80\n        ^^^\n"));
+    assert!(refused(&["--unix"]).contains("unix sockets have none"));
 }

@@ -94,6 +94,14 @@ impl Frame {
 
 /// Bytes as they are, out of an interface of the namespace that the thread is in.
 pub(crate) fn send(bytes: &[u8], interface: &str) -> io::Result<()> {
+    send_all(std::iter::once(bytes), interface)
+}
+
+/// The same of many frames by one socket, whose end takes longer than all of them.
+pub(crate) fn send_all<'a>(
+    frames: impl IntoIterator<Item = &'a [u8]>,
+    interface: &str,
+) -> io::Result<()> {
     let name = CString::new(interface)?;
     // SAFETY: a string with its end.
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
@@ -109,12 +117,17 @@ pub(crate) fn send(bytes: &[u8], interface: &str) -> io::Result<()> {
     to.sll_family = libc::AF_PACKET as u16;
     to.sll_ifindex = index as i32;
     let length = size_of::<libc::sockaddr_ll>() as u32;
-    // SAFETY: bytes and an address of their lengths.
-    let sent = unsafe {
-        let to = (&raw const to).cast();
-        libc::sendto(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0, to, length)
-    };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    for bytes in frames {
+        // SAFETY: bytes and an address of their lengths.
+        let sent = unsafe {
+            let to = (&raw const to).cast();
+            libc::sendto(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0, to, length)
+        };
+        if sent < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// The Internet's, of an even or odd number of bytes.

@@ -16,7 +16,7 @@ use nettrace::sample::{
 };
 use serde_json::Value;
 
-use crate::rows::{self, PID, SECOND, START, drops, iface, pod, process};
+use crate::rows::{self, PID, SECOND, START, drops, flows, iface, pod, process};
 
 pub(super) const FORMATS: [Format; 4] = [Format::Table, Format::Json, Format::Ndjson, Format::Csv];
 
@@ -255,7 +255,7 @@ pub(super) fn frame(view: View) -> Frame {
         rows.extend(drops());
     }
     if let Rows::Flows(rows) = &mut frame.rows {
-        rows.extend(super::flows::rows());
+        rows.extend(flows());
     }
     arrange(&mut frame.rows, Order::default());
     frame

@@ -1,11 +1,13 @@
 //! Records and rows that more than one crate of tests is made of.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use nettrace::model::{ContainerRow, DropRow, Flow};
+use nettrace::model::{ContainerRow, DropRow, Flow, FlowRow};
 use nettrace::names::Container;
-use nettrace::sample::{Endpoints, IfaceRecord, ProcessRecord, SocketRecord};
+use nettrace::sample::{
+    Endpoints, FlowDirection, FlowKey, IfaceRecord, ProcessRecord, SocketRecord,
+};
 
 /// Above the highest that Linux gives, so that no living process is asked about.
 pub(crate) const PID: u32 = 4_194_305;
@@ -112,4 +114,70 @@ pub(crate) fn socket(
         ends: Endpoints { local, remote, local_port, remote_port, netns: 7, family: 10, protocol },
         ..SocketRecord::default()
     }
+}
+
+/// A connection's one direction, an answer that is on its way in a VLAN, and what had no room.
+pub(crate) fn flows() -> Vec<FlowRow> {
+    let v4 = |last| IpAddr::from([10, 0, 0, last]);
+    let bytes = |last| Ipv4Addr::new(10, 0, 0, last).to_ipv6_mapped().octets();
+    let tcp = FlowRow {
+        key: FlowKey {
+            interface: 2,
+            direction: FlowDirection::Out,
+            source: bytes(1),
+            destination: bytes(2),
+            source_port: 50_001,
+            destination_port: 443,
+            ethertype: 0x0800,
+            protocol: 6,
+            tunnel: 0,
+            vlan: 0,
+            inner_vlan: 0,
+            icmp: 0,
+            is_fragment: false,
+            is_truncated: false,
+            is_other: false,
+        },
+        interface: "eth0".into(),
+        proto: "tcp".into(),
+        ends: Some(Flow { source: (v4(1), 50_001), destination: (v4(2), 443) }),
+        packet_rate: 1000.5,
+        byte_rate: 1_500_000.0,
+        packets: 2001,
+        bytes: 3_000_000,
+        tcp_flags: Some("SPA".to_owned()),
+        owner: None,
+        age_s: 12.5,
+        ended: false,
+    };
+    let icmp = FlowRow {
+        key: FlowKey {
+            direction: FlowDirection::In,
+            protocol: 1,
+            vlan: 10,
+            icmp: 0x0303,
+            source_port: 0,
+            destination_port: 0,
+            ..tcp.key
+        },
+        proto: "icmp".into(),
+        ends: Some(Flow { source: (v4(2), 0), destination: (v4(1), 0) }),
+        packet_rate: 0.0,
+        byte_rate: 0.0,
+        packets: 1,
+        bytes: 70,
+        tcp_flags: None,
+        owner: None,
+        ended: true,
+        ..tcp.clone()
+    };
+    let other = FlowRow {
+        key: FlowKey { is_other: true, ethertype: 0, protocol: 0, ..tcp.key },
+        proto: "other".into(),
+        ends: None,
+        tcp_flags: None,
+        owner: None,
+        ..tcp.clone()
+    };
+    vec![tcp, icmp, other]
 }

@@ -12,7 +12,7 @@ use super::Options;
 use super::hooks::{BY_ADDRESS, GROUP, arrangements};
 use super::skel::types::drop_event;
 use super::skel::{DropsSkel, DropsSkelBuilder, OpenDropsSkel};
-use crate::kernel;
+use crate::kernel::{self, Reason, Unsupported};
 use crate::probes::climb::{Failure, climb};
 use crate::probes::ladder::{Choice, Hook, Rung};
 use crate::probes::{perf, programs};
@@ -49,6 +49,12 @@ pub(super) struct Loaded {
 /// [`crate::kernel::Unsupported`] where drops can't be had.
 pub(super) fn load(options: &Options, told: Told) -> Result<Loaded> {
     let arrangements = |is_preempted| arrangements(is_preempted, &options.kinds);
+    if options.filter.is_some() && kernel::is_confidential() {
+        let what = "programs to read memory by its address";
+        return Err(
+            Unsupported::new("read packets for the filter", Reason::Lockdown { what }).into()
+        );
+    }
     climb("load the drop probe", arrangements, |choice| {
         if reads_by_address(&choice) && kernel::is_confidential() {
             // Linux 5.10 loads such programs all the same, and has them read nothing.
@@ -135,6 +141,10 @@ fn configure(
         rodata.has_retransmit_err = told.retransmit_err;
         rodata.only_reasons = options.reasons.is_some();
         rodata.netns = options.netns;
+        if let Some(filter) = &options.filter {
+            rodata.filter_on = true;
+            rodata.filter_reach = filter.reach();
+        }
         if let Some(name) = &options.interface {
             rodata.only_interface = true;
             for (to, from) in rodata.interface.iter_mut().zip(name.bytes()) {
@@ -150,6 +160,9 @@ fn configure(
     open.maps.drop_events.set_max_entries(ring_bytes)?;
     if let Some(entries) = options.entries {
         open.maps.drops.set_max_entries(entries)?;
+    }
+    if let Some(filter) = &options.filter {
+        programs::put_filter(open.open_object_mut(), filter)?;
     }
     programs::load_chosen(open.open_object_mut(), choice);
     Ok(())

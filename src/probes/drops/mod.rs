@@ -16,10 +16,11 @@ use plain::Plain;
 
 use crate::kernel;
 use crate::names::reasons::{Chosen, Reasons};
+use crate::packet::filter::Filter;
 use crate::probes::clock::TimeOfDay;
 use crate::probes::ladder::{Choice, Standing};
 use crate::probes::losses::{self, MissedRuns};
-use crate::probes::verify::{Load, Subject, load_changed};
+use crate::probes::verify::{self, Load, Subject, load_changed};
 use crate::probes::{Probe, READ_EVENTS_AFTER, programs};
 use crate::sample::{
     Backlog, DropEvent, DropFlow, DropKind, DropPlace, DropReading, DropRecord, ProcessRecord,
@@ -65,6 +66,8 @@ pub struct Options {
     pub interface: Option<String>,
     /// Only these, which are then all needed; empty means all, as far as this kernel tells of them.
     pub kinds: Vec<DropKind>,
+    /// Only such packets; segments of connections that have none at hand are made up.
+    pub filter: Option<Filter>,
     /// Only these reasons.
     pub reasons: Option<Vec<Chosen>>,
     /// Single drops are handed on as well, at most so many in a second.
@@ -81,6 +84,7 @@ pub(super) fn subjects(is_preempted: bool) -> Vec<Subject> {
     let options = Options {
         netns: 1,
         interface: Some("lo".to_owned()),
+        filter: verify::filter(),
         reasons: Some(Vec::new()),
         events_per_second: Some(1),
         ..Options::default()

@@ -16,13 +16,14 @@ use rustc_hash::FxHashMap;
 
 use crate::kernel::{Reason, Unsupported};
 use crate::names::visible;
-use crate::netns::Netns;
+use crate::netns::{self, Netns};
+use crate::packet::filter::Filter;
 use crate::privileges;
 use crate::probes::batches::Batches;
 use crate::probes::climb::{Failure, climb};
 use crate::probes::ladder::{Choice, Rung, Standing};
 use crate::probes::losses;
-use crate::probes::verify::{Load, Subject, load_changed};
+use crate::probes::verify::{self, Load, Subject, load_changed};
 use crate::probes::{Probe, monotonic_ns, programs};
 use crate::sample::{FlowDirection, FlowKey, FlowRecord, Sample};
 
@@ -59,6 +60,8 @@ pub struct Options {
     pub netns: Option<Netns>,
     /// Names, with `*` for any part; `any` is all but the loopback. Nothing is attached if there are none.
     pub interfaces: Vec<String>,
+    /// Packets that count; all of them if none. It is asked of the outermost packet.
+    pub filter: Option<Filter>,
     /// Packets within tunnels are what counts.
     pub inner: bool,
     /// Flows that the kernel's table has room for; `None` takes the default of 65,536.
@@ -87,7 +90,8 @@ fn matches(pattern: &str, name: &str) -> bool {
 pub(super) fn subjects() -> Vec<Subject> {
     let subject = |arrangement| {
         let load: Load = Box::new(|_, change| {
-            let options = Options { inner: true, ..Options::default() };
+            let filter = verify::filter();
+            let options = Options { filter, inner: true, ..Options::default() };
             load_changed(prepare(&options)?, change)
         });
         Subject { object: "flows", name: "packet", number: 0, arrangement, load }
@@ -109,6 +113,8 @@ struct Watched {
 /// The loaded and attached probe.
 pub struct FlowProbe {
     options: Options,
+    /// Inode of the namespace.
+    netns: u32,
     watched: FxHashMap<u32, Watched>,
     /// Of interfaces that are gone too, as flows have only the number.
     names: FxHashMap<u32, Arc<str>>,
@@ -156,8 +162,10 @@ impl FlowProbe {
                 })
             },
         )?;
+        let netns = options.netns.as_ref().map_or_else(netns::own, Netns::inode);
         let mut probe = FlowProbe {
             options,
+            netns,
             watched: FxHashMap::default(),
             names: FxHashMap::default(),
             scan_at: Instant::now() + SCAN_AFTER,
@@ -237,23 +245,23 @@ impl Probe for FlowProbe {
         self.records.clear();
         let idle_after = self.options.idle_after.unwrap_or(IDLE_AFTER).as_nanos() as u64;
         let now = monotonic_ns();
-        let (records, names) = (&mut self.records, &self.names);
+        let (records, names, netns) = (&mut self.records, &self.names, self.netns);
         let mut idle = Vec::new();
         self.batches.read(self.skel.maps.flows.as_fd(), |key, value| {
             if now.saturating_sub(value.last_ns.max(value.first_ns)) > idle_after {
                 idle.push(*key);
             } else {
-                records.push(record(key, value, names));
+                records.push(record(key, value, names, netns));
             }
         })?;
         self.batches.read(self.skel.maps.others.as_fd(), |key, value| {
             if value.packets > 0 {
-                records.push(record(key, value, names));
+                records.push(record(key, value, names, netns));
             }
         })?;
         for key in idle {
             if let Some(value) = self.take(&key)? {
-                let last = record(&key, &value, &self.names);
+                let last = record(&key, &value, &self.names, self.netns);
                 self.records.push(FlowRecord { ended: true, ..last });
             }
         }
@@ -327,6 +335,13 @@ fn prepare(options: &Options) -> libbpf_rs::Result<OpenFlowsSkel<'static>> {
     let mut open = FlowsSkelBuilder::default().open(storage)?;
     if let Some(rodata) = open.maps.rodata_data.as_mut() {
         rodata.inner = options.inner;
+        if let Some(filter) = &options.filter {
+            rodata.filter_on = true;
+            rodata.filter_reach = filter.reach();
+        }
+    }
+    if let Some(filter) = &options.filter {
+        programs::put_filter(open.open_object_mut(), filter)?;
     }
     if let Some(entries) = options.entries {
         open.maps.flows.set_max_entries(entries)?;
@@ -424,7 +439,12 @@ fn set_splits(skel: &FlowsSkel<'static>, ifindex: u32, splits: u32) -> Result<()
     set.map_err(|error| anyhow!("{error:#}")).context("set how an interface counts")
 }
 
-fn record(key: &flow_key, value: &flow, names: &FxHashMap<u32, Arc<str>>) -> FlowRecord {
+fn record(
+    key: &flow_key,
+    value: &flow,
+    names: &FxHashMap<u32, Arc<str>>,
+    netns: u32,
+) -> FlowRecord {
     let has = |mark: flow_marks| u32::from(key.marks) & mark.0 != 0;
     let flags = value.seen.iter().enumerate();
     FlowRecord {
@@ -451,6 +471,7 @@ fn record(key: &flow_key, value: &flow, names: &FxHashMap<u32, Arc<str>>) -> Flo
         interface: names
             .get(&key.ifindex)
             .map_or_else(|| format!("#{}", key.ifindex).into(), Arc::clone),
+        netns,
         packets: value.packets,
         bytes: value.bytes,
         first_ns: value.first_ns,
@@ -508,7 +529,7 @@ mod tests {
         let key = flow_key { ifindex: 3, direction: 1, marks: 5, ..flow_key::default() };
         let value = flow { seen: [1, 1, 0, 0, 1, 0, 0, 0], packets: 2, ..flow::default() };
         let names = FxHashMap::from_iter([(3, Arc::from("eth0"))]);
-        let record = record(&key, &value, &names);
+        let record = record(&key, &value, &names, 7);
         assert_eq!((&*record.interface, record.tcp_flags, record.packets), ("eth0", 0x13, 2));
         let key = record.key;
         assert_eq!(key.direction, FlowDirection::Out);

@@ -23,6 +23,9 @@ use super::layout::{LEAST_HEIGHT, LEAST_WIDTH};
 use super::pages::Page;
 use crate::model::View;
 
+/// Programs on interfaces are nothing that anybody expects of a dashboard.
+const NO_FLOWS: &str = "no packets are watched; nettrace flows -i eth0 does that";
+
 /// Draws everything, and puts the cursor where something is typed.
 pub fn draw(frame: &mut Frame<'_>, app: &App) {
     let area = frame.area();
@@ -48,6 +51,7 @@ pub fn screen(buffer: &mut Buffer, area: Rect, app: &App) -> Option<Position> {
         None => {
             let hint = match app.status.time {
                 None => "waiting for the first picture",
+                _ if app.view == View::Flows && !app.settings.scope.has_interfaces() => NO_FLOWS,
                 Some(_) if app.table().is_unread => "reading",
                 Some(_) if !app.filter_text.is_empty() => "nothing here matches the filter",
                 Some(_) if app.scope_ended => "all processes of -p have ended",

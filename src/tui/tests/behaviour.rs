@@ -25,10 +25,10 @@ fn views_come_by_tab_and_by_number() {
     }
     assert_eq!(shown.app.view, View::Procs);
     shown.press(&["shift-tab"]);
-    assert_eq!(shown.app.view, View::Drops);
+    assert_eq!(shown.app.view, View::Flows);
     shown.press(&["3"]);
     assert_eq!((shown.app.view, shown.app.wanted().views), (View::Hosts, vec![View::Hosts]));
-    shown.press(&["9"]);
+    shown.press(&["0"]);
     assert_eq!(shown.app.view, View::Hosts);
 }
 

@@ -6,7 +6,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent,
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use super::rows::{self, PID, SECOND, START, drops, iface, pod, process};
+use super::rows::{self, PID, SECOND, START, drops, flows, iface, pod, process};
 use crate::filter::Filter;
 use crate::histogram::{BUCKETS, Histogram, bucket_of};
 use crate::model::{Model, Picture, Rows, View};
@@ -195,6 +195,11 @@ impl Server {
                 && is_busy
             {
                 rows.extend(drops());
+            }
+            if let Rows::Flows(rows) = &mut frame.rows
+                && is_busy
+            {
+                rows.extend(flows());
             }
         }
         picture

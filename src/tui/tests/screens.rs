@@ -45,6 +45,7 @@ views! {
     listeners: View::Listeners,
     syscalls: View::Syscalls,
     drops: View::Drops,
+    flows: View::Flows,
 }
 
 #[test]
