@@ -1,13 +1,13 @@
 //! The bpftrace language: from a program's text to instructions, and from what they report to text again.
 //!
-//! The way through it: [`source`] → [`lexer`] → [`parser`] → [`ast`] → passes → [`typed`] → code.
+//! The way through it: [`source`] → [`lexer`] → [`parser`] → [`ast`] → [`passes`] → [`typed`] → code.
 
 pub mod source;
 
 pub mod diagnostics;
 
 pub mod ast;
-pub mod codegen;
+pub mod cdecl;
 pub mod functions;
 pub mod ktypes;
 pub mod lexer;
@@ -16,6 +16,9 @@ pub mod probe;
 pub mod types;
 
 pub mod config;
+pub mod passes;
 pub mod typed;
+pub mod walk;
 
+pub mod codegen;
 pub mod program;

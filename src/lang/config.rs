@@ -150,7 +150,7 @@ const FORMER: &[&str] = &[
 
 /// Licenses that the kernel takes as its own.
 const LICENSES: &[&str] =
-    &["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
+    &["Dual MIT/GPL", "Dual BSD/GPL", "Dual MPL/GPL", "GPL and additional rights", "GPL v2", "GPL"];
 
 /// How a setting was taken.
 #[derive(Debug, PartialEq, Eq)]
@@ -168,7 +168,7 @@ pub enum NotTaken {
     #[error("{0}: not a known configuration option")]
     Unknown(String),
     /// It can't be set to that.
-    #[error("{name}: {why}")]
+    #[error("{why}")]
     Value {
         /// Of which.
         name: String,
@@ -178,6 +178,28 @@ pub enum NotTaken {
 }
 
 impl Config {
+    /// What one is set to, if it can be asked for.
+    pub fn get(&self, name: &str) -> Option<SettingValue> {
+        Some(match name {
+            "cpp_demangle" => SettingValue::Bool(self.cpp_demangle),
+            "lazy_symbolication" => SettingValue::Bool(self.lazy_symbolication),
+            "print_maps_on_exit" => SettingValue::Bool(self.print_maps_on_exit),
+            "show_debug_info" => SettingValue::Bool(self.show_debug_info),
+            "log_size" => SettingValue::Int(self.log_size),
+            "max_bpf_progs" => SettingValue::Int(self.max_bpf_progs),
+            "max_cat_bytes" => SettingValue::Int(self.max_cat_bytes),
+            "max_map_keys" => SettingValue::Int(self.max_map_keys),
+            "max_probes" => SettingValue::Int(self.max_probes),
+            "max_strlen" => SettingValue::Int(self.max_strlen),
+            "on_stack_limit" => SettingValue::Int(self.on_stack_limit),
+            "perf_rb_pages" => SettingValue::Int(self.perf_rb_pages),
+            "str_trunc_trailer" => SettingValue::Text(self.str_trunc_trailer.clone()),
+            "license" => SettingValue::Text(self.license.clone()),
+            "stack_mode" => SettingValue::Text(self.stack_mode.name().to_owned()),
+            _ => return None,
+        })
+    }
+
     /// Sets one by its name, in lower case and without `BPFTRACE_`, or as the environment has it.
     pub fn set(&mut self, name: &str, value: &SettingValue) -> Result<Taken, NotTaken> {
         let key = name.to_ascii_lowercase();
@@ -185,7 +207,10 @@ impl Config {
         if FORMER.contains(&key) {
             return Ok(Taken::Former);
         }
-        let refused = |why: String| NotTaken::Value { name: key.to_owned(), why };
+        let refused = |why: String| {
+            let why = if key == "license" { why } else { format!("{key}: {why}") };
+            NotTaken::Value { name: key.to_owned(), why }
+        };
         let is_set = match key {
             "cpp_demangle" => boolean(value).map(|new| self.cpp_demangle = new),
             "lazy_symbolication" => boolean(value).map(|new| self.lazy_symbolication = new),
@@ -254,7 +279,8 @@ fn license(value: &SettingValue) -> Result<String, String> {
     if LICENSES.contains(&text.as_str()) {
         return Ok(text);
     }
-    Err(format!("Invalid license: {text}; valid ones are {}.", LICENSES.join(", ")))
+    let valid = LICENSES.join(", ");
+    Err(format!("Invalid value for license. Found: {text}. Valid values: {valid}."))
 }
 
 fn stack_mode(value: &SettingValue) -> Result<StackMode, String> {

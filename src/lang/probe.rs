@@ -1,5 +1,7 @@
 //! Where a program is attached: the parts of `kprobe:tcp_*` and the like.
 
+use std::fmt;
+
 use super::types::Name;
 
 /// What an attach point says, once its words are taken apart. Wildcards may remain where `list` or
@@ -184,6 +186,30 @@ impl Probe {
             Probe::Usdt { .. } => "usdt",
             Probe::Iter { .. } => "iter",
             Probe::Watchpoint { .. } => "watchpoint",
+        }
+    }
+}
+
+impl Period {
+    /// The unit and how many of it, as programs write it: the greatest unit that it is a multiple of.
+    pub fn words(self) -> (&'static str, u64) {
+        match self {
+            Period::Hertz(count) => ("hz", count),
+            Period::Nanoseconds(ns) if ns % 1_000_000_000 == 0 => ("s", ns / 1_000_000_000),
+            Period::Nanoseconds(ns) if ns % 1_000_000 == 0 => ("ms", ns / 1_000_000),
+            Period::Nanoseconds(ns) => ("us", ns / 1_000),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Function { name, offset: 0 } => f.write_str(name),
+            Address::Function { name, offset } => write!(f, "{name}+{offset}"),
+            Address::Absolute(address) => write!(f, "{address}"),
+            Address::Line { file, line, column: 0 } => write!(f, "{file}:{line}"),
+            Address::Line { file, line, column } => write!(f, "{file}:{line}:{column}"),
         }
     }
 }

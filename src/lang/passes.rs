@@ -1,0 +1,129 @@
+//! What the parser made → a tree that is known to make sense, pass by pass.
+//!
+//! Each pass takes some kinds of nodes away or fills something in, so that those behind it have less to know:
+//!
+//! | pass | afterwards |
+//! | --- | --- |
+//! | imports | all files' probes, macros and maps are in one script |
+//! | declarations | what C says is in tables: constants, structs, enums, typedefs |
+//! | settings | the config block is set |
+//! | names | words are what they stand for: macros' bodies, functions, constants, parameters of the command line |
+//! | fold | operations on literals are done |
+//! | probes | attach points are taken apart, wildcards written out |
+//! | scopes | variables have numbers, `unroll` is written out, jumps are where they may be |
+//! | types | every expression has its type; what the language converts by itself is a cast |
+
+use super::ast::Script;
+use super::cdecl::Declarations;
+use super::config::Config;
+use super::diagnostics::Diagnostics;
+use super::ktypes::KernelTypes;
+use super::parser;
+use super::source::Sources;
+use super::typed::{Map, Typed};
+use super::types::Structs;
+
+pub mod fold;
+mod imports;
+mod names;
+mod probes;
+mod scopes;
+mod settings;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+/// What the command line says about a program.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `$1` and so on.
+    pub parameters: Vec<String>,
+    /// `--name=value` behind `--`, for `getopt`. Without a value it is a switch.
+    pub named: Vec<(String, Option<String>)>,
+    /// Settings of the environment, which win: `BPFTRACE_MAX_STRLEN` and its value.
+    pub environment: Vec<(String, String)>,
+    /// The process of `-p`.
+    pub pid: Option<u32>,
+    /// Functions that change the system are allowed.
+    pub is_unsafe: bool,
+    /// `test` probes are wanted, and no others.
+    pub test: bool,
+    /// `bench` probes are wanted, and no others.
+    pub bench: bool,
+}
+
+/// What passes know beside the script.
+pub struct Context<'a> {
+    /// The command line.
+    pub options: &'a Options,
+    /// This kernel's types.
+    pub kernel: &'a KernelTypes,
+    /// All texts.
+    pub sources: Sources,
+    /// What was found wrong.
+    pub diagnostics: Diagnostics,
+    /// Structs and enums.
+    pub structs: Structs,
+    /// Settings.
+    pub config: Config,
+    /// What C says.
+    pub c: Declarations,
+}
+
+/// What became of a program.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// The tree, unless there are errors.
+    pub typed: Option<Typed>,
+    /// All errors and warnings.
+    pub diagnostics: Diagnostics,
+    /// The texts that they are about.
+    pub sources: Sources,
+}
+
+/// Reads a program and makes sure that it makes sense.
+pub fn check(name: &str, text: &str, options: &Options, kernel: &KernelTypes) -> Checked {
+    let mut context = Context {
+        options,
+        kernel,
+        sources: Sources::default(),
+        diagnostics: Diagnostics::default(),
+        structs: Structs::default(),
+        config: Config::default(),
+        c: Declarations::default(),
+    };
+    let span = context.sources.add(name, text);
+    let mut script = Script::default();
+    if let Some(source) = context.sources.of(span) {
+        script = parser::parse(source, &mut context.diagnostics);
+    }
+    let maps = passes(&mut script, &mut context);
+    let Context { sources, diagnostics, structs, config, .. } = context;
+    let typed = maps.map(|maps| Typed { script, maps, structs, config, sources: sources.clone() });
+    Checked { typed, diagnostics, sources }
+}
+
+/// All passes, up to one after which there are errors.
+fn passes(script: &mut Script, context: &mut Context<'_>) -> Option<Vec<Map>> {
+    imports::run(script, context);
+    let (c, diagnostics) = (std::mem::take(&mut script.c), &mut context.diagnostics);
+    context.c =
+        Declarations::read(&c, &context.sources, &mut context.structs, context.kernel, diagnostics);
+    settings::run(script, context);
+    go_on(context)?;
+    names::run(script, context);
+    go_on(context)?;
+    fold::run(script, &mut context.diagnostics);
+    probes::run(script, context);
+    go_on(context)?;
+    scopes::run(script, context);
+    go_on(context)?;
+    let maps = types::run(script, context);
+    go_on(context)?;
+    Some(maps)
+}
+
+fn go_on(context: &Context<'_>) -> Option<()> {
+    (context.diagnostics.errors() == 0).then_some(())
+}
