@@ -191,6 +191,19 @@ pub struct Block {
     pub span: Span,
 }
 
+impl Block {
+    /// `{ if condition { self } }`.
+    pub fn guarded(self, condition: Expr, span: Span) -> Block {
+        let kind = ExprKind::If {
+            condition: Box::new(condition),
+            then: Box::new(Expr::new(ExprKind::Block(self), span)),
+            otherwise: Box::new(Expr::new(ExprKind::None, span)),
+        };
+        let kind = StatementKind::Expr(Expr::new(kind, span));
+        Block { statements: vec![Statement { kind, span }], value: None, span }
+    }
+}
+
 /// A statement.
 #[derive(Clone, Debug)]
 pub struct Statement {

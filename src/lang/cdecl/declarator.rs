@@ -157,7 +157,10 @@ impl Reader<'_> {
                     break;
                 }
             }
-            self.expect(Token::Semicolon, ";")?;
+            // The last one may do without.
+            if self.token != Token::CloseBrace {
+                self.expect(Token::Semicolon, ";")?;
+            }
         }
         Ok(fields)
     }
@@ -272,6 +275,9 @@ fn named(word: &str) -> Option<Type> {
         "s8" | "__s8" | "int8_t" => (8, true),
         "s16" | "__s16" | "int16_t" => (16, true),
         "s32" | "__s32" | "int32_t" => (32, true),
+        // Nobody calculates with them in the kernel; what counts is their size.
+        "float" => (32, false),
+        "double" => (64, false),
         "s64" | "__s64" | "int64_t" | "ssize_t" | "intptr_t" => (64, true),
         _ => return None,
     };

@@ -98,6 +98,6 @@ fn wrong_declarations_are_told() {
     let errors =
         |text| read(text).3.all().iter().map(|one| one.message.clone()).collect::<Vec<_>>();
     assert_eq!(errors("struct S { nonsense a; };"), ["unknown type name 'nonsense'"]);
-    assert_eq!(errors("struct S { int a };"), ["expected ';'"]);
+    assert_eq!(errors("struct S { int a int b; };"), ["expected ';'"]);
     assert!(!errors("enum E { 1 };").is_empty());
 }

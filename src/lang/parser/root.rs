@@ -328,7 +328,7 @@ impl Parser<'_> {
         let mut body = self.block()?;
         body.value_to_statement();
         if let Some(condition) = predicate {
-            body = guarded(condition, body, predicate_span);
+            body = body.guarded(condition, predicate_span);
         }
         Some(Probe { attach_points, body, locals: Vec::new(), span })
     }
@@ -373,18 +373,6 @@ impl Parser<'_> {
         }
         Some(Some(condition))
     }
-}
-
-/// `{ if condition { body } }`.
-fn guarded(condition: Expr, body: Block, span: Span) -> Block {
-    let then = Expr::new(ExprKind::Block(body), span);
-    let kind = ExprKind::If {
-        condition: Box::new(condition),
-        then: Box::new(then),
-        otherwise: Box::new(Expr::new(ExprKind::None, span)),
-    };
-    let kind = StatementKind::Expr(Expr::new(kind, span));
-    Block { statements: vec![Statement { kind, span }], value: None, span }
 }
 
 /// Whether a word is a variable of the language itself, which no macro's argument can be called.

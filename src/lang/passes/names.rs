@@ -10,6 +10,7 @@ use super::super::types::{Name, Type, TypeSource};
 use super::super::walk::{self, Visit};
 use super::{Context, fold};
 use crate::filter::nearest;
+use crate::names::syscalls::errno_name;
 use macros::{Macros, NoMatch};
 
 mod macros;
@@ -17,6 +18,9 @@ mod parameters;
 
 /// How many macros and `#define`s may be inside each other.
 const DEEPEST: usize = 64;
+
+/// The greatest error number.
+const MOST_ERRNO: u32 = 133;
 
 /// Words that some functions take as they are.
 const WORDS: &[&str] = &[
@@ -161,6 +165,23 @@ impl Names<'_, '_> {
         }
     }
 
+    /// Whether a call may be of a macro.
+    fn is_macro(&mut self, name: &str) -> bool {
+        self.macros.read_prelude(self.context);
+        self.macros.has(name)
+    }
+
+    /// Whether an argument is a word that stands for nothing.
+    fn is_unknown(&self, argument: &Expr) -> bool {
+        let ExprKind::Ident(name) = &argument.kind else { return false };
+        !self.macros.has(name)
+            && function(name).is_none()
+            && !self.context.c.defines.contains_key(name)
+            && !self.context.c.constants.contains_key(name)
+            && constant(name).is_none()
+            && self.context.kernel.enumerator(name).is_none()
+    }
+
     /// `name(…)`.
     fn call(&mut self, expr: &mut Expr, name: &Name, arguments: &mut Vec<Expr>) {
         let is_str = function(name) == Some(Function::Str);
@@ -171,7 +192,10 @@ impl Names<'_, '_> {
                     if is_str {
                         self.text_parameters(argument);
                     }
-                    self.expr(argument);
+                    // A macro may take a word as it is: the name of a field.
+                    if !self.is_macro(name) || !self.is_unknown(argument) {
+                        self.expr(argument);
+                    }
                 }
             }
         }
@@ -239,6 +263,7 @@ impl Names<'_, '_> {
             Function::SafeMode => ExprKind::Bool(!self.context.options.is_unsafe),
             // `delete(@a[1])` is how it was written once.
             Function::Delete if arguments.len() == 1 => old_delete(arguments),
+            Function::Str if arguments.len() == 1 => text(arguments),
             _ => ExprKind::Function { function, arguments },
         };
     }
@@ -321,6 +346,14 @@ fn function(name: &str) -> Option<Function> {
     Function::named(name).or_else(|| Function::named(name.strip_prefix("__builtin_")?))
 }
 
+/// `str("…")` is the string.
+fn text(mut arguments: Vec<Expr>) -> ExprKind {
+    match arguments.first_mut().map(|first| &mut first.kind) {
+        Some(ExprKind::Str(bytes)) => ExprKind::Str(std::mem::take(bytes)),
+        _ => ExprKind::Function { function: Function::Str, arguments },
+    }
+}
+
 fn old_delete(mut arguments: Vec<Expr>) -> ExprKind {
     if let Some(Expr { kind: ExprKind::Map { name, key: key @ Some(_) }, span, .. }) =
         arguments.first_mut()
@@ -351,6 +384,10 @@ fn wrong_count(function: Function, count: usize) -> Option<String> {
 
 /// Constants of headers that programs include, and that no enum of the kernel has.
 fn constant(name: &str) -> Option<i128> {
+    if name.starts_with('E') {
+        let errno = (1..=MOST_ERRNO).find(|errno| errno_name(*errno) == name);
+        return errno.map(i128::from);
+    }
     Some(match name {
         "AF_UNSPEC" => 0,
         "AF_UNIX" | "AF_LOCAL" => 1,

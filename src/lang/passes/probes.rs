@@ -1,19 +1,22 @@
 //! Attach points are taken apart: `kprobe:vfs_read+8` into its provider, function and offset.
 //!
-//! Wildcards of tracepoints are written out here, since each has arguments of its own. Those of functions stay, so that
-//! one program can be attached to all of them at once.
+//! Wildcards are written out by what this kernel has. Places whose code is the same stay together, so that one program can be
+//! attached to all of them at once.
 
 use std::mem;
 
-use super::super::ast::{AttachPoint, Probe as Body, Script};
+use super::super::ast::{AttachPoint, BinaryOp, Expr, ExprKind, Probe as Body, Script};
 use super::super::config::MissingProbes;
+use super::super::functions::Function;
 use super::super::probe::Probe;
 use super::super::source::Span;
+use super::super::walk::{self, Visit};
 use super::Context;
 use crate::filter::nearest;
 
 mod expand;
 mod parts;
+mod symbols;
 
 /// Providers by their names and short names.
 const PROVIDERS: &[(&str, &str)] = &[
@@ -52,6 +55,7 @@ pub fn run(script: &mut Script, context: &mut Context<'_>) {
             }
         }
     }
+    no_places(script, context);
     let (options, has_errors) = (context.options, context.diagnostics.errors() > 0);
     script.probes.retain(|probe| !probe.attach_points.is_empty());
     script.probes.iter_mut().for_each(|probe| {
@@ -67,6 +71,57 @@ pub fn run(script: &mut Script, context: &mut Context<'_>) {
     }
     let probes = mem::take(&mut script.probes);
     script.probes = probes.into_iter().flat_map(split).collect();
+    limit(script, context);
+    if let Some(pid) = context.options.pid {
+        script.probes.iter_mut().for_each(|probe| only_process(probe, pid));
+    }
+}
+
+/// Probes that none of their attach points is left of.
+fn no_places(script: &Script, context: &mut Context<'_>) {
+    if context.diagnostics.errors() > 0 {
+        return;
+    }
+    let message = "Probe has no valid attach points.";
+    for probe in script.probes.iter().filter(|probe| probe.attach_points.is_empty()) {
+        match context.config.missing_probes {
+            MissingProbes::Error => {
+                context.diagnostics.error(probe.span, message);
+            }
+            MissingProbes::Warn => {
+                let message = format!(
+                    "{message} It is being removed which may cause issues with program behavior."
+                );
+                context.diagnostics.warn(probe.span, message);
+            }
+            MissingProbes::Ignore => {}
+        }
+    }
+}
+
+/// No more programs and places than the settings allow.
+fn limit(script: &Script, context: &mut Context<'_>) {
+    let places: usize = script.probes.iter().map(|probe| probe.attach_points.len()).sum();
+    let (programs, config) = (script.probes.len() as u64, &context.config);
+    let (message, name) = if programs > config.max_bpf_progs {
+        let message = format!(
+            "Your program is trying to generate more than {programs} BPF programs, which exceeds \
+             the current limit of {}",
+            config.max_bpf_progs
+        );
+        (message, "BPFTRACE_MAX_BPF_PROGS")
+    } else if places as u64 > config.max_probes {
+        let message = format!(
+            "Can't attach to {places} probes because it exceeds the current limit of {} probes.",
+            config.max_probes
+        );
+        (message, "BPFTRACE_MAX_PROBES")
+    } else {
+        return;
+    };
+    let span = script.probes.last().map(|probe| probe.span).unwrap_or_default();
+    let hint = format!("You can increase the limit through the {name} environment variable.");
+    context.diagnostics.error(span, message).hint(hint);
 }
 
 /// An attach point that isn't there, as the program wants it told.
@@ -98,9 +153,81 @@ fn tell(point: &AttachPoint, wrong: &str, context: &mut Context<'_>) {
 
 /// One probe for each attach point whose code isn't that of the others.
 fn split(probe: Body) -> Vec<Body> {
-    if probe.attach_points.len() == 1 {
-        return vec![probe];
+    let Body { attach_points, mut body, locals, span } = probe;
+    let mut depends = Depends::default();
+    depends.block(&mut body);
+    let mut bodies: Vec<Body> = Vec::new();
+    for point in attach_points {
+        let provider = |point: &AttachPoint| point.probe.as_ref().map(Probe::provider);
+        let shared = bodies.last_mut().filter(|last| {
+            let is_same = provider(&last.attach_points[0]) == provider(&point);
+            is_same && !depends.on_place && can_share(&point)
+        });
+        match shared {
+            Some(last) => last.attach_points.push(point),
+            None => bodies.push(Body {
+                attach_points: vec![point],
+                body: body.clone(),
+                locals: locals.clone(),
+                span,
+            }),
+        }
     }
-    let of = |point: AttachPoint| Body { attach_points: vec![point], ..probe.clone() };
-    probe.attach_points.clone().into_iter().map(of).collect()
+    bodies
+}
+
+/// Whether one program can be attached to several such places.
+fn can_share(point: &AttachPoint) -> bool {
+    matches!(
+        point.probe,
+        Some(Probe::Kprobe { .. } | Probe::Uprobe { .. } | Probe::Tracepoint { .. })
+    )
+}
+
+/// Whether code says something about where it is attached.
+#[derive(Default)]
+struct Depends {
+    on_place: bool,
+}
+
+impl Visit for Depends {
+    fn expr(&mut self, expr: &mut Expr) {
+        let is_of_place = matches!(
+            expr.kind,
+            ExprKind::Function {
+                function: Function::Args | Function::Probe | Function::Ctx | Function::Uaddr,
+                ..
+            }
+        );
+        self.on_place |= is_of_place;
+        walk::walk_expr(self, expr);
+    }
+}
+
+/// Where -p is the program's to look at, since the kernel doesn't for such probes.
+fn only_process(probe: &mut Body, pid: u32) {
+    let is_ours = probe.attach_points.iter().any(|point| {
+        matches!(
+            point.probe,
+            Some(
+                Probe::Kprobe { .. }
+                    | Probe::Fentry { .. }
+                    | Probe::FentryBpf { .. }
+                    | Probe::Tracepoint { .. }
+                    | Probe::RawTracepoint { .. }
+            )
+        )
+    });
+    if !is_ours {
+        return;
+    }
+    let span = probe.span;
+    let own = ExprKind::Function { function: Function::Pid, arguments: Vec::new() };
+    let kind = ExprKind::Binary {
+        op: BinaryOp::Eq,
+        left: Box::new(Expr::new(own, span)),
+        right: Box::new(Expr::new(ExprKind::Int(i128::from(pid)), span)),
+    };
+    let body = mem::take(&mut probe.body);
+    probe.body = body.guarded(Expr::new(kind, span), span);
 }

@@ -215,6 +215,13 @@ impl<'a, 'c> Typer<'a, 'c> {
         }
     }
 
+    /// Tells what may be the consequence of another error, if there is none.
+    fn consequence(&mut self, span: Span, message: impl Into<String>) {
+        if self.context.diagnostics.errors() == 0 {
+            self.error(span, message);
+        }
+    }
+
     fn warn(&mut self, span: Span, message: impl Into<String>) {
         if self.is_final {
             self.context.diagnostics.warn(span, message);

@@ -183,9 +183,22 @@ struct Substitute<'a, 'c> {
 impl Visit for Substitute<'_, '_> {
     fn expr(&mut self, expr: &mut Expr) {
         walk::walk_expr(self, expr);
-        let ExprKind::Ident(name) = &expr.kind else { return };
-        if let Some(argument) = self.arguments.get(name) {
-            *expr = argument.clone();
+        match &mut expr.kind {
+            ExprKind::Ident(name) => {
+                if let Some(argument) = self.arguments.get(name) {
+                    *expr = argument.clone();
+                }
+            }
+            ExprKind::Offsetof { path, .. } => {
+                for name in path {
+                    if let Some(Expr { kind: ExprKind::Ident(field), .. }) =
+                        self.arguments.get(name)
+                    {
+                        *name = field.clone();
+                    }
+                }
+            }
+            _ => {}
         }
     }
 

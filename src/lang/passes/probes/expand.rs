@@ -4,30 +4,115 @@ use std::fs;
 use std::path::Path;
 
 use super::super::super::ast::AttachPoint;
+use super::super::super::config::MissingProbes;
+use super::super::super::ktypes::btf::Kind;
 use super::super::super::probe::{Address, Probe};
 use super::super::super::types::Name;
-use super::{Context, missing};
+use super::{Context, missing, symbols};
 use crate::tracefs::Tracefs;
 
 /// An attach point with its probe, or all that its wildcards mean.
 pub fn expand(point: &AttachPoint, probe: Probe, context: &mut Context<'_>) -> Vec<AttachPoint> {
-    let probes = match &probe {
-        Probe::Tracepoint { category, event } => {
-            let found = tracepoints(category, event);
-            if found.is_empty() {
-                missing(point, &format!("tracepoint {category}:{event}"), context);
-            }
-            found
-        }
-        _ => vec![probe],
+    let probes = match found(&probe, context) {
+        Some(found) => found,
+        None => vec![probe.clone()],
     };
-    let of =
-        |probe: Probe| AttachPoint { name: name(&probe), probe: Some(probe), span: point.span };
+    // A wildcard may mean nothing, if only something else of the probe is there.
+    let is_optional =
+        has_wildcard(&point.name) || matches!(probe, Probe::RawTracepoint { module: None, .. });
+    if probes.is_empty() && !is_optional {
+        explain(point, &probe, context);
+        let name = name(&probe, &point.name);
+        let (provider, rest) = name.split_once(':').unwrap_or((&name, ""));
+        missing(point, &format!("{provider} {rest}"), context);
+    }
+    let of = |probe: Probe| AttachPoint {
+        name: name(&probe, &point.name),
+        probe: Some(probe),
+        span: point.span,
+    };
     probes.into_iter().map(of).collect()
 }
 
+/// Says why a kernel function isn't there, if that is known.
+fn explain(point: &AttachPoint, probe: &Probe, context: &mut Context<'_>) {
+    let Probe::Kprobe { module, at: Address::Function { name, .. }, .. } = probe else { return };
+    if let Some(module) = module.as_ref().filter(|module| !is_loaded(module)) {
+        let message = format!("specified module {module} in probe {} is not loaded.", point.name);
+        context.diagnostics.error(point.span, message);
+    } else if context.config.missing_probes != MissingProbes::Ignore {
+        let message = format!(
+            "{name} is not traceable (either non-existing, inlined, or marked as \"notrace\"); \
+             attaching to it will likely fail"
+        );
+        context.diagnostics.warn(point.span, message);
+    }
+}
+
+/// What there is of a probe; nothing if whoever attaches it finds out.
+fn found(probe: &Probe, context: &Context<'_>) -> Option<Vec<Probe>> {
+    match probe {
+        Probe::Tracepoint { category, event } => tracepoints(category, event),
+        Probe::RawTracepoint { module, event } => {
+            let names = btf_names(event, context, |kind| matches!(kind, Kind::Typedef(_)))?;
+            let module = module.clone();
+            let of = |event| Probe::RawTracepoint { module: module.clone(), event };
+            let is_known = module.as_ref().is_none_or(|module| is_loaded(module));
+            Some(if is_known { names.into_iter().map(of).collect() } else { Vec::new() })
+        }
+        Probe::Fentry { at_return, module: None, function } => {
+            let names = btf_names(function, context, |kind| matches!(kind, Kind::Function(_)))?;
+            let of = |function| Probe::Fentry { at_return: *at_return, module: None, function };
+            Some(names.into_iter().map(of).collect())
+        }
+        Probe::Kprobe { at_return, module, at: Address::Function { name, offset } } => {
+            let functions = symbols::functions(module.as_deref(), name)?;
+            let of = |name| Probe::Kprobe {
+                at_return: *at_return,
+                module: module.clone().filter(|module| !has_wildcard(module)),
+                at: Address::Function { name, offset: *offset },
+            };
+            Some(functions.into_iter().map(of).collect())
+        }
+        _ => None,
+    }
+}
+
+/// What names of raw tracepoints begin with in BTF.
+const TRACEPOINT: &str = "btf_trace_";
+
+/// Names in BTF that are meant by a word: of functions, or of raw tracepoints, which are types.
+fn btf_names(
+    pattern: &str,
+    context: &Context<'_>,
+    wanted: impl Fn(Kind) -> bool,
+) -> Option<Vec<Name>> {
+    let btf = context.kernel.btf()?;
+    let is_tracepoint = wanted(Kind::Typedef(0));
+    if !has_wildcard(pattern) {
+        let name =
+            if is_tracepoint { format!("{TRACEPOINT}{pattern}") } else { pattern.to_owned() };
+        return Some(btf.find(&name, wanted).map(|_| pattern.into()).into_iter().collect());
+    }
+    let named = btf.ids().filter(|id| wanted(btf.kind(*id))).map(|id| btf.name(id));
+    let names = named.filter_map(|name| match is_tracepoint {
+        true => name.strip_prefix(TRACEPOINT),
+        false => Some(name),
+    });
+    let mut names: Vec<Name> =
+        names.filter(|name| is_match(pattern, name)).map(Name::from).collect();
+    names.sort();
+    names.dedup();
+    Some(names)
+}
+
+/// Whether a module is there; the kernel itself is `vmlinux`.
+fn is_loaded(module: &str) -> bool {
+    module == "vmlinux" || has_wildcard(module) || Path::new("/sys/module").join(module).exists()
+}
+
 /// Whether a word has signs that stand for others.
-fn has_wildcard(word: &str) -> bool {
+pub(super) fn has_wildcard(word: &str) -> bool {
     word.contains(['*', '?', '['])
 }
 
@@ -60,11 +145,8 @@ fn folders(path: &Path, pattern: &str) -> Vec<Name> {
     names
 }
 
-fn tracepoints(category: &Name, event: &Name) -> Vec<Probe> {
-    let Ok(tracefs) = Tracefs::open() else {
-        // Whoever attaches it says why it can't be.
-        return vec![Probe::Tracepoint { category: category.clone(), event: event.clone() }];
-    };
+fn tracepoints(category: &str, event: &str) -> Option<Vec<Probe>> {
+    let tracefs = Tracefs::open().ok()?;
     let events = tracefs.path().join("events");
     let mut found = Vec::new();
     for category in folders(&events, category) {
@@ -72,11 +154,11 @@ fn tracepoints(category: &Name, event: &Name) -> Vec<Probe> {
             found.push(Probe::Tracepoint { category: category.clone(), event });
         }
     }
-    found
+    Some(found)
 }
 
-/// A probe in full, as `probe` says it.
-fn name(probe: &Probe) -> Name {
+/// A probe in full, as `probe` says it. Times are in the unit in which they are written.
+fn name(probe: &Probe, written: &str) -> Name {
     let provider = probe.provider();
     let of = |words: &[&str]| -> Name { format!("{provider}:{}", words.join(":")).into() };
     let optional = |module: &Option<Name>, rest: &str| match module {
@@ -88,8 +170,12 @@ fn name(probe: &Probe) -> Name {
         Probe::Test(name) | Probe::Bench(name) => of(&[name]),
         Probe::SelfSignal(signal) => of(&["signal", signal]),
         Probe::Interval(period) | Probe::Profile(period) => {
+            let words = written.split_once(':').map(|(_, words)| words);
             let (unit, count) = period.words();
-            of(&[unit, &count.to_string()])
+            match words.filter(|words| !words.contains(['$', '"'])) {
+                Some(words) => of(&[words]),
+                None => of(&[unit, &count.to_string()]),
+            }
         }
         Probe::Software { event, count } | Probe::Hardware { event, count } => {
             of(&[event, &count.to_string()])

@@ -19,7 +19,12 @@ pub fn parse(text: &str, context: &Context<'_>) -> Parsed<Probe> {
     // `name=` goes before the provider, and is for later.
     let first = first.split_once('=').map_or(first, |(_, provider)| provider);
     let provider = provider(first).ok_or_else(|| format!("Invalid probe type: {first}"))?;
-    let reader = Reader { provider, words: &words, is_unsafe: context.options.is_unsafe };
+    let reader = Reader {
+        provider,
+        words: &words,
+        is_unsafe: context.options.is_unsafe,
+        has_pid: context.options.pid.is_some(),
+    };
     match provider {
         "begin" | "end" => reader.begin_or_end(),
         "self" => reader.signal(),
@@ -121,6 +126,7 @@ struct Reader<'a> {
     /// What is behind the provider.
     words: &'a [&'a str],
     is_unsafe: bool,
+    has_pid: bool,
 }
 
 impl Reader<'_> {
@@ -315,6 +321,8 @@ impl Reader<'_> {
 
     fn usdt(&self) -> Parsed<Probe> {
         let (file, provider, event) = match self.words {
+            // Of the process of -p, all files.
+            [event] if self.has_pid => ("*", None, *event),
             [file, event] => (*file, None, *event),
             [file, provider, event] => (*file, Some((*provider).into()), *event),
             _ => return self.wrong_count("2 or 3"),

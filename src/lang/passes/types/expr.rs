@@ -60,7 +60,7 @@ impl Typer<'_, '_> {
                         "Could not resolve the type of this variable: {}",
                         shown_name(&variable.name)
                     );
-                    self.error(span, message);
+                    self.consequence(span, message);
                 }
                 Known { is_fixed: false, ..known }
             }

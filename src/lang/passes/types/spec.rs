@@ -93,10 +93,20 @@ impl Typer<'_, '_> {
     /// A name without `struct`: the language's own, or a `typedef`.
     fn named(&mut self, name: &str) -> Option<Type> {
         let own = own(name, self.context.config.stack_mode);
-        own.or_else(|| self.context.kernel.typedef(name, &mut self.context.structs)).or_else(|| {
-            // Structs and enums may go without their word.
-            ["struct", "union", "enum"].iter().find_map(|tag| self.tagged(&format!("{tag} {name}")))
-        })
+        if own.is_some() {
+            return own;
+        }
+        if let Some(known) = self.context.kernel.typedef(name, &mut self.context.structs) {
+            return Some(known);
+        }
+        // Structs and enums may go without their word.
+        let tags = ["struct", "union", "enum"];
+        if let Some(tagged) = tags.iter().find_map(|tag| self.tagged(&format!("{tag} {name}"))) {
+            return Some(tagged);
+        }
+        // It may be a value after all, of an enum.
+        let (of, int, _) = self.context.kernel.enumerator(name)?;
+        Some(Type::Enum(of, int))
     }
 }
 

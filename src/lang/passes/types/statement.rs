@@ -135,7 +135,7 @@ impl Typer<'_, '_> {
             );
         }
         if known.ty.is_none() {
-            self.error(span, "Invalid expression for assignment");
+            self.consequence(span, "Invalid expression for assignment");
         }
     }
 
@@ -160,8 +160,12 @@ impl Typer<'_, '_> {
         let ExprKind::Map { name, key } = &mut target.kind else { return };
         let name = name.clone();
         self.key(&name, key.as_deref_mut(), target.span);
-        if let Some(function) = aggregation(value) {
-            let (function, arguments) = function;
+        if let ExprKind::Block(block) = &mut value.kind
+            && aggregation(block.value.as_deref_mut()).is_some()
+        {
+            block.statements.iter_mut().for_each(|statement| self.statement(statement));
+        }
+        if let Some((function, arguments)) = aggregation(Some(value)) {
             self.aggregate(&name, function, arguments, span);
             value.ty = Type::Void;
         } else {
@@ -209,7 +213,7 @@ impl Typer<'_, '_> {
             self.error(span, message);
         }
         if known.ty.is_none() {
-            self.error(span, "Invalid expression for assignment");
+            self.consequence(span, "Invalid expression for assignment");
         }
     }
 
@@ -340,12 +344,12 @@ fn is_discarded(expr: &Expr) -> bool {
 }
 
 /// `count()` and the like, as what is assigned.
-fn aggregation(value: &mut Expr) -> Option<(super::Function, &mut Vec<Expr>)> {
-    match &mut value.kind {
+fn aggregation(value: Option<&mut Expr>) -> Option<(super::Function, &mut Vec<Expr>)> {
+    match &mut value?.kind {
         ExprKind::Function { function, arguments } if function.is_aggregation() => {
             Some((*function, arguments))
         }
-        ExprKind::Block(block) => aggregation(block.value.as_deref_mut()?),
+        ExprKind::Block(block) => aggregation(block.value.as_deref_mut()),
         _ => None,
     }
 }
