@@ -10,7 +10,7 @@ use super::super::parser;
 use super::Context;
 
 /// Reads all files that a script imports, and those that they import.
-pub fn run(script: &mut Script, context: &mut Context<'_>) {
+pub(super) fn run(script: &mut Script, context: &mut Context<'_>) {
     let mut seen = HashSet::new();
     let mut waiting: Vec<(Import, PathBuf)> = Vec::new();
     let own = own_folder(context);

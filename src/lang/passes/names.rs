@@ -37,7 +37,7 @@ const WORDS: &[&str] = &[
 ];
 
 /// Resolves all words of a script. Its macros are gone then.
-pub fn run(script: &mut Script, context: &mut Context<'_>) {
+pub(super) fn run(script: &mut Script, context: &mut Context<'_>) {
     let macros = Macros::new(std::mem::take(&mut script.macros), context);
     let subprograms = script.functions.iter().map(|function| function.name.clone()).collect();
     let mut names = Names { context, macros, subprograms, inside: Vec::new(), expansions: 0 };

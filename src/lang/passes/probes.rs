@@ -45,7 +45,7 @@ const PROVIDERS: &[(&str, &str)] = &[
 ];
 
 /// Takes all attach points apart. Probes that nothing is left of are gone then.
-pub fn run(script: &mut Script, context: &mut Context<'_>) {
+pub(super) fn run(script: &mut Script, context: &mut Context<'_>) {
     for probe in &mut script.probes {
         let points = mem::take(&mut probe.attach_points);
         for point in points {

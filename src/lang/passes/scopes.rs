@@ -13,7 +13,7 @@ use super::Context;
 const MOST_UNROLLED: i128 = 100;
 
 /// Numbers the variables of all probes and functions.
-pub fn run(script: &mut Script, context: &mut Context<'_>) {
+pub(super) fn run(script: &mut Script, context: &mut Context<'_>) {
     for function in &mut script.functions {
         let mut scopes = Scopes::new(context);
         for (variable, _) in &mut function.parameters {

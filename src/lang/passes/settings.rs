@@ -6,7 +6,7 @@ use super::Context;
 use crate::filter::nearest;
 
 /// Sets what the program and the environment say.
-pub fn run(script: &mut Script, context: &mut Context<'_>) {
+pub(super) fn run(script: &mut Script, context: &mut Context<'_>) {
     for setting in std::mem::take(&mut script.config) {
         match context.config.set(&setting.name, &setting.value) {
             Ok(Taken::Set) => {}

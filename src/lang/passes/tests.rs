@@ -1,9 +1,14 @@
 //! Whole programs, and what the passes make of them. What each pass does by itself is tested beside it.
 
 use super::*;
-use crate::lang::ast::{Expr, ExprKind};
+use crate::lang::ast::{Expr, ExprKind, StatementKind};
 use crate::lang::types::Type;
 use crate::lang::walk::{self, Visit};
+
+mod fold;
+mod names;
+mod probes;
+mod scopes;
 
 fn checked_with(text: &str, options: &Options) -> Checked {
     check("stdin", text, options, &KernelTypes::new())
@@ -21,9 +26,9 @@ fn told(text: &str) -> Vec<String> {
     checked.diagnostics.all().iter().map(|one| one.message.clone()).collect()
 }
 
-/// The type of a variable.
-fn local(text: &str, name: &str) -> String {
-    let typed = typed(&format!("begin {{ {text} }}"));
+/// The type of a variable of a program that begins with something.
+fn local(text: &str, name: &str, before: &str) -> String {
+    let typed = typed(&format!("{before}\nbegin {{ {text} }}"));
     let local = typed.script.probes[0].locals.iter().find(|local| &*local.name == name);
     local.unwrap().ty.display(&typed.structs).to_string()
 }
@@ -42,15 +47,15 @@ fn pair(key: &str, value: &str) -> (String, String) {
 
 #[test]
 fn variables_have_the_smallest_type_that_holds_all() {
-    assert_eq!(local("$a = 1; $a = (uint64)2", "$a"), "uint64");
-    assert_eq!(local("$a = 1; $b = -1000; $a = $b", "$a"), "int16");
-    assert_eq!(local("$c = (uint64)1; $d = (int64)-1; $c = $d", "$c"), "int64");
-    assert_eq!(local("$a = \"ab\"; $a = \"abcd\"", "$a"), "string[5]");
-    assert_eq!(local("$a = (1, \"a\"); $a = (100000, \"bcd\")", "$a"), "(int32,string[4])");
-    assert_eq!(local("$i = 0; $i++", "$i"), "int64");
-    assert_eq!(local("let $a : uint8 = 1; $a = 2", "$a"), "uint8");
-    assert_eq!(local("for ($i : 0..ncpus) { print($i) }", "$i"), "uint64");
-    assert_eq!(local("$a = 1 < 2 ? \"x\" : \"yz\"", "$a"), "string[2]");
+    assert_eq!(local("$a = 1; $a = (uint64)2", "$a", ""), "uint64");
+    assert_eq!(local("$a = 1; $b = -1000; $a = $b", "$a", ""), "int16");
+    assert_eq!(local("$c = (uint64)1; $d = (int64)-1; $c = $d", "$c", ""), "int64");
+    assert_eq!(local("$a = \"ab\"; $a = \"abcd\"", "$a", ""), "string[5]");
+    assert_eq!(local("$a = (1, \"a\"); $a = (100000, \"bcd\")", "$a", ""), "(int32,string[4])");
+    assert_eq!(local("$i = 0; $i++", "$i", ""), "int64");
+    assert_eq!(local("let $a : uint8 = 1; $a = 2", "$a", ""), "uint8");
+    assert_eq!(local("for ($i : 0..ncpus) { print($i) }", "$i", ""), "uint64");
+    assert_eq!(local("$a = 1 < 2 ? \"x\" : \"yz\"", "$a", ""), "string[2]");
 }
 
 #[test]
@@ -166,10 +171,9 @@ fn parameters_and_options() {
     let checked = checked_with(text, &options);
     let typed = checked.typed.unwrap();
     let printed = |at: usize| match &typed.script.probes[0].body.statements[at].kind {
-        crate::lang::ast::StatementKind::Expr(Expr {
-            kind: ExprKind::Function { arguments, .. },
-            ..
-        }) => format!("{:?}", arguments[0].kind),
+        StatementKind::Expr(Expr { kind: ExprKind::Function { arguments, .. }, .. }) => {
+            format!("{:?}", arguments[0].kind)
+        }
         other => panic!("{other:?}"),
     };
     assert_eq!(printed(0), "Int(6)");

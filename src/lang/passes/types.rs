@@ -32,7 +32,7 @@ mod statement;
 const MOST_WALKS: usize = 64;
 
 /// Types a whole script. Gives its maps.
-pub fn run(script: &mut Script, context: &mut Context<'_>) -> Vec<Map> {
+pub(super) fn run(script: &mut Script, context: &mut Context<'_>) -> Vec<Map> {
     let mut typer = Typer::new(context);
     typer.declare(script);
     let mut locals = typer.locals_of(script);

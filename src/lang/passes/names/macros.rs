@@ -17,14 +17,14 @@ const PRELUDE: (&str, &str) = ("stdlib/base.bt", include_str!("../../prelude.bt"
 
 /// All macros, several of a name, which differ in what they take.
 #[derive(Default)]
-pub struct Macros {
+pub(super) struct Macros {
     own: HashMap<Name, Vec<Macro>>,
     /// None until something asks for it.
     prelude: Option<HashMap<Name, Vec<Macro>>>,
 }
 
 /// Why a call means none of the macros of its name.
-pub enum NoMatch {
+pub(super) enum NoMatch {
     /// So many arguments were expected, and so many are there.
     Count(usize, usize),
     /// An argument is of another kind than the macro takes.
@@ -33,7 +33,7 @@ pub enum NoMatch {
 
 impl Macros {
     /// Takes a script's macros.
-    pub fn new(macros: Vec<Macro>, context: &mut Context<'_>) -> Macros {
+    pub(super) fn new(macros: Vec<Macro>, context: &mut Context<'_>) -> Macros {
         let mut own: HashMap<Name, Vec<Macro>> = HashMap::new();
         for new in macros {
             check_parameters(&new, context);
@@ -50,7 +50,7 @@ impl Macros {
     }
 
     /// Reads the prelude if it wasn't yet.
-    pub fn read_prelude(&mut self, context: &mut Context<'_>) {
+    pub(super) fn read_prelude(&mut self, context: &mut Context<'_>) {
         if self.prelude.is_some() {
             return;
         }
@@ -65,17 +65,17 @@ impl Macros {
     }
 
     /// Whether the script has one of that name.
-    pub fn has_own(&self, name: &str) -> bool {
+    pub(super) fn has_own(&self, name: &str) -> bool {
         self.own.contains_key(name)
     }
 
     /// Whether there is one of that name.
-    pub fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.all(name).next().is_some()
     }
 
     /// Names of all macros that were read.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.own.keys().chain(self.prelude.iter().flat_map(HashMap::keys)).map(|name| &**name)
     }
 
@@ -85,17 +85,17 @@ impl Macros {
     }
 
     /// The script's macro that takes these arguments.
-    pub fn own(&self, name: &str, arguments: &[Expr]) -> Option<Macro> {
+    pub(super) fn own(&self, name: &str, arguments: &[Expr]) -> Option<Macro> {
         best(self.own.get(name)?, arguments)
     }
 
     /// The prelude's.
-    pub fn prelude(&self, name: &str, arguments: &[Expr]) -> Option<Macro> {
+    pub(super) fn prelude(&self, name: &str, arguments: &[Expr]) -> Option<Macro> {
         best(self.prelude.as_ref()?.get(name)?, arguments)
     }
 
     /// What is wrong with these arguments.
-    pub fn why_not(&self, name: &str, arguments: &[Expr]) -> NoMatch {
+    pub(super) fn why_not(&self, name: &str, arguments: &[Expr]) -> NoMatch {
         let mut expected = 0;
         for candidate in self.all(name) {
             expected = candidate.parameters.len();
@@ -165,7 +165,12 @@ fn best(candidates: &[Macro], arguments: &[Expr]) -> Option<Macro> {
 }
 
 /// A macro's body with the arguments in it.
-pub fn body(of: &Macro, arguments: &[Expr], number: u32, context: &mut Context<'_>) -> Block {
+pub(super) fn body(
+    of: &Macro,
+    arguments: &[Expr],
+    number: u32,
+    context: &mut Context<'_>,
+) -> Block {
     let mut body = of.body.clone();
     let parameters = of.parameters.iter().map(|parameter| parameter.name.clone());
     let arguments = parameters.zip(arguments.iter().cloned()).collect();

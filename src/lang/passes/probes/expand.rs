@@ -12,7 +12,11 @@ use super::{Context, missing, symbols};
 use crate::tracefs::Tracefs;
 
 /// An attach point with its probe, or all that its wildcards mean.
-pub fn expand(point: &AttachPoint, probe: Probe, context: &mut Context<'_>) -> Vec<AttachPoint> {
+pub(super) fn expand(
+    point: &AttachPoint,
+    probe: Probe,
+    context: &mut Context<'_>,
+) -> Vec<AttachPoint> {
     let probes = match found(&probe, context) {
         Some(found) => found,
         None => vec![probe.clone()],

@@ -12,7 +12,7 @@ const SIGNALS: &[&str] = &["SIGUSR1"];
 type Parsed<T> = Result<T, String>;
 
 /// Takes an attach point apart. The name of its probe is in front of it.
-pub fn parse(text: &str, context: &Context<'_>) -> Parsed<Probe> {
+pub(super) fn parse(text: &str, context: &Context<'_>) -> Parsed<Probe> {
     let parts = split(text, &context.options.parameters)?;
     let mut words: Vec<&str> = parts.iter().map(String::as_str).collect();
     let first = words.remove(0);

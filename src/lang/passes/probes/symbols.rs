@@ -8,7 +8,7 @@ use crate::tracefs::Tracefs;
 
 /// Functions whose module and name are meant by these words, in the order of their names. Nothing if no list of them
 /// can be read.
-pub fn functions(module: Option<&str>, pattern: &str) -> Option<Vec<Name>> {
+pub(super) fn functions(module: Option<&str>, pattern: &str) -> Option<Vec<Name>> {
     let list = traceable().or_else(|| fs::read_to_string("/proc/kallsyms").ok())?;
     let mut names: Vec<Name> = list
         .lines()

@@ -349,7 +349,7 @@ fn clock(word: &str) -> Option<Clock> {
 }
 
 /// The clock of `nsecs(…)`, if an expression is that.
-pub fn clock_of(time: &Expr) -> Option<Clock> {
+pub(super) fn clock_of(time: &Expr) -> Option<Clock> {
     match &time.kind {
         ExprKind::Function { function: Function::Nsecs, arguments } => {
             match arguments.first().map(|argument| &argument.ty) {

@@ -116,7 +116,7 @@ impl Typer<'_, '_> {
 }
 
 /// The integer that is read of what a map adds up.
-pub fn read_type(ty: &Type) -> Option<Type> {
+pub(super) fn read_type(ty: &Type) -> Option<Type> {
     let aggregate = ty.aggregate().filter(|_| ty.is_castable_aggregate())?;
     let signed = match aggregate {
         Aggregate::Count => true,
@@ -126,7 +126,7 @@ pub fn read_type(ty: &Type) -> Option<Type> {
 }
 
 /// Puts a cast around.
-pub fn cast(expr: &mut Expr, target: &Type) -> bool {
+pub(super) fn cast(expr: &mut Expr, target: &Type) -> bool {
     let of = Box::new(std::mem::take(expr));
     let span = of.span;
     *expr = Expr::typed(ExprKind::Cast { to: TypeSpec::default(), of }, target.clone(), span);
@@ -143,7 +143,7 @@ fn value_of(expr: &mut Expr) -> Option<Vec<&mut Expr>> {
 }
 
 /// A pointer's space, if it has one.
-pub fn space_of_pointer(ty: &Type) -> Option<AddressSpace> {
+pub(super) fn space_of_pointer(ty: &Type) -> Option<AddressSpace> {
     match ty {
         Type::Pointer(pointer) if pointer.space != AddressSpace::Unknown => Some(pointer.space),
         _ => None,

@@ -476,7 +476,7 @@ impl Typer<'_, '_> {
 }
 
 /// A type that isn't flexible.
-pub fn of(ty: Type) -> Known {
+pub(super) fn of(ty: Type) -> Known {
     Known { ty, ..Known::default() }
 }
 
@@ -495,7 +495,7 @@ fn is_small(ty: &Type, value: i128) -> bool {
 }
 
 /// A pointer that was read from somewhere points to the same memory.
-pub fn inherit(ty: Type, space: AddressSpace) -> Type {
+pub(super) fn inherit(ty: Type, space: AddressSpace) -> Type {
     match ty {
         Type::Pointer(mut pointer)
             if space_of_pointer(&Type::Pointer(pointer.clone())).is_none() =>

@@ -4,7 +4,7 @@ use super::super::super::types::Type;
 use super::Typer;
 
 /// The conversions of a format, in their order, `%%` not among them: `d`, `s`, `rx` and so on.
-pub fn conversions(format: &str) -> Vec<&str> {
+pub(super) fn conversions(format: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut rest = format;
     while let Some(at) = rest.find('%') {

@@ -4,7 +4,7 @@ use super::super::super::types::{AddressSpace, Int, Pointer, Type};
 
 /// What is known of a variable's, key's or value's type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub(super) struct Known {
     /// The type so far.
     pub ty: Type,
     /// Whether all values so far are literals from 0 on, which are as good unsigned as signed.
@@ -15,12 +15,12 @@ pub struct Known {
 
 impl Known {
     /// A type that the program says.
-    pub fn fixed(ty: Type) -> Known {
+    pub(super) fn fixed(ty: Type) -> Known {
         Known { ty, is_flexible: false, is_fixed: true }
     }
 
     /// Of these values too. Nothing if no type holds both.
-    pub fn join(&self, other: &Known) -> Option<Known> {
+    pub(super) fn join(&self, other: &Known) -> Option<Known> {
         let ty = join(&self.ty, self.is_flexible, &other.ty, other.is_flexible)?;
         let was_flexible = self.is_flexible || self.ty.is_none();
         Some(Known { ty, is_flexible: was_flexible && other.is_flexible, is_fixed: false })
@@ -28,7 +28,7 @@ impl Known {
 }
 
 /// The smallest type that holds the values of two types, of which either may be flexible.
-pub fn join(a: &Type, a_is_flexible: bool, b: &Type, b_is_flexible: bool) -> Option<Type> {
+pub(super) fn join(a: &Type, a_is_flexible: bool, b: &Type, b_is_flexible: bool) -> Option<Type> {
     Some(match (a, b) {
         _ if a == b => a.clone(),
         (Type::None, other) | (other, Type::None) => other.clone(),

@@ -10,7 +10,7 @@ use super::Typer;
 use super::coerce::read_type;
 
 /// Frames of a stack, where the program doesn't say.
-pub const FRAMES: u16 = 127;
+pub(super) const FRAMES: u16 = 127;
 
 impl Typer<'_, '_> {
     /// What a written type is. Nothing if it isn't known (yet).

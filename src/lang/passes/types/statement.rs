@@ -355,6 +355,6 @@ fn aggregation(value: Option<&mut Expr>) -> Option<(super::Function, &mut Vec<Ex
 }
 
 /// A variable's name as the script has it.
-pub fn shown_name(name: &str) -> &str {
+pub(super) fn shown_name(name: &str) -> &str {
     name.split('#').next().unwrap_or(name)
 }
