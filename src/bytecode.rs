@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use libbpf_sys::{
     BPF_ALU64, BPF_ATOMIC, BPF_CALL, BPF_DW, BPF_END, BPF_EXIT, BPF_JMP32, BPF_LDX,
-    BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC, BPF_PSEUDO_KFUNC_CALL, BPF_PSEUDO_MAP_FD,
+    BPF_PSEUDO_BTF_ID, BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC, BPF_PSEUDO_KFUNC_CALL, BPF_PSEUDO_MAP_FD,
     BPF_PSEUDO_MAP_VALUE, BPF_TO_BE, bpf_insn,
 };
 
@@ -247,6 +247,11 @@ impl Assembler {
         self.push_wide(dst, PSEUDO_FUNC, u64::from(function));
     }
 
+    /// The address of the kernel's variable of that BTF id in vmlinux; two instructions.
+    pub fn load_variable(&mut self, dst: Reg, id: u32) {
+        self.push_wide(dst, PSEUDO_BTF_ID, u64::from(id));
+    }
+
     /// Calls the function of that number.
     pub fn call_function(&mut self, function: u32) {
         self.push(BPF_JMP | BPF_CALL, Reg::R0, PSEUDO_CALL, 0, function as i32);
@@ -355,6 +360,7 @@ impl Assembler {
 /// The kinds of a wide load's number are in the field of its source register.
 const PSEUDO_MAP: Reg = Reg::R1;
 const PSEUDO_MAP_VALUE: Reg = Reg::R2;
+const PSEUDO_BTF_ID: Reg = Reg::R3;
 const PSEUDO_FUNC: Reg = Reg::R4;
 /// And of a call's.
 const PSEUDO_CALL: Reg = Reg::R1;
@@ -362,6 +368,7 @@ const PSEUDO_KFUNC_CALL: Reg = Reg::R2;
 const _: () = assert!(
     PSEUDO_MAP as u32 == BPF_PSEUDO_MAP_FD
         && PSEUDO_MAP_VALUE as u32 == BPF_PSEUDO_MAP_VALUE
+        && PSEUDO_BTF_ID as u32 == BPF_PSEUDO_BTF_ID
         && PSEUDO_FUNC as u32 == BPF_PSEUDO_FUNC
         && PSEUDO_CALL as u32 == BPF_PSEUDO_CALL
         && PSEUDO_KFUNC_CALL as u32 == BPF_PSEUDO_KFUNC_CALL
@@ -494,6 +501,7 @@ mod tests {
             asm.load_imm64(Reg::R2, 0x1122_3344_8899_aabb); // r2 = 0x112233448899aabb ll
             asm.load_map(Reg::R1, 3);
             asm.load_map_value(Reg::R1, 3, 16);
+            asm.load_variable(Reg::R1, 0x77);
             asm.load_function(Reg::R2, 7);
             asm.call_function(7);
             asm.call_kfunc(0x1234);
@@ -516,6 +524,8 @@ mod tests {
                 "00 00 0000 00000000",
                 "18 21 0000 00000003",
                 "00 00 0000 00000010",
+                "18 31 0000 00000077",
+                "00 00 0000 00000000",
                 "18 42 0000 00000007",
                 "00 00 0000 00000000",
                 "85 10 0000 00000007",

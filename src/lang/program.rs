@@ -138,11 +138,13 @@ pub enum Parameter {
     TaiOffset,
     /// The process of `-c`; 0 for none.
     Child,
+    /// Always 0, which the verifier doesn't know: what is added to it is unknown too.
+    Zero,
 }
 
 impl Parameter {
     /// How many there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 
     /// Where its word is.
     pub fn offset(self) -> u32 {

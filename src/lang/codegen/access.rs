@@ -60,23 +60,7 @@ impl Coder<'_, '_> {
     /// What a pointer points to.
     fn pointee(&mut self, pointer: &Expr) -> Result<Where> {
         self.scalar(pointer)?;
-        let space = self.space(&pointer.ty);
-        if space == AddressSpace::Own {
-            return Ok(Where::Own(self.checked_place()));
-        }
-        Ok(Where::Memory(space, 0))
-    }
-
-    /// R0 as the address of something of the program's own, which must not be null.
-    fn checked_place(&mut self) -> Place {
-        let some = self.machine.asm.label();
-        let place = self.held_place();
-        self.machine.jump_if(Cond::Ne, Reg::R0, 0, some);
-        self.end_iterators();
-        self.machine.mov(Reg::R0, 0);
-        self.machine.asm.exit();
-        self.machine.asm.bind(some);
-        place
+        Ok(Where::Memory(self.space(&pointer.ty), 0))
     }
 
     fn further(&self, from: Where, by: i32) -> Where {
@@ -161,31 +145,31 @@ impl Coder<'_, '_> {
         let space = match whole {
             Where::Own(place) => {
                 self.machine.address(Reg::R0, place);
-                AddressSpace::Own
+                None
             }
             Where::Memory(space, offset) => {
                 self.machine.alu(Alu::Add, Reg::R0, offset);
-                space
+                Some(space)
             }
             Where::Context(offset) => {
                 self.machine.context(Reg::R0);
                 self.machine.alu(Alu::Add, Reg::R0, offset);
-                AddressSpace::Kernel
+                Some(AddressSpace::Kernel)
             }
             Where::Register => {
                 return Err(Refusal::missing(of.span, "an element of this argument"));
             }
         };
         self.machine.take(held, Reg::R1);
-        if let (AddressSpace::Own, Some(count)) = (space, count) {
+        if let (None, Some(count)) = (space, count) {
             self.within_bounds(count, index.span);
         }
         self.machine.alu(Alu::Mul, Reg::R1, element as i32);
         self.machine.alu(Alu::Add, Reg::R0, Reg::R1);
-        if space == AddressSpace::Own {
-            return Ok(Where::Own(self.held_place()));
-        }
-        Ok(Where::Memory(space, 0))
+        Ok(match space {
+            Some(space) => Where::Memory(space, 0),
+            None => Where::Own(self.held_place()),
+        })
     }
 
     /// R1 as an index that is in bounds; the first element's if it isn't. R0 stays.

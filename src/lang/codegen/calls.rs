@@ -6,8 +6,9 @@ use libbpf_sys::{
     BPF_FUNC_get_ns_current_pid_tgid, BPF_FUNC_get_numa_node_id, BPF_FUNC_get_prandom_u32,
     BPF_FUNC_get_smp_processor_id, BPF_FUNC_get_socket_cookie, BPF_FUNC_jiffies64,
     BPF_FUNC_ktime_get_boot_ns, BPF_FUNC_ktime_get_ns, BPF_FUNC_ktime_get_tai_ns,
-    BPF_FUNC_override_return, BPF_FUNC_probe_write_user, BPF_FUNC_send_signal,
-    BPF_FUNC_send_signal_thread,
+    BPF_FUNC_override_return, BPF_FUNC_per_cpu_ptr, BPF_FUNC_probe_write_user,
+    BPF_FUNC_send_signal, BPF_FUNC_send_signal_thread, BPF_FUNC_this_cpu_ptr,
+    BPF_FUNC_trace_printk,
 };
 
 use super::access::Where;
@@ -16,6 +17,7 @@ use super::{Coder, Refusal, Result, known};
 use crate::bytecode::{Alu, Cond, Reg, Size, Width};
 use crate::lang::ast::{Expr, ExprKind};
 use crate::lang::functions::Function;
+use crate::lang::ktypes::btf;
 use crate::lang::probe::Probe;
 use crate::lang::program::Parameter;
 use crate::lang::source::Span;
@@ -75,6 +77,8 @@ impl Coder<'_, '_> {
                 let address = known::kernel_symbol(first(arguments, span)?)?;
                 self.machine.number(Reg::R0, address);
             }
+            F::PercpuKaddr => self.per_cpu_address(arguments, span)?,
+            F::Debugf => self.trace_pipe(arguments, span)?,
             F::Cgroupid => {
                 let id = known::cgroup(first(arguments, span)?)?;
                 self.machine.number(Reg::R0, id);
@@ -255,6 +259,65 @@ impl Coder<'_, '_> {
         self.machine.store(Size::W, to.at(8), Reg::R0);
         let place = self.place as i32;
         self.machine.store(Size::W, to.at(12), place);
+    }
+
+    /// `percpu_kaddr("name", cpu)`: of a CPU that isn't there, 0.
+    fn per_cpu_address(&mut self, arguments: &[Expr], span: Span) -> Result<()> {
+        let name = first(arguments, span)?;
+        let wanted = name.as_str().unwrap_or_default();
+        let is_variable = |kind| matches!(kind, btf::Kind::Variable(_));
+        let variable = self.unit.kernel.btf().and_then(|btf| btf.find(wanted, is_variable));
+        let variable = variable.ok_or_else(|| {
+            Refusal::new(name.span, format!("the kernel's types have no variable {wanted}"))
+        })?;
+        match arguments.get(1) {
+            Some(cpu) => {
+                self.scalar(cpu)?;
+                self.machine.mov(Reg::R2, Reg::R0);
+                self.machine.asm.load_variable(Reg::R1, variable);
+                self.machine.asm.call(BPF_FUNC_per_cpu_ptr);
+                // Neither branch does anything, but behind them it is one or the other.
+                let known = self.machine.asm.label();
+                self.machine.jump_if(Cond::Eq, Reg::R0, 0, known);
+                self.machine.asm.bind(known);
+            }
+            None => {
+                self.machine.asm.load_variable(Reg::R1, variable);
+                self.machine.asm.call(BPF_FUNC_this_cpu_ptr);
+            }
+        }
+        Ok(())
+    }
+
+    /// `debugf()`: up to three values, into the kernel's trace_pipe.
+    fn trace_pipe(&mut self, arguments: &[Expr], span: Span) -> Result<()> {
+        let [Expr { kind: ExprKind::Str(format), .. }, values @ ..] = arguments else {
+            return Err(Refusal::new(span, "debugf() expects a format"));
+        };
+        let registers = [Reg::R3, Reg::R4, Reg::R5];
+        if values.len() > registers.len() {
+            return Err(Refusal::new(span, "debugf() takes three values at most"));
+        }
+        let mut held = Vec::with_capacity(values.len());
+        for value in values {
+            if value.ty.is_in_memory() {
+                let place = self.place_of(value)?;
+                self.machine.address(Reg::R0, place);
+            } else {
+                self.scalar(value)?;
+            }
+            held.push(self.machine.hold());
+        }
+        let mut text = format.clone();
+        text.push(0);
+        let place = self.unit.constant(&text);
+        self.machine.address(Reg::R1, place);
+        self.machine.mov(Reg::R2, text.len() as i32);
+        for (value, register) in held.into_iter().zip(registers) {
+            self.machine.take(value, register);
+        }
+        self.machine.asm.call(BPF_FUNC_trace_printk);
+        Ok(())
     }
 
     fn swap(&mut self, value: &Expr) -> Result<()> {

@@ -138,6 +138,11 @@ impl Coder<'_, '_> {
 
     /// `usermode`: whether the process's own code was interrupted.
     pub(super) fn user_mode(&mut self) {
+        if !self.has_registers() {
+            // Who runs it then is nettrace itself.
+            self.machine.mov(Reg::R0, 1);
+            return;
+        }
         let (offset, mask, user) = registers::MODE;
         self.word_of_context(offset);
         self.machine.alu(crate::bytecode::Alu::And, Reg::R0, mask);
@@ -148,6 +153,23 @@ impl Coder<'_, '_> {
         self.machine.asm.bind(yes);
         self.machine.mov(Reg::R0, 1);
         self.machine.asm.bind(end);
+    }
+
+    /// Whether the context is what registers were in.
+    fn has_registers(&self) -> bool {
+        matches!(
+            self.attach(),
+            Some(
+                Probe::Kprobe { .. }
+                    | Probe::Uprobe { .. }
+                    | Probe::Usdt { .. }
+                    | Probe::Interval(_)
+                    | Probe::Profile(_)
+                    | Probe::Software { .. }
+                    | Probe::Hardware { .. }
+                    | Probe::Watchpoint { .. }
+            )
+        )
     }
 
     /// Where the traced code is.

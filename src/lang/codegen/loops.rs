@@ -3,11 +3,11 @@
 
 use libbpf_sys::BPF_FUNC_for_each_map_elem;
 
-use super::machine::{Base, ENDED, Place};
+use super::machine::{Base, ENDED, Place, size_of_word};
 use super::{Coder, Refusal, Result, assembled};
 use crate::bytecode::{Alu, Cond, Label, Reg, Size};
 use crate::lang::ast::{Block, Expr, Variable};
-use crate::lang::program::Function;
+use crate::lang::program::{Function, Parameter};
 use crate::lang::source::Span;
 use crate::lang::types::{Name, Type};
 
@@ -48,30 +48,28 @@ impl Coder<'_, '_> {
     ) -> Result<()> {
         let place = self.local(variable)?;
         let ty = self.probe.locals[variable.id.0 as usize].ty.clone();
-        let next = self.machine.slot();
+        let first = self.machine.slot();
         self.scalar(from)?;
-        self.machine.store(Size::DW, next, Reg::R0);
+        self.machine.store(Size::DW, first, Reg::R0);
         self.scalar(to)?;
-        self.machine.load(Size::DW, Reg::R1, next);
-        let rounds = self.machine.asm.label();
+        self.machine.load(Size::DW, Reg::R1, first);
         self.machine.alu(Alu::Sub, Reg::R0, Reg::R1);
-        self.machine.jump_if(Cond::Sgt, Reg::R0, 0, rounds);
+        let (some, few) = (self.machine.asm.label(), self.machine.asm.label());
+        self.machine.jump_if(Cond::Sgt, Reg::R0, 0, some);
         self.machine.mov(Reg::R0, 0);
-        self.machine.asm.bind(rounds);
-        let few = self.machine.asm.label();
+        self.machine.asm.bind(some);
         self.machine.jump_if(Cond::Sle, Reg::R0, MOST_ROUNDS, few);
         self.machine.mov(Reg::R0, MOST_ROUNDS);
         self.machine.asm.bind(few);
         self.counted(|coder, _| {
-            coder.machine.load(Size::DW, Reg::R0, next);
+            coder.machine.load(Size::DW, Reg::R1, first);
+            coder.machine.alu(Alu::Add, Reg::R0, Reg::R1);
             coder.store_scalar(place, &ty);
-            coder.machine.alu(Alu::Add, Reg::R0, 1);
-            coder.machine.store(Size::DW, next, Reg::R0);
             coder.block(body)
         })
     }
 
-    /// As many rounds as R0 says.
+    /// As many rounds as R0 says. Each begins with its number in R0, from 0.
     fn counted(&mut self, round: impl FnOnce(&mut Self, Label) -> Result<()>) -> Result<()> {
         let kfuncs = [
             self.unit.kfunc("bpf_iter_num_new"),
@@ -91,6 +89,7 @@ impl Coder<'_, '_> {
     ) -> Result<()> {
         let (next, end) = (self.machine.asm.label(), self.machine.asm.label());
         let iterator = self.machine.slot();
+        self.forget_numbers();
         self.machine.mov(Reg::R3, Reg::R0);
         self.machine.mov(Reg::R2, 0);
         self.machine.address(Reg::R1, iterator);
@@ -99,6 +98,8 @@ impl Coder<'_, '_> {
         self.machine.address(Reg::R1, iterator);
         self.machine.asm.call_kfunc(advance);
         self.machine.jump_if(Cond::Eq, Reg::R0, 0, end);
+        // A number that the verifier doesn't know: one round is to it like another.
+        self.machine.asm.load(Size::W, Reg::R0, Reg::R0, 0);
         self.within(Loop::Inline { next, end, iterator: Some(iterator) }, |coder| {
             round(coder, end)
         })?;
@@ -109,19 +110,42 @@ impl Coder<'_, '_> {
         Ok(())
     }
 
+    /// Makes the verifier forget what integers variables hold. Otherwise it follows a counter that is compared
+    /// through every round, and gives up after some thousands. R0 stays.
+    fn forget_numbers(&mut self) {
+        let zero = self.unit.parameter(Parameter::Zero);
+        let probe = self.probe;
+        let numbers = probe.locals.iter().zip(self.locals.clone());
+        let numbers: Vec<_> = numbers.filter(|(local, _)| local.ty.is_int()).collect();
+        if numbers.is_empty() {
+            return;
+        }
+        self.machine.load(Size::DW, Reg::R2, zero);
+        for (local, place) in numbers {
+            if let Some(size) = size_of_word(self.size_of(&local.ty)) {
+                self.machine.load(size, Reg::R1, place);
+                self.machine.alu(Alu::Add, Reg::R1, Reg::R2);
+                self.machine.store(size, place, Reg::R1);
+            }
+        }
+    }
+
     /// Where the kernel has no iterators its verifier walks through all rounds.
     fn bounded(&mut self, round: impl FnOnce(&mut Self, Label) -> Result<()>) -> Result<()> {
         let (begin, next, end) =
             (self.machine.asm.label(), self.machine.asm.label(), self.machine.asm.label());
-        let left = self.machine.slot();
-        self.machine.store(Size::DW, left, Reg::R0);
+        let (number, rounds) = (self.machine.slot(), self.machine.slot());
+        self.machine.store(Size::DW, rounds, Reg::R0);
+        self.machine.store(Size::DW, number, 0);
         self.machine.asm.bind(begin);
-        self.machine.load(Size::DW, Reg::R0, left);
-        self.machine.jump_if(Cond::Eq, Reg::R0, 0, end);
-        self.machine.alu(Alu::Sub, Reg::R0, 1);
-        self.machine.store(Size::DW, left, Reg::R0);
+        self.machine.load(Size::DW, Reg::R0, number);
+        self.machine.load(Size::DW, Reg::R1, rounds);
+        self.machine.jump_if(Cond::Ge, Reg::R0, Reg::R1, end);
         self.within(Loop::Inline { next, end, iterator: None }, |coder| round(coder, end))?;
         self.machine.asm.bind(next);
+        self.machine.load(Size::DW, Reg::R0, number);
+        self.machine.alu(Alu::Add, Reg::R0, 1);
+        self.machine.store(Size::DW, number, Reg::R0);
         self.machine.asm.jump(begin);
         self.machine.asm.bind(end);
         Ok(())
