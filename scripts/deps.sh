@@ -39,6 +39,7 @@ for goal in "$@"; do
 		need bpftool has bpftool
 		need strace has strace
 		need nftables has nft
+		need tshark has tshark
 		;;
 	vm)
 		if [ "$(uname -m)" != x86_64 ] || ! has apt-get >/dev/null; then
@@ -102,6 +103,9 @@ packages() {
 		dnf:setcap | pacman:setcap) echo libcap ;;
 		zypper:setcap) echo libcap-progs ;;
 		pacman:bpftool) echo bpf ;;
+		dnf:tshark) echo wireshark-cli ;;
+		pacman:tshark) echo wireshark-cli ;;
+		zypper:tshark) echo wireshark ;;
 		*) echo "$name" ;;
 		esac
 	done | tr ' ' '\n' | sort -u | tr '\n' ' '

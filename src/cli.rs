@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod capture;
 mod events;
 
+pub use capture::{CaptureArgs, CaptureFormat, DirectionArg};
 pub use events::EventsArgs;
 
 /// Who talks to whom on this Linux server, to the byte, and what is asked of its kernel.
@@ -93,6 +95,8 @@ pub enum Command {
     Drops(Box<DropsArgs>),
     /// Events one by one: connections made, accepted and closed, retransmits, resets, drops, …
     Events(Box<EventsArgs>),
+    /// Packets, with the process that each belongs to; shown, or into a file for Wireshark
+    Capture(Box<CaptureArgs>),
     /// What works here, what doesn't, why, and what to do about it
     Doctor(DoctorArgs),
     /// The JSON Schema of `-O json`

@@ -10,7 +10,7 @@ use crate::cli::DoctorFormat;
 use crate::kernel::{self, Reason, Unsupported};
 use crate::privileges;
 use crate::probes::ladder::{Hook, Refused, Rung, Standing, Way};
-use crate::probes::{drops, flows, ifaces, sockets, syscalls};
+use crate::probes::{capture, drops, flows, ifaces, sockets, syscalls};
 use crate::session::{Options, Session};
 
 /// No namespace has it.
@@ -80,6 +80,13 @@ fn examine() -> Report {
     match Session::open(Options { flows: Some(flows::Options::default()), ..Options::default() }) {
         Ok(session) => hooks.extend(standings(&session)),
         Err(error) => hooks.push(("flows", flows::not_had(&error))),
+    }
+    match Session::open(Options {
+        capture: Some(capture::Options::default()),
+        ..Options::default()
+    }) {
+        Ok(session) => hooks.extend(standings(&session)),
+        Err(error) => hooks.push(("capture", capture::not_had(&error))),
     }
     hooks.push(("ifaces", interfaces()));
     Report { facts: facts(), hooks, failure }

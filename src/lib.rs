@@ -28,6 +28,7 @@ pub mod columns;
 pub mod losses;
 pub mod output;
 
+pub mod capture;
 pub mod cli;
 pub mod doctor;
 pub mod drops;

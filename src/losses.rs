@@ -39,7 +39,7 @@ const fn cause(name: &'static str, about: &'static str, remedy: &'static str) ->
 const LESS: &str = "a narrower scope (-p, --netns) needs less";
 
 /// All of them.
-pub const CAUSES: [Cause; 23] = [
+pub const CAUSES: [Cause; 24] = [
     cause(
         "socket_storage",
         "sockets without a tag, as the kernel had no memory for one: their owner and, of UDP, their \
@@ -176,6 +176,11 @@ are counted",
             "a higher --limit shows more",
         )
     },
+    cause(
+        "packet_ring",
+        "packets came while the ring for them was full: they are not captured",
+        "a narrower filter, a smaller -s or a larger --ring-size helps",
+    ),
     Cause {
         is_counted: true,
         ..cause(
@@ -196,7 +201,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::probes::{drops, flows, sockets, syscalls};
+    use crate::probes::{capture, drops, flows, sockets, syscalls};
 
     #[test]
     fn every_cause_that_can_be_told_has_words_and_no_other() {
@@ -204,7 +209,8 @@ mod tests {
             .iter()
             .chain(&syscalls::LOSS_NAMES)
             .chain(&drops::LOSS_NAMES)
-            .chain(&flows::LOSS_NAMES);
+            .chain(&flows::LOSS_NAMES)
+            .chain(&capture::LOSS_NAMES);
         let programs: BTreeSet<&str> = programs.map(|(name, _)| *name).collect();
         // None of the programs' causes is without a name.
         assert_eq!(programs.len(), sockets::types::loss::LOSS_CAUSES.0 as usize);

@@ -9,7 +9,7 @@ use nettrace::filter::nearest;
 use nettrace::kernel::{self, Unsupported};
 use nettrace::model::View;
 use nettrace::run::{NotExecuted, Usage};
-use nettrace::{doctor, drops, events, output, syscalls, top, tui};
+use nettrace::{capture, doctor, drops, events, output, syscalls, top, tui};
 
 const FAILED: i32 = 1;
 const WRONG_USAGE: i32 = 2;
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Some(Command::Syscalls(args)) => syscalls::run(&args),
         Some(Command::Drops(args)) => drops::run(&args),
         Some(Command::Events(args)) => events::run(&args),
+        Some(Command::Capture(args)) => capture::run(&args),
         Some(Command::Doctor(args)) => doctor::run(args.format),
         Some(Command::Schema) => output::print_schema(),
     };

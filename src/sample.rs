@@ -9,6 +9,10 @@ use crate::histogram::Histogram;
 use crate::names::syscalls::Call;
 use crate::probes::sockets::types;
 
+mod packets;
+
+pub use packets::{CaptureCounts, CaptureReading, PacketBatch, PacketDirection, PacketRecord};
+
 /// A socket as the kernel side describes it; see `struct socket_record` in `sockets.bpf.c`.
 pub type SocketRecord = types::socket_record;
 /// Addresses and ports of a socket; v4 addresses are v4-mapped.
@@ -419,6 +423,8 @@ pub struct Backlog<'a> {
     pub syscalls: SyscallReading<'a>,
     /// Single drops.
     pub drops: &'a [DropEvent],
+    /// Captured packets.
+    pub packets: Option<CaptureReading<'a>>,
 }
 
 /// Everything of one tick.
@@ -446,6 +452,8 @@ pub struct Sample<'a> {
     pub drops: Option<DropReading<'a>>,
     /// Flows, if they are watched.
     pub flows: Option<&'a [FlowRecord]>,
+    /// Captured packets, the last batch again, if there are any.
+    pub packets: Option<CaptureReading<'a>>,
     /// What was missed.
     pub losses: Losses,
     /// What it cost.

@@ -12,6 +12,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::netns::Netns;
+use crate::probes::capture::{self, CaptureProbe};
 use crate::probes::drops::{self, DropProbe};
 use crate::probes::flows::{self, FlowProbe};
 use crate::probes::ifaces;
@@ -26,7 +27,7 @@ use crate::sample::{Backlog, IfaceRecord, Losses, OwnCost, Sample};
 pub struct Options {
     /// The socket table, unless no view needs it.
     pub sockets: Option<sockets::Options>,
-    /// It is for owners of flows alone, which do without.
+    /// It is for owners of flows or packets alone, which do without.
     pub sockets_are_spared: bool,
     /// System calls.
     pub syscalls: Option<syscalls::Options>,
@@ -34,6 +35,8 @@ pub struct Options {
     pub drops: Option<drops::Options>,
     /// Flows of packets, in a namespace of their own options.
     pub flows: Option<flows::Options>,
+    /// Packets themselves, in a namespace of their own options; their processes by the socket table.
+    pub capture: Option<capture::Options>,
     /// The interfaces' counters.
     pub ifaces: bool,
     /// The namespace whose interfaces are read; nettrace's own if none.
@@ -100,13 +103,19 @@ impl Session {
     /// # Errors
     /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
     pub fn open(options: Options) -> Result<Self> {
-        let Options { sockets, sockets_are_spared, syscalls, drops, flows, ifaces, netns } =
+        let Options { sockets, sockets_are_spared, syscalls, drops, flows, capture, ifaces, netns } =
             options;
         let mut opened = Opened::default();
         let sockets = sockets.as_ref().map(SocketProbe::open);
         let flows = || flows.map(FlowProbe::open);
+        // Captured packets have their processes by the tags of sockets.
+        let tags = sockets.as_ref().and_then(|probe| probe.as_ref().ok());
+        let tags = tags.map(SocketProbe::tags).transpose()?.flatten();
+        let capture =
+            || capture.map(|capture| CaptureProbe::open(capture::Options { tags, ..capture }));
         if sockets_are_spared {
             opened.add("flows", flows(), flows::not_had)?;
+            opened.add("capture", capture(), capture::not_had)?;
             opened.add("sockets", sockets, sockets::not_had)?;
             // Sockets are to be the last that is read.
             opened.probes.reverse();
@@ -115,6 +124,7 @@ impl Session {
             opened.add("syscalls", syscalls.as_ref().map(SyscallProbe::open), syscalls::not_had)?;
             opened.add("drops", drops.as_ref().map(DropProbe::open), drops::not_had)?;
             opened.add("flows", flows(), flows::not_had)?;
+            opened.add("capture", capture(), capture::not_had)?;
         }
         let Opened { probes, lacking } = opened;
         let backlog_after = probes.iter().filter_map(|(_, probe)| probe.backlog_after()).min();
@@ -223,6 +233,7 @@ impl Session {
             syscalls: None,
             drops: None,
             flows: None,
+            packets: None,
             losses: Losses::default(),
             own: OwnCost::default(),
         };
@@ -233,6 +244,13 @@ impl Session {
         let run_times = self.probes.iter().filter_map(|(_, probe)| probe.run_time_ns());
         sample.own = own_cost(run_times.reduce(|sum, ns| sum + ns));
         Ok(sample)
+    }
+
+    /// Has the probes record nothing more of what comes one by one; what was recorded can still be read.
+    pub fn stop(&mut self) {
+        for (_, probe) in &mut self.probes {
+            probe.stop();
+        }
     }
 
     /// What reading goes on to need after attaching.

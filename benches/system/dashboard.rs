@@ -230,6 +230,7 @@ fn sample(sockets: &[SocketRecord], second: u64) -> Sample<'_> {
         syscalls: Some(SyscallReading::default()),
         drops: None,
         flows: None,
+        packets: None,
         losses: Losses::default(),
         own: OwnCost::default(),
     }

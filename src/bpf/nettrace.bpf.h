@@ -60,6 +60,7 @@ enum loss {
 	LOSS_DROP_TABLE,     /* the table of drops was full */
 	LOSS_DROP_RING,	     /* no room in the ring for a single drop */
 	LOSS_DROP_LIMIT,     /* a single drop above the limit per second */
+	LOSS_PACKET_RING,    /* no room in the ring for a captured packet */
 	LOSS_CAUSES,
 };
 

@@ -243,6 +243,7 @@ mod tests {
                 syscalls: None,
                 drops: None,
                 flows: Some(flows),
+                packets: None,
                 losses: Losses::default(),
                 own: OwnCost::default(),
             };

@@ -35,8 +35,12 @@ impl TimeOfDay {
     }
 
     pub(super) fn at(self, clock_ns: u64) -> SystemTime {
-        let since_epoch = self.offset_ns.saturating_add_unsigned(clock_ns).max(0).cast_unsigned();
-        UNIX_EPOCH + Duration::from_nanos(since_epoch)
+        UNIX_EPOCH + Duration::from_nanos(self.ns_at(clock_ns))
+    }
+
+    /// Since 1970, ns.
+    pub(super) fn ns_at(self, clock_ns: u64) -> u64 {
+        self.offset_ns.saturating_add_unsigned(clock_ns).max(0).cast_unsigned()
     }
 }
 

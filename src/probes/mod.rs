@@ -10,11 +10,13 @@ use caps::Capability;
 use crate::sample::{Backlog, Sample};
 
 mod batches;
+pub mod capture;
 mod climb;
 mod clock;
 pub mod drops;
 pub mod flows;
 pub mod ifaces;
+mod interfaces;
 pub mod ladder;
 mod losses;
 mod netlink;
@@ -22,6 +24,7 @@ mod perf;
 mod programs;
 pub mod sockets;
 pub mod syscalls;
+mod taps;
 pub mod verify;
 
 pub use clock::monotonic_ns;
@@ -85,6 +88,9 @@ pub trait Probe {
 
     /// Adds what [`Probe::read`] read.
     fn fill<'a>(&'a self, sample: &mut Sample<'a>);
+
+    /// Records nothing more, of what comes one by one.
+    fn stop(&mut self) {}
 
     /// What was lost since the start, per cause.
     fn losses(&self) -> Vec<(&'static str, u64)>;

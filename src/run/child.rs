@@ -21,7 +21,7 @@ const BY_SIGNAL: i32 = 128;
 
 /// A forked child that waits to become the command.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(crate) struct Child {
     pid: Pid,
     pidfd: OwnedFd,
     gate: Option<File>,
@@ -45,7 +45,7 @@ impl Child {
     ///
     /// # Errors
     /// Where the operating system has no more processes or descriptors.
-    pub(super) fn hold(command: &[OsString]) -> Result<Self> {
+    pub(crate) fn hold(command: &[OsString]) -> Result<Self> {
         let name = command.first().map(|name| name.to_string_lossy().into_owned());
         let name = name.context("no command")?;
         let argv: Vec<CString> = command

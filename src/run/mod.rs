@@ -15,6 +15,7 @@ use caps::Capability;
 pub use child::NotExecuted;
 pub use events::run_events;
 pub use packets::{Asked, asked};
+pub(crate) use plan::process_filter;
 pub use plan::{Plan, check_filter};
 
 use crate::columns::{self, Order};
@@ -25,9 +26,8 @@ use crate::output::{Format, Sink, Style, Writer};
 use crate::privileges;
 use crate::sample::{IfaceRecord, Losses};
 use crate::session::{self, Session};
-use child::Child;
-pub(crate) use watch::signal_pipe;
-use watch::{Event, Watch};
+pub(crate) use child::Child;
+pub(crate) use watch::{Event, Watch, signal_pipe};
 
 /// Wrong usage: exit status 2.
 #[derive(Debug, thiserror::Error)]
@@ -304,7 +304,8 @@ pub(crate) fn check_interface(name: &str, ifaces: &[IfaceRecord]) -> Result<()> 
     Err(Usage(format!("there is no interface {name}; there are {}", known.join(" "))).into())
 }
 
-fn report_missing_hooks(session: &Session) {
+/// Says on stderr what this kernel has no hook for.
+pub(crate) fn report_missing_hooks(session: &Session) {
     for (_, standing) in session.standings() {
         if let Some(reason) = standing.reason() {
             eprintln!("nettrace: missing are {}: {reason}", standing.words);
@@ -312,7 +313,8 @@ fn report_missing_hooks(session: &Session) {
     }
 }
 
-fn report_losses(losses: &Losses) {
+/// Says on stderr what was lost, and what it means.
+pub(crate) fn report_losses(losses: &Losses) {
     for (cause, count) in losses.happened() {
         match losses::about(cause) {
             Some(Cause { about, remedy, is_counted: true, .. }) => {
@@ -329,7 +331,8 @@ fn report_losses(losses: &Losses) {
     }
 }
 
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
+/// Whether it is that nobody reads any more.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())

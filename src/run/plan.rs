@@ -193,6 +193,17 @@ fn add_cgroups(filter: &mut Filter, args: &ProcessArgs) {
     }
 }
 
+/// The processes that flags of scope name; all if there are none.
+///
+/// # Errors
+/// [`Usage`] for what isn't there.
+pub(crate) fn process_filter(args: &ProcessArgs) -> Result<Filter> {
+    let uids = args.users.iter().map(|user| uid(user)).collect::<Result<Vec<u32>>>()?;
+    let mut filter = Filter::default();
+    add_processes(&mut filter, args, &uids)?;
+    Ok(filter)
+}
+
 fn add_processes(filter: &mut Filter, args: &ProcessArgs, uids: &[u32]) -> Result<()> {
     if !args.pids.is_empty() {
         filter.and_pids(&args.pids);

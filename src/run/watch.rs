@@ -18,7 +18,7 @@ use super::child::{Child, open_pidfd};
 use crate::session::{Session, Wake};
 
 /// What a run waits for.
-pub(super) enum Event {
+pub(crate) enum Event {
     Tick,
     Stop,
     Backlog,
@@ -35,7 +35,7 @@ enum Watched {
 }
 
 /// What ends a run early.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     signals: UnixStream,
     which: [(Signal, std::sync::Arc<std::sync::atomic::AtomicBool>); 3],
     pub(super) child: Option<Child>,
@@ -51,7 +51,7 @@ pub(super) struct Watch {
 impl Watch {
     /// # Errors
     /// [`Usage`] if one of `pids` is no process.
-    pub(super) fn new(child: Option<Child>, pids: &[u32], to_stdout: bool) -> Result<Self> {
+    pub(crate) fn new(child: Option<Child>, pids: &[u32], to_stdout: bool) -> Result<Self> {
         let mut which = Vec::new();
         for (number, signal) in
             [(SIGINT, Signal::SIGINT), (SIGTERM, Signal::SIGTERM), (SIGHUP, Signal::SIGHUP)]
@@ -83,11 +83,16 @@ impl Watch {
         self.is_over
     }
 
-    pub(super) fn release(&mut self) -> Result<()> {
+    /// The command's process id, if there is one.
+    pub(crate) fn child_pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::pid)
+    }
+
+    pub(crate) fn release(&mut self) -> Result<()> {
         self.child.as_mut().map_or(Ok(()), Child::release)
     }
 
-    pub(super) fn wait(&mut self, session: &Session, deadline: Instant) -> Result<Event> {
+    pub(crate) fn wait(&mut self, session: &Session, deadline: Instant) -> Result<Event> {
         while !self.is_over {
             let (which, fds): (Vec<Watched>, Vec<_>) = self.watched().unzip();
             match session.wait(deadline, &fds)? {
@@ -145,7 +150,7 @@ impl Watch {
     }
 
     /// The exit status: the command's if it has ended or will, else 0.
-    pub(super) fn status(&mut self) -> Result<i32> {
+    pub(crate) fn status(&mut self) -> Result<i32> {
         match &mut self.child {
             Some(_) if self.signalled && !self.child_ended => Ok(128 + SIGINT),
             Some(child) => child.wait(),

@@ -7,6 +7,7 @@
 mod support;
 
 mod behaviour;
+mod capture;
 mod drops;
 mod events;
 mod exact;

@@ -104,6 +104,7 @@ pub(super) fn sample(number: u64) -> Sample<'static> {
         syscalls: None,
         drops: None,
         flows: None,
+        packets: None,
         losses: Losses(vec![("close_ring", 3), ("usage_table", 0)]),
         own: OwnCost { cpu_s: 0.0421, rss_bytes: 9_000_000, bpf_ns: None },
     }

@@ -4,6 +4,7 @@
 #define NETTRACE_SOCKETS_LAYOUT_BPF_H
 
 #include "../tree.bpf.h"
+#include "owner.bpf.h"
 
 /* The wakeup threshold and this make the ring a few seconds deep at thousands of closes/s. */
 #define RING_BYTES	(1 << 20)
@@ -27,28 +28,6 @@ const volatile bool with_births = false; /* connections that begin, and fail to,
  * kprobes, which never have it. Programs then know a socket by its address alone.
  */
 const volatile bool by_address = false;
-
-enum tag_flags {
-	TAG_SEEDED = 1,	     /* was open before us: what it counted until the first read is old */
-	TAG_PROVISIONAL = 2, /* the owner opened or inherited it, but hasn't used it yet */
-	TAG_ACTIVE = 4,	     /* sent the SYN, which bytes_acked counts */
-	TAG_PER_CALL = 8,    /* TCP found in mid-life: kernel counters are not ours to use */
-	TAG_USED = 16,	     /* has entries in `usage` */
-	TAG_LISTENER = 32,   /* cloned with the rest to what it accepts */
-};
-
-/*
- * 56 bytes, so that a tag with its header fits kmalloc's 128. What changes after the birth has a
- * byte of its own, since Linux 5.10 has no atomic or.
- */
-struct tag {
-	__u64 id; /* see new_id() */
-	struct process owner;
-	__u32 last_tgid;  /* who used it last */
-	__u16 flags;	  /* of its birth: all but the next two */
-	__u8 provisional; /* TAG_PROVISIONAL */
-	__u8 used;	  /* TAG_USED */
-};
 
 /* Addresses are IPv6 or v4-mapped; ports in host order. */
 struct endpoints {
@@ -123,13 +102,6 @@ struct usage {
 	struct process user;
 	struct endpoints ends;
 };
-
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int);
-	__type(value, struct tag);
-} tags SEC(".maps");
 
 /* The tags by the socket's address, where socket storage can't be had. */
 struct {

@@ -82,6 +82,7 @@ fn tick(model: &mut Model, open: &[SocketRecord], ms: u64, is_last: bool) -> Vec
         syscalls: None,
         drops: None,
         flows: None,
+        packets: None,
         losses: Losses::default(),
         own: OwnCost::default(),
     };

@@ -198,6 +198,7 @@ impl Run {
             syscalls: None,
             drops: None,
             flows: None,
+            packets: None,
             losses: Losses::default(),
             own: OwnCost::default(),
         }

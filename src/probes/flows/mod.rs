@@ -3,38 +3,38 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use caps::Capability;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{MapCore, MapFlags, OpenObject, ProgramMut};
+use libbpf_rs::{MapCore, MapFlags, OpenObject};
 use plain::Plain;
 use rustc_hash::FxHashMap;
 
 use crate::kernel::{Reason, Unsupported};
-use crate::names::visible;
 use crate::netns::{self, Netns};
 use crate::packet::filter::Filter;
 use crate::privileges;
 use crate::probes::batches::Batches;
 use crate::probes::climb::{Failure, climb};
-use crate::probes::ladder::{Choice, Rung, Standing};
+use crate::probes::interfaces::Interface;
+use crate::probes::ladder::{Choice, Standing};
 use crate::probes::losses;
+use crate::probes::taps::{Programs, SCAN_AFTER, Taps, Wanted};
 use crate::probes::verify::{self, Load, Subject, load_changed};
 use crate::probes::{Probe, monotonic_ns, programs};
 use crate::sample::{FlowDirection, FlowKey, FlowRecord, Sample};
 
-mod attach;
 mod hooks;
+mod splits;
 
 #[allow(clippy::all, clippy::restriction, missing_docs, unreachable_pub, unused)]
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/flows.skel.rs"));
 }
-use attach::{Attached, Interface};
 use skel::types::{flow, flow_direction, flow_key, flow_marks, loss};
 use skel::{FlowsSkel, FlowsSkelBuilder, OpenFlowsSkel};
 
@@ -43,8 +43,6 @@ unsafe impl Plain for flow_key {}
 // SAFETY: as above.
 unsafe impl Plain for flow {}
 
-/// How soon a new interface is found, and a change of what its counters split.
-const SCAN_AFTER: Duration = Duration::from_secs(2);
 /// A flow without a packet for so long has ended, unless options say otherwise.
 const IDLE_AFTER: Duration = Duration::from_secs(60);
 
@@ -70,22 +68,6 @@ pub struct Options {
     pub idle_after: Option<Duration>,
 }
 
-impl Options {
-    fn wants(&self, interface: &Interface) -> bool {
-        self.interfaces.iter().any(|wanted| match wanted.as_str() {
-            "any" => !interface.is_loopback,
-            pattern => matches(pattern, &interface.name),
-        })
-    }
-}
-
-/// Whether a name is as the pattern, in which `*` is anything.
-fn matches(pattern: &str, name: &str) -> bool {
-    let Some((before, after)) = pattern.split_once('*') else { return pattern == name };
-    let Some(rest) = name.strip_prefix(before) else { return false };
-    rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| matches(after, &rest[at..]))
-}
-
 /// The probe's arrangement with everything switched on.
 pub(super) fn subjects() -> Vec<Subject> {
     let subject = |arrangement| {
@@ -104,25 +86,19 @@ pub fn not_had(error: &anyhow::Error) -> Standing {
     Standing::not_had("flows", "packets and bytes of flows", "tcx_ingress", error)
 }
 
-/// An interface that the programs are on.
-struct Watched {
-    attached: Attached,
-    splits: u32,
-}
-
 /// The loaded and attached probe.
 pub struct FlowProbe {
     options: Options,
     /// Inode of the namespace.
     netns: u32,
-    watched: FxHashMap<u32, Watched>,
-    /// Of interfaces that are gone too, as flows have only the number.
-    names: FxHashMap<u32, Arc<str>>,
-    scan_at: Instant,
+    has_netns: bool,
+    /// How each interface counts: `enum interface_splits`.
+    splits: FxHashMap<u32, u32>,
     batches: Batches<flow_key, flow>,
     records: Vec<FlowRecord>,
     choice: Choice,
-    rung: Rung,
+    // Dropped before the programs that it has attached.
+    taps: Taps,
     skel: FlowsSkel<'static>,
 }
 
@@ -131,16 +107,19 @@ impl FlowProbe {
     ///
     /// # Errors
     /// [`Unsupported`] where the kernel or the privileges don't allow it.
-    pub fn open(options: Options) -> Result<Self> {
+    pub fn open(mut options: Options) -> Result<Self> {
         const WHAT: &str = "load the flow probe";
 
         let missing = privileges::missing(&[Capability::CAP_NET_ADMIN]);
         if !missing.is_empty() {
             return Err(Unsupported::new(WHAT, Reason::Capabilities(missing)).into());
         }
-        let here = within(options.netns.as_ref(), attach::interfaces)?;
-        let wanted: Vec<Interface> = here.into_iter().filter(|it| options.wants(it)).collect();
-        let (skel, watched, choice, rung) = climb(
+        let inode = options.netns.as_ref().map_or_else(netns::own, Netns::inode);
+        let (netns, names) = (options.netns.take(), std::mem::take(&mut options.interfaces));
+        let has_netns = netns.is_some();
+        let wanted = Arc::new(Wanted { netns, names });
+        let here = wanted.here()?;
+        let (skel, taps, choice) = climb(
             WHAT,
             |_| hooks::arrangements(),
             |choice| {
@@ -148,42 +127,33 @@ impl FlowProbe {
                     Ok(skel) => skel,
                     Err(error) => return Ok(Err(Failure::of_loading(&choice, error))),
                 };
-                let way = choice.standings.iter().find_map(|standing| standing.way.as_ref());
-                let hook = way.and_then(|way| way.hooks.first()).copied();
-                let rung = hook.map_or(Rung::Clsact, |hook| hook.rung);
-                let attached = attach_all(&skel, rung, &wanted, options.netns.as_ref());
-                Ok(match attached {
-                    Ok(watched) => Ok((skel, watched, choice, rung)),
-                    Err(error) => {
-                        let number = error.raw_os_error().unwrap_or(libc::EIO);
-                        let error = libbpf_rs::Error::from_raw_os_error(number);
-                        Err(Failure { hook, error })
-                    }
-                })
+                Ok(attach(&skel, &choice, &wanted, &here).map(|taps| (skel, taps, choice)))
             },
         )?;
-        let netns = options.netns.as_ref().map_or_else(netns::own, Netns::inode);
         let mut probe = FlowProbe {
             options,
-            netns,
-            watched: FxHashMap::default(),
-            names: FxHashMap::default(),
-            scan_at: Instant::now() + SCAN_AFTER,
+            netns: inode,
+            has_netns,
+            splits: FxHashMap::default(),
             batches: Batches::new(),
             records: Vec::new(),
             choice,
-            rung,
+            taps,
             skel,
         };
-        probe.adopt(watched);
+        probe.ask_for_splits()?;
         Ok(probe)
     }
 
-    fn adopt(&mut self, attached: Vec<(Interface, Watched)>) {
-        for (interface, watched) in attached {
-            self.names.insert(interface.index, visible(interface.name.as_bytes()).into());
-            self.watched.insert(interface.index, watched);
+    /// What the interfaces' own counters split may change.
+    fn ask_for_splits(&mut self) -> Result<()> {
+        for (index, now) in self.taps.ask(splits::splits)? {
+            let before = self.splits.insert(index, now).unwrap_or(0);
+            if now != before {
+                set_splits(&self.skel, index, now)?;
+            }
         }
+        Ok(())
     }
 
     /// Takes a flow out of the table, whole where the kernel does that in one go (since Linux 5.14).
@@ -214,29 +184,9 @@ impl Probe for FlowProbe {
 
     /// Looks for interfaces that came and went.
     fn look_around(&mut self) -> Result<()> {
-        if Instant::now() < self.scan_at {
-            return Ok(());
+        if self.taps.scan(|interface| make_others(&self.skel, interface.index))? {
+            self.ask_for_splits()?;
         }
-        self.scan_at = Instant::now() + SCAN_AFTER;
-        let netns = self.options.netns.as_ref();
-        let here = within(netns, attach::interfaces)?;
-        self.watched.retain(|index, _| here.iter().any(|it| it.index == *index));
-        let wanted = here.into_iter().filter(|it| self.options.wants(it));
-        let (known, new): (Vec<_>, Vec<_>) =
-            wanted.partition(|it| self.watched.contains_key(&it.index));
-        let splits = within(netns, || Ok(known.iter().map(attach::splits).collect::<Vec<u32>>()))?;
-        for (interface, splits) in known.into_iter().zip(splits) {
-            // It may have another name by now.
-            self.names.insert(interface.index, visible(interface.name.as_bytes()).into());
-            if let Some(watched) = self.watched.get_mut(&interface.index)
-                && watched.splits != splits
-            {
-                watched.splits = splits;
-                set_splits(&self.skel, interface.index, splits)?;
-            }
-        }
-        let attached = attach_all(&self.skel, self.rung, &new, netns);
-        self.adopt(attached.context("attach to an interface that came")?);
         Ok(())
     }
 
@@ -245,23 +195,23 @@ impl Probe for FlowProbe {
         self.records.clear();
         let idle_after = self.options.idle_after.unwrap_or(IDLE_AFTER).as_nanos() as u64;
         let now = monotonic_ns();
-        let (records, names, netns) = (&mut self.records, &self.names, self.netns);
+        let (records, taps, netns) = (&mut self.records, &self.taps, self.netns);
         let mut idle = Vec::new();
         self.batches.read(self.skel.maps.flows.as_fd(), |key, value| {
             if now.saturating_sub(value.last_ns.max(value.first_ns)) > idle_after {
                 idle.push(*key);
             } else {
-                records.push(record(key, value, names, netns));
+                records.push(record(key, value, taps.name(key.ifindex), netns));
             }
         })?;
         self.batches.read(self.skel.maps.others.as_fd(), |key, value| {
             if value.packets > 0 {
-                records.push(record(key, value, names, netns));
+                records.push(record(key, value, taps.name(key.ifindex), netns));
             }
         })?;
         for key in idle {
             if let Some(value) = self.take(&key)? {
-                let last = record(&key, &value, &self.names, self.netns);
+                let last = record(&key, &value, self.taps.name(key.ifindex), self.netns);
                 self.records.push(FlowRecord { ended: true, ..last });
             }
         }
@@ -288,43 +238,10 @@ impl Probe for FlowProbe {
     /// Interfaces come and go.
     fn capabilities(&self) -> Vec<Capability> {
         let mut needed = vec![Capability::CAP_BPF, Capability::CAP_NET_ADMIN];
-        if self.options.netns.is_some() {
+        if self.has_netns {
             needed.push(Capability::CAP_SYS_ADMIN);
         }
         needed
-    }
-}
-
-impl Drop for FlowProbe {
-    /// Links go by themselves, filters don't.
-    fn drop(&mut self) {
-        let filters: Vec<(u32, [u32; 2], bool)> = self
-            .watched
-            .drain()
-            .filter_map(|(index, watched)| match watched.attached {
-                Attached::Clsact { priorities, made } => Some((index, priorities, made)),
-                Attached::Tcx { .. } => None,
-            })
-            .collect();
-        if filters.is_empty() {
-            return;
-        }
-        let detached = within(self.options.netns.as_ref(), || {
-            for (index, priorities, made) in &filters {
-                attach::detach_clsact(*index, priorities, *made);
-            }
-            Ok(())
-        });
-        if let Err(error) = detached {
-            eprintln!("nettrace: filters stay on the interfaces: {error:#}");
-        }
-    }
-}
-
-fn within<T: Send>(netns: Option<&Netns>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    match netns {
-        Some(netns) => netns.run(work),
-        None => work(),
     }
 }
 
@@ -349,67 +266,18 @@ fn prepare(options: &Options) -> libbpf_rs::Result<OpenFlowsSkel<'static>> {
     Ok(open)
 }
 
-/// Attaches to all that are wanted; what goes meanwhile is left out.
-fn attach_all(
+fn attach(
     skel: &FlowsSkel<'static>,
-    rung: Rung,
-    wanted: &[Interface],
-    netns: Option<&Netns>,
-) -> io::Result<Vec<(Interface, Watched)>> {
-    let fd = |program: &ProgramMut<'_>| program.as_fd().as_raw_fd();
-    let programs = &skel.progs;
-    let ethernet = [fd(&programs.nettrace_in), fd(&programs.nettrace_out)];
-    let ip = [fd(&programs.nettrace_ip_in), fd(&programs.nettrace_ip_out)];
-    for interface in wanted {
-        make_others(skel, interface.index)?;
-    }
-    let attach = |interface: &Interface| -> io::Result<Watched> {
-        let programs = if interface.has_link_header { ethernet } else { ip };
-        // What a nettrace left that was killed would go on to run beside ours.
-        if rung == Rung::Tcx && attach::remove_dead(interface.index) {
-            attach::detach_clsact(interface.index, &[], true);
-        }
-        let attached = match rung {
-            Rung::Tcx => attach::attach_tcx(programs, interface.index)?,
-            _ => attach::attach_clsact(programs, interface.index)?,
-        };
-        Ok(Watched { attached, splits: attach::splits(interface) })
-    };
-    let attached = within(netns, || {
-        if rung == Rung::Tcx {
-            attach::ask_for_tcx()?;
-        }
-        let mut all = Vec::new();
-        for interface in wanted {
-            match attach(interface) {
-                Ok(watched) => all.push((interface.clone(), watched)),
-                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
-                Err(error) => {
-                    detach(all);
-                    return Err(error.into());
-                }
-            }
-        }
-        Ok(all)
-    });
-    let attached = attached.map_err(|error| {
-        error.downcast::<io::Error>().unwrap_or_else(|error| io::Error::other(format!("{error:#}")))
-    })?;
-    for (interface, watched) in &attached {
-        if watched.splits != 0 {
-            set_splits(skel, interface.index, watched.splits).map_err(io::Error::other)?;
-        }
-    }
-    Ok(attached)
-}
-
-/// Takes back what was attached before something failed.
-fn detach(attached: Vec<(Interface, Watched)>) {
-    for (interface, watched) in attached {
-        if let Attached::Clsact { priorities, made } = watched.attached {
-            attach::detach_clsact(interface.index, &priorities, made);
-        }
-    }
+    choice: &Choice,
+    wanted: &Arc<Wanted>,
+    here: &[Interface],
+) -> Result<Taps, Failure> {
+    let programs = Programs::of(
+        [&skel.progs.nettrace_in, &skel.progs.nettrace_out],
+        [&skel.progs.nettrace_ip_in, &skel.progs.nettrace_ip_out],
+    );
+    let prepare = |interface: &Interface| make_others(skel, interface.index);
+    Taps::attach(wanted, choice, programs, here, prepare)
 }
 
 /// Room for what the table has no room for.
@@ -439,12 +307,7 @@ fn set_splits(skel: &FlowsSkel<'static>, ifindex: u32, splits: u32) -> Result<()
     set.map_err(|error| anyhow!("{error:#}")).context("set how an interface counts")
 }
 
-fn record(
-    key: &flow_key,
-    value: &flow,
-    names: &FxHashMap<u32, Arc<str>>,
-    netns: u32,
-) -> FlowRecord {
+fn record(key: &flow_key, value: &flow, interface: Arc<str>, netns: u32) -> FlowRecord {
     let has = |mark: flow_marks| u32::from(key.marks) & mark.0 != 0;
     let flags = value.seen.iter().enumerate();
     FlowRecord {
@@ -468,9 +331,7 @@ fn record(
             is_truncated: has(flow_marks::FLOW_TRUNCATED),
             is_other: has(flow_marks::FLOW_OTHER),
         },
-        interface: names
-            .get(&key.ifindex)
-            .map_or_else(|| format!("#{}", key.ifindex).into(), Arc::clone),
+        interface,
         netns,
         packets: value.packets,
         bytes: value.bytes,
@@ -490,46 +351,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stars_are_anything() {
-        for (pattern, name, is_it) in [
-            ("eth0", "eth0", true),
-            ("eth0", "eth01", false),
-            ("eth*", "eth", true),
-            ("*", "x", true),
-            ("v*th*1", "veth-a1", true),
-            ("v*th*1", "veth-a12", false),
-            ("*0", "eth0", true),
-            ("é*", "é0", true),
-        ] {
-            assert_eq!(matches(pattern, name), is_it, "{pattern} {name}");
-        }
-    }
-
-    #[test]
-    fn any_is_all_but_the_loopback() {
-        let interface = |name: &str, is_loopback| Interface {
-            index: 1,
-            name: name.to_owned(),
-            has_link_header: true,
-            is_loopback,
-            is_veth: false,
-        };
-        let wants = |wanted: &[&str], interface: Interface| {
-            let interfaces = wanted.iter().map(|name| (*name).to_owned()).collect();
-            Options { interfaces, ..Options::default() }.wants(&interface)
-        };
-        assert!(wants(&["any"], interface("eth0", false)));
-        assert!(!wants(&["any"], interface("lo", true)));
-        assert!(wants(&["any", "lo"], interface("lo", true)));
-        assert!(!wants(&[], interface("eth0", false)));
-    }
-
-    #[test]
     fn a_record_has_all_flags_and_marks() {
         let key = flow_key { ifindex: 3, direction: 1, marks: 5, ..flow_key::default() };
         let value = flow { seen: [1, 1, 0, 0, 1, 0, 0, 0], packets: 2, ..flow::default() };
-        let names = FxHashMap::from_iter([(3, Arc::from("eth0"))]);
-        let record = record(&key, &value, &names, 7);
+        let record = record(&key, &value, "eth0".into(), 7);
         assert_eq!((&*record.interface, record.tcp_flags, record.packets), ("eth0", 0x13, 2));
         let key = record.key;
         assert_eq!(key.direction, FlowDirection::Out);

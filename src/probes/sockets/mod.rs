@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read};
 use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ mod records;
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/sockets.skel.rs"));
 }
-use hooks::{RECEIVED, SENT};
+use hooks::{BY_ADDRESS, RECEIVED, SENT};
 use load::{Loaded, load};
 use records::Records;
 use skel::SocketsSkel;
@@ -214,6 +214,16 @@ impl SocketProbe {
         };
         probe.seed()?;
         Ok(probe)
+    }
+
+    /// The tags, where they are in socket storage, which programs on interfaces can read too.
+    ///
+    /// # Errors
+    /// Where there can't be one more descriptor.
+    pub fn tags(&self) -> Result<Option<OwnedFd>> {
+        let tags = self.skel.maps.tags.as_fd();
+        let is_used = self.choice.arrangement != BY_ADDRESS;
+        is_used.then(|| tags.try_clone_to_owned().context("share the tags")).transpose()
     }
 
     /// Walks the open files of all processes and tags the sockets that have no owner yet: those

@@ -172,6 +172,7 @@ impl Server {
             ifaces: if is_busy { &ifaces } else { &[] },
             drops: None,
             flows: None,
+            packets: None,
             syscalls: Some(SyscallReading {
                 calls: if is_busy { &calls } else { &[] },
                 ..SyscallReading::default()

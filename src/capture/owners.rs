@@ -1,0 +1,245 @@
+//! Whose packets are: what the kernel's side found, else by the tables of sockets and calls.
+
+use std::ffi::c_char;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use etherparse::IpNumber;
+use rustc_hash::FxHashMap;
+
+use crate::filter::{Facts, Filter};
+use crate::names::{Names, visible};
+use crate::packet::comment::{Owner, comment};
+use crate::packet::decode::{Decoded, Ip};
+use crate::sample::{
+    Endpoints, PacketBatch, PacketDirection, PacketRecord, ProcessRecord, Sample, SocketRecord,
+};
+
+/// Tables are read again for packets that aren't in them: so often at most, and so seldom that it takes no
+/// more than a twentieth of the time.
+const LEARN_AFTER: Duration = Duration::from_millis(50);
+const LEARN_SHARE: u32 = 20;
+/// What was in a table is remembered for one to two of these, since packets may be behind their sockets.
+const REMEMBERED: Duration = Duration::from_secs(10);
+/// Processes remembered; above it all are forgotten and looked at anew.
+const PROCESSES: usize = 65_536;
+
+/// An address, v4-mapped, and a port.
+type End = ([u8; 16], u16);
+
+/// Any address, as sockets have it that aren't bound or connected to one.
+const ANY: [u8; 16] = [0; 16];
+const ANY_V4: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
+/// In place of a namespace: whichever.
+const ANYWHERE: u32 = 0;
+
+/// How many of a packet's places are those of the socket of its direction, in the captured namespace.
+const OWN: usize = 3;
+
+/// A socket, by what is known of it from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    netns: u32,
+    protocol: u16,
+    local: End,
+    remote: End,
+}
+
+/// One process, as packets need it.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) owner: Owner,
+    /// It was asked for.
+    pub(super) is_wanted: bool,
+    /// Of received and of sent packets.
+    comments: [String; 2],
+}
+
+impl Known {
+    pub(super) fn comment(&self, direction: PacketDirection) -> &str {
+        &self.comments[usize::from(direction == PacketDirection::Out)]
+    }
+}
+
+/// What was read of sockets, lately and before that.
+#[derive(Debug, Default)]
+struct Generation {
+    places: FxHashMap<Place, ProcessRecord>,
+    cookies: FxHashMap<u64, ProcessRecord>,
+}
+
+/// Who it is, and as whom it is shown.
+type Identity = (u32, u64, u64, [c_char; 16]);
+
+/// Processes of packets.
+pub(super) struct Owners {
+    names: Names,
+    wanted: Filter,
+    /// Inode of the namespace that packets are captured in.
+    netns: u32,
+    generations: [Generation; 2],
+    rotate_at: Instant,
+    learn_at: Instant,
+    known: FxHashMap<Identity, Rc<Known>>,
+    last: Option<(Identity, Rc<Known>)>,
+}
+
+impl Owners {
+    pub(super) fn new(wanted: Filter, netns: u32) -> Self {
+        Owners {
+            names: Names::new(true),
+            wanted,
+            netns,
+            generations: Default::default(),
+            rotate_at: Instant::now() + REMEMBERED,
+            learn_at: Instant::now(),
+            known: FxHashMap::default(),
+            last: None,
+        }
+    }
+
+    /// Whether the tables should be read again for a packet of these.
+    pub(super) fn lack(&self, batch: &PacketBatch) -> bool {
+        Instant::now() >= self.learn_at
+            && batch.records.iter().any(|record| {
+                record.owner.is_none() && self.look_up(record, batch.bytes_of(record)).is_none()
+            })
+    }
+
+    /// At the end everything that can be known is.
+    pub(super) fn learn_soon(&mut self) {
+        self.learn_at = Instant::now();
+    }
+
+    /// Takes in what was read of sockets, and how long that took.
+    pub(super) fn learn(&mut self, sample: &Sample<'_>, cost: Duration) {
+        let now = Instant::now();
+        self.learn_at = now + LEARN_AFTER.max(cost * LEARN_SHARE);
+        if now >= self.rotate_at {
+            self.rotate_at = now + REMEMBERED;
+            self.generations.swap(0, 1);
+            self.generations[0] = Generation::default();
+        }
+        let new = &mut self.generations[0];
+        for usage in sample.usage {
+            // Of calls that were counted by an id, nobody asks for that.
+            new.cookies.insert(usage.socket, usage.user);
+            new.add(&usage.ends, &usage.user);
+        }
+        // Who owns a socket goes before who called once.
+        self.absorb(sample.closed);
+        self.absorb(sample.sockets);
+    }
+
+    /// Takes in sockets.
+    pub(super) fn absorb(&mut self, sockets: &[SocketRecord]) {
+        for socket in sockets.iter().filter(|socket| socket.owner.tgid != 0) {
+            self.generations[0].add(&socket.ends, &socket.owner);
+        }
+    }
+
+    /// Whose a packet is.
+    pub(super) fn of(&mut self, record: &PacketRecord, bytes: &[u8]) -> Option<Rc<Known>> {
+        let process = record.owner.or_else(|| self.look_up(record, bytes))?;
+        let identity = (process.tgid, process.start, process.cgroup, process.comm);
+        if let Some((_, known)) = self.last.as_ref().filter(|(last, _)| *last == identity) {
+            return Some(Rc::clone(known));
+        }
+        if self.known.len() >= PROCESSES {
+            self.known.clear();
+        }
+        let (names, wanted) = (&mut self.names, &self.wanted);
+        let known = self.known.entry(identity).or_insert_with(|| known(names, wanted, &process));
+        let known = Rc::clone(known);
+        self.last = Some((identity, Rc::clone(&known)));
+        Some(known)
+    }
+
+    fn look_up(&self, record: &PacketRecord, bytes: &[u8]) -> Option<ProcessRecord> {
+        let decoded = Decoded::of(record.link, bytes);
+        let places = decoded.ip().and_then(|ip| places(self.netns, record.direction, ip));
+        let (own, other) = places.as_ref().map_or((&[][..], &[][..]), |it| it.split_at(OWN));
+        // The socket in a packet is its sender's.
+        let sender = || self.find(|generation| generation.cookies.get(&record.cookie));
+        let at = |places: &[Place]| {
+            places.iter().find_map(|it| self.find(|generation| generation.places.get(it)))
+        };
+        let found = match record.direction {
+            PacketDirection::Out => sender().or_else(|| at(own)),
+            PacketDirection::In => at(own).or_else(sender),
+        };
+        found.or_else(|| at(other))
+    }
+
+    fn find(&self, of: impl Fn(&Generation) -> Option<&ProcessRecord>) -> Option<ProcessRecord> {
+        self.generations.iter().find_map(of).copied()
+    }
+}
+
+impl Generation {
+    fn add(&mut self, ends: &Endpoints, owner: &ProcessRecord) {
+        let any = |address| if address == ANY_V4 { ANY } else { address };
+        let place = Place {
+            netns: ends.netns,
+            protocol: ends.protocol,
+            local: (any(ends.local), ends.local_port),
+            remote: (any(ends.remote), ends.remote_port),
+        };
+        if place.remote.1 != 0 {
+            // Packets of containers pass by other namespaces too.
+            self.places.insert(Place { netns: ANYWHERE, ..place }, *owner);
+        }
+        self.places.insert(place, *owner);
+    }
+}
+
+/// Where the socket of a packet may be, the likeliest first: [`OWN`] of the sender's of what is sent, of the
+/// receiver's of what is received; then the other one's.
+fn places(netns: u32, direction: PacketDirection, ip: &Ip<'_>) -> Option<[Place; 6]> {
+    let protocol = ip.protocol;
+    if ![IpNumber::TCP.0, IpNumber::UDP.0].contains(&protocol) {
+        return None;
+    }
+    let ports = ip.ports()?;
+    let (from, to) = ((mapped(ip.source), ports.0), (mapped(ip.destination), ports.1));
+    let (own, other) = if direction == PacketDirection::Out { (from, to) } else { (to, from) };
+    let place = |netns, local, remote| Place { netns, protocol: protocol.into(), local, remote };
+    Some([
+        place(netns, own, other),
+        place(netns, own, (ANY, 0)),
+        place(netns, (ANY, own.1), (ANY, 0)),
+        place(netns, other, own),
+        place(ANYWHERE, own, other),
+        place(ANYWHERE, other, own),
+    ])
+}
+
+fn mapped(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+fn known(names: &mut Names, wanted: &Filter, process: &ProcessRecord) -> Rc<Known> {
+    let end = process.comm.iter().position(|c| *c == 0).unwrap_or(process.comm.len());
+    let comm: Vec<u8> = process.comm[..end].iter().map(|c| *c as u8).collect();
+    let comm = visible(&comm);
+    let (container, cgroup) = (names.container(process), names.cgroup(process));
+    let facts = Facts {
+        pid: process.tgid,
+        comm: &comm,
+        uid: process.uid,
+        ..Facts::of_cgroup(container.as_deref(), cgroup.as_deref())
+    };
+    let is_wanted = wanted.matches(&facts);
+    let container = container.map(|container| container.name.as_str().into());
+    let owner = Owner { pid: process.tgid, comm: comm.as_str().into(), container };
+    let comments = [PacketDirection::In, PacketDirection::Out]
+        .map(|direction| comment(Some(&owner), direction));
+    Rc::new(Known { owner, is_wanted, comments })
+}
+
+#[cfg(test)]
+mod tests;
