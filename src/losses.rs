@@ -16,6 +16,8 @@ pub const HOOK_REENTERED: &str = "hook_reentered";
 pub const CLOSED_UNLISTED: &str = "closed_unlisted";
 /// Single drops above what a document lists.
 pub const DROPS_UNLISTED: &str = "drops_unlisted";
+/// Rows of processes or threads that ended long before they were to be shown.
+pub const CALLERS_MERGED: &str = "callers_merged";
 /// Slow calls above what a document lists.
 pub const SLOW_UNLISTED: &str = "slow_unlisted";
 
@@ -145,6 +147,15 @@ are counted",
     Cause {
         is_counted: true,
         ..cause(
+            CALLERS_MERGED,
+            "rows of processes or threads that ended were merged into one without a process, being more \
+than 100,000",
+            "a shorter interval, or --by syscall, has fewer",
+        )
+    },
+    Cause {
+        is_counted: true,
+        ..cause(
             SLOW_UNLISTED,
             "slow calls are not listed, as a frame lists 100,000",
             "-O ndjson lists all",
@@ -222,6 +233,7 @@ mod tests {
             SLOW_BACKLOG,
             HOOK_REENTERED,
             CLOSED_UNLISTED,
+            CALLERS_MERGED,
             SLOW_UNLISTED,
             DROPS_UNLISTED,
         ];

@@ -40,7 +40,7 @@ pub use syscalls::{Grouping, SlowRow, Sums, SyscallRow, SyscallTotals};
 pub use totals::{Picture, Totals};
 
 use crate::filter::{Filter, nearest};
-use crate::losses::CLOSED_UNLISTED;
+use crate::losses::{CALLERS_MERGED, CLOSED_UNLISTED};
 use crate::names::{Names, NetnsNames};
 use crate::sample::{Backlog, DropEvent, Losses, OwnCost, Sample, SocketRecord, SyscallReading};
 use crate::symbols::Symbols;
@@ -404,6 +404,9 @@ impl Model {
     fn losses(&self, sample: &Sample<'_>) -> Losses {
         let mut losses = sample.losses.clone();
         losses.0.push((CLOSED_UNLISTED, self.unlisted));
+        if sample.syscalls.is_some() {
+            losses.0.push((CALLERS_MERGED, self.syscalls.merged()));
+        }
         losses
     }
 

@@ -82,7 +82,20 @@ impl Sums {
         self.total_ns += record.total_ns;
         self.max_ns = self.max_ns.max(record.max_ns);
         self.histogram.merge(&record.histogram);
-        for (errno, count) in &record.errnos {
+        self.add_errnos(&record.errnos);
+    }
+
+    fn merge(&mut self, other: &Sums) {
+        self.calls += other.calls;
+        self.errors += other.errors;
+        self.total_ns += other.total_ns;
+        self.max_ns = self.max_ns.max(other.max_ns);
+        self.histogram.merge(&other.histogram);
+        self.add_errnos(&other.errnos);
+    }
+
+    fn add_errnos(&mut self, errnos: &[(u32, u64)]) {
+        for (errno, count) in errnos {
             match self.errnos.iter_mut().find(|(known, _)| known == errno) {
                 Some((_, sum)) => *sum += count,
                 None => self.errnos.push((*errno, *count)),
@@ -197,15 +210,21 @@ pub(super) struct SyscallTable {
     readings: u32,
     /// Since they were last asked for.
     calls: u64,
+    /// So many entries there may be until those that ended are looked for.
+    room: usize,
+    /// Entries that ended and lost their rows to a common one.
+    merged: u64,
 }
 
 /// Readings between two looks at which processes live.
 const SWEEP_AFTER: u32 = 32;
+/// Ended processes or threads keep about so many rows until these are shown: a summary may be hours away.
+const ENDED_KEPT: usize = 100_000;
 
 impl SyscallTable {
     /// A table of such rows.
     pub(super) fn new(grouping: Grouping, with_histograms: bool) -> Self {
-        SyscallTable { grouping, with_histograms, ..SyscallTable::default() }
+        SyscallTable { grouping, with_histograms, room: ENDED_KEPT, ..SyscallTable::default() }
     }
 
     /// Takes a reading in.
@@ -246,6 +265,34 @@ impl SyscallTable {
         if self.grouping == Grouping::ThreadCall && !reading.ended.is_empty() {
             self.end_threads(reading.ended);
         }
+        if self.entries.len() > self.room {
+            self.merge_ended();
+            self.room = self.entries.len() + ENDED_KEPT;
+        }
+    }
+
+    /// Gives up the rows of what ended for one without a process.
+    fn merge_ended(&mut self) {
+        let has_ended = |key: &Key, entry: &Entry| {
+            let caller = key.process.and_then(|id| self.callers.get(&id));
+            entry.ended || caller.is_some_and(|caller| caller.ended)
+        };
+        let ended = self.entries.extract_if(|key, entry| has_ended(key, entry));
+        let ended: Vec<(Key, Entry)> = ended.collect();
+        self.callers.retain(|_, caller| !caller.ended);
+        self.merged += ended.len() as u64;
+        for (key, entry) in ended {
+            let common = Key { process: None, tid: None, ..key };
+            let common = self.entries.entry(common).or_default();
+            common.calls_before += entry.calls_before;
+            common.total_ns_before += entry.total_ns_before;
+            Arc::make_mut(&mut common.sums).merge(&entry.sums);
+        }
+    }
+
+    /// Rows that were given up, since the start.
+    pub(super) fn merged(&self) -> u64 {
+        self.merged
     }
 
     /// Ends processes whose last thread made none of the calls that are watched, so that nobody told.

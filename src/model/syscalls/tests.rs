@@ -135,6 +135,25 @@ fn rows_are_of_what_they_sum_up() {
 }
 
 #[test]
+fn too_many_that_ended_have_one_row() {
+    let mut run = Run::new(Grouping::ProcessCall);
+    run.table.room = 3;
+    let of = |pids: std::ops::Range<u32>| -> Vec<CallRecord> {
+        pids.map(|pid| failed(calls(pid, pid, READ, &[100, 300]), &[(EAGAIN, 1)])).collect()
+    };
+    run.absorb(&of(1..4), &[end(1, 1, true), end(2, 2, true)]);
+    assert_eq!(run.table.merged(), 0);
+    run.absorb(&of(4..5), &[]);
+    assert_eq!(run.table.merged(), 2);
+    let rows = run.rows();
+    assert_eq!(rows.len(), 3, "{:?}", rows.keys());
+    let common = &rows[&key(0, 0, "read")];
+    assert_eq!((common.sums.calls, common.sums.total_ns, common.rate), (4, 800, 2.0));
+    assert_eq!((common.sums.errnos.as_slice(), common.ended), (&[(EAGAIN, 2)][..], false));
+    assert_eq!(rows.values().map(|row| row.sums.calls).sum::<u64>(), 8);
+}
+
+#[test]
 fn who_ended_is_shown_once() {
     let mut run = Run::new(Grouping::ProcessCall);
     run.absorb(&[calls(7, 7, READ, &[100]), calls(7, 8, READ, &[100])], &[end(7, 8, false)]);
