@@ -109,15 +109,18 @@ static __always_inline bool is_own(struct task_struct *task, __u32 call, long re
 
 	if (result)
 		return true;
-	if (is_fork(call))
+	switch (meaning_of(call)) {
+	case MEANS_CHILD:
 		return false;
-	if (is_exec(call)) {
+	case MEANS_EXEC:
 		release();
 		rename_thread(find_thread(task));
-	} else if (has_scope && changes_identity(call)) {
-		t = find_thread(task);
+		break;
+	case MEANS_IDENTITY:
+		t = has_scope ? find_thread(task) : NULL;
 		if (t)
 			t->scope = SCOPE_UNKNOWN;
+		break;
 	}
 	return true;
 }
@@ -125,14 +128,6 @@ static __always_inline bool is_own(struct task_struct *task, __u32 call, long re
 static __always_inline bool is_asked_for(__u32 call, long result)
 {
 	return is_wanted(call) && (!errors_only || failed(result));
-}
-
-static __always_inline bool is_counted(struct thread *t, struct task_struct *task, __u32 call,
-				       long result)
-{
-	if (has_scope && judge(t, task) != SCOPE_IN)
-		return false;
-	return is_asked_for(call, result);
 }
 
 static __always_inline struct call_slot *begin_count(struct thread *t, __u32 call, long result)
@@ -225,7 +220,7 @@ static __always_inline int count_untimed(long id, struct task_struct *task, long
 	t = make_thread(task);
 	if (!t)
 		lost(LOSS_TASK_STORAGE);
-	else if (is_counted(t, task, call, result))
+	else if (!has_scope || judge(t, task) == SCOPE_IN)
 		count(t, call, result);
 	return 0;
 }
@@ -234,32 +229,46 @@ static __always_inline int leave(void *ctx, long id, long result)
 {
 	struct task_struct *task = current_task(by_thread);
 	struct thread *t = find_thread(task);
+	__u64 began = 0, duration = 0;
 	struct call_slot *slot;
-	__u64 began, duration;
 	__u32 call, bucket;
 
-	if (!t || !t->entered_ns)
-		return count_untimed(id, task, result);
-	began = t->entered_ns;
-	duration = bpf_ktime_get_ns() - began;
-	t->entered_ns = 0;
-	call = t->call;
-	/* The end of that one and the begin of this weren't seen. */
-	if ((int)id != -1 && (id ^ call) & CALL_NUMBER)
-		return count_untimed(id, task, result);
-	if (!is_own(task, call, result) || !is_counted(t, task, call, result))
+	if (t) {
+		began = t->entered_ns;
+		t->entered_ns = 0;
+		/* Else the end of that one and the begin of this weren't seen. */
+		if ((int)id != -1 && (id ^ t->call) & CALL_NUMBER)
+			began = 0;
+	}
+	if (began) {
+		duration = bpf_ktime_get_ns() - began;
+		call = t->call;
+	} else {
+		call = returned_call(task, id, result);
+	}
+	if (!is_own(task, call, result) || !is_asked_for(call, result))
+		return 0;
+	if (!t)
+		t = make_thread(task);
+	if (!t) {
+		lost(LOSS_TASK_STORAGE);
+		return 0;
+	}
+	if (has_scope && judge(t, task) != SCOPE_IN)
 		return 0;
 	slot = begin_count(t, call, result);
 	if (!slot)
 		return 0;
-	slot->total_ns += duration;
-	if (duration > slot->max_ns)
-		slot->max_ns = duration;
-	bucket = bucket_of(duration);
-	if (bucket < BUCKETS)
-		slot->buckets[bucket]++;
+	if (began) {
+		slot->total_ns += duration;
+		if (duration > slot->max_ns)
+			slot->max_ns = duration;
+		bucket = bucket_of(duration);
+		if (bucket < BUCKETS)
+			slot->buckets[bucket]++;
+	}
 	end_count(slot);
-	if (slower_than_ns && duration >= slower_than_ns)
+	if (slower_than_ns && began && duration >= slower_than_ns)
 		report_slow(ctx, t, call, result, duration, began);
 	return 0;
 }

@@ -81,9 +81,27 @@ static __always_inline bool is_exec(__u32 call)
 	       CALL_IS(call, SYS_EXECVEAT, COMPAT_EXECVEAT);
 }
 
-/* What a scope may ask for: the user, the name. */
-static __always_inline bool changes_identity(__u32 call)
+/* What it means that a call returned 0. */
+enum meaning {
+	MEANS_NO_MORE,
+	MEANS_CHILD,	/* it is the child's return from a fork */
+	MEANS_EXEC,	/* something else is executed now */
+	MEANS_IDENTITY, /* what a scope may ask for changed: the user, the name */
+};
+
+static __always_inline bool is_fork(__u32 call)
 {
+	return CALL_IS(call, SYS_CLONE, COMPAT_CLONE) || CALL_IS(call, SYS_FORK, COMPAT_FORK) ||
+	       CALL_IS(call, SYS_VFORK, COMPAT_VFORK) || CALL_IS(call, SYS_CLONE3, SYS_CLONE3);
+}
+
+/* A global function, whose comparisons leave the verifier nothing to remember of the call. */
+__noinline __u32 meaning_of(__u32 call)
+{
+	if (is_fork(call))
+		return MEANS_CHILD;
+	if (is_exec(call))
+		return MEANS_EXEC;
 	switch (call) {
 	case SYS_SETUID:
 	case SYS_SETREUID:
@@ -96,15 +114,9 @@ static __always_inline bool changes_identity(__u32 call)
 	case CALL_COMPAT | 208:
 	case CALL_COMPAT | 213:
 	case CALL_COMPAT | 172: /* prctl() */
-		return true;
+		return MEANS_IDENTITY;
 	}
-	return false;
-}
-
-static __always_inline bool is_fork(__u32 call)
-{
-	return CALL_IS(call, SYS_CLONE, COMPAT_CLONE) || CALL_IS(call, SYS_FORK, COMPAT_FORK) ||
-	       CALL_IS(call, SYS_VFORK, COMPAT_VFORK) || CALL_IS(call, SYS_CLONE3, SYS_CLONE3);
+	return MEANS_NO_MORE;
 }
 
 static __always_inline bool is_exit(__u32 call)

@@ -184,74 +184,78 @@ static __always_inline void rename_thread(struct thread *t)
 		name_thread(who);
 }
 
-static __noinline struct call_slot *new_slot(struct thread *t, __u32 call, __u32 *number)
+/*
+ * The number of a new slot for a call of the current thread; 0 if there is none. A global function,
+ * which the verifier goes through once, and not for each way to it.
+ */
+__noinline __u32 new_slot(__u32 call)
 {
+	struct thread *t = find_thread(current_task(by_thread));
 	struct call_slot *slot;
+	__u32 number = 0;
 
-	if (!has_slot(t))
-		return NULL;
-	slot = take_slot(number);
+	if (!t || !has_slot(t))
+		return 0;
+	slot = take_slot(&number);
 	if (!slot)
-		return NULL;
+		return 0;
 	slot->thread = t->slot;
-	slot->number = *number;
+	slot->number = number;
 	slot->call = CALL_USED | call;
-	return slot;
+	return number;
 }
 
-/* A call that has no place in the thread's own table. */
-static __always_inline struct call_slot *find_further(struct thread *t, __u32 call)
+/* Where the thread's table has the call, or has room for it. */
+static __always_inline __u32 *place_of(struct thread *t, __u32 call)
 {
-	struct further_key key = {.thread = t->slot, .call = call};
-	struct call_slot *slot;
-	__u32 number, *known;
+	__u32 *place;
+	int i;
 
-	known = bpf_map_lookup_elem(&further, &key);
-	if (known)
-		return slot_at(*known);
-	/* One that calls so many kinds is up to no good, and has had its share. */
-	if (t->further >= MAX_FURTHER)
+	if (call >> (32 - SLOT_BITS))
 		return NULL;
-	slot = new_slot(t, call, &number);
-	if (!slot)
-		return NULL;
-	/* Now the thread has one. */
-	key.thread = t->slot;
+	for (i = 0; i < PROBES; i++) {
+		place = &t->table[(call + i) & 63];
+		if (!*place || *place >> SLOT_BITS == call)
+			return place;
+	}
+	return NULL;
+}
+
+/* For a call that has no place in the thread's table; false if the slot went back. */
+static __always_inline bool keep_further(struct thread *t, struct call_slot *slot, __u32 number)
+{
+	struct further_key key = {.thread = t->slot, .call = slot->call & ~CALL_USED};
+
 	if (bpf_map_update_elem(&further, &key, &number, BPF_ANY)) {
 		slot->call = 0;
 		give_back(number);
-		return NULL;
+		return false;
 	}
 	slot->is_further = true;
 	t->further++;
-	return slot;
+	return true;
 }
 
+/* The slot of a call that the thread makes. The costly ways are in here once: the verifier goes
+ * through each. */
 static __always_inline struct call_slot *find_slot(struct thread *t, __u32 call)
 {
-	struct call_slot *slot = NULL;
-	__u32 number = 0, *place;
-	int i;
+	struct further_key key = {.thread = t->slot, .call = call};
+	__u32 number = 0, *place = place_of(t, call), *known = place;
+	struct call_slot *slot;
 
-	if (call >> (32 - SLOT_BITS)) {
-		slot = find_further(t, call);
-		goto out;
-	}
-	for (i = 0; i < PROBES; i++) {
-		place = &t->table[(call + i) & 63];
-		if (*place && *place >> SLOT_BITS == call) {
-			slot = slot_at(*place & (MAX_SLOTS - 1));
-			goto out;
-		}
-		if (!*place) {
-			slot = new_slot(t, call, &number);
-			if (slot)
-				*place = call << SLOT_BITS | number;
-			goto out;
-		}
-	}
-	slot = find_further(t, call);
-out:
+	if (!place)
+		known = bpf_map_lookup_elem(&further, &key);
+	if (known && *known)
+		return slot_at(*known & (MAX_SLOTS - 1));
+	/* One that calls so many kinds is up to no good, and has had its share. */
+	if (place || t->further < MAX_FURTHER)
+		number = new_slot(call);
+	slot = number ? slot_at(number) : NULL;
+	if (slot && place)
+		*place = call << SLOT_BITS | number;
+	else if (slot && !keep_further(t, slot, number))
+		slot = NULL;
 	if (!slot)
 		lost(LOSS_CALL_TABLE);
 	return slot;
