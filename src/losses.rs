@@ -41,7 +41,7 @@ const fn cause(name: &'static str, about: &'static str, remedy: &'static str) ->
 const LESS: &str = "a narrower scope (-p, --netns) needs less";
 
 /// All of them.
-pub const CAUSES: [Cause; 24] = [
+pub const CAUSES: &[Cause] = &[
     cause(
         "socket_storage",
         "sockets without a tag, as the kernel had no memory for one: their owner and, of UDP, their \
