@@ -148,6 +148,15 @@ pub enum Address {
 }
 
 impl Probe {
+    /// What `probetype` says: the provider, but for those of the runtime itself.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Probe::Begin | Probe::End | Probe::SelfSignal(_) => "special",
+            Probe::Bench(_) => "benchmark",
+            other => other.provider(),
+        }
+    }
+
     /// The name of its provider in full.
     pub fn provider(&self) -> &'static str {
         match self {

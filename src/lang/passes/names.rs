@@ -1,12 +1,14 @@
 //! Words → what they stand for: bodies of macros, functions of the language, `#define`s, constants of enums, and what
 //! the command line says of `$1` and `getopt`.
 
+use std::collections::BTreeMap;
+
 use super::super::ast::*;
 use super::super::config;
 use super::super::functions::Function;
 use super::super::parser;
 use super::super::source::Span;
-use super::super::types::{Name, Type, TypeSource};
+use super::super::types::{Int, Name, Type, TypeSource};
 use super::super::walk::{self, Visit};
 use super::{Context, fold};
 use crate::filter::nearest;
@@ -40,8 +42,11 @@ const WORDS: &[&str] = &[
 pub(super) fn run(script: &mut Script, context: &mut Context<'_>) {
     let macros = Macros::new(std::mem::take(&mut script.macros), context);
     let subprograms = script.functions.iter().map(|function| function.name.clone()).collect();
-    let mut names = Names { context, macros, subprograms, inside: Vec::new(), expansions: 0 };
+    let known = BTreeMap::new();
+    let mut names =
+        Names { context, macros, subprograms, inside: Vec::new(), expansions: 0, known };
     names.script(script);
+    names.unknown_options();
 }
 
 struct Names<'a, 'c> {
@@ -52,6 +57,8 @@ struct Names<'a, 'c> {
     inside: Vec<(Name, bool)>,
     /// How many macros were expanded.
     expansions: u32,
+    /// Options of the command line that the script asks for, and what for.
+    known: BTreeMap<String, Option<String>>,
 }
 
 impl Visit for Names<'_, '_> {
@@ -132,9 +139,8 @@ impl Names<'_, '_> {
             return self.define(expr, name, text);
         }
         if let Some((of, value)) = self.context.c.constants.get(name) {
-            let int = self.context.structs.enums.get(of).map(|def| def.int);
             expr.kind = ExprKind::Int(*value);
-            expr.ty = int.map_or(Type::None, |int| Type::Enum(of.clone(), int));
+            expr.ty = Type::Enum(of.clone(), of_constant(*value));
             return;
         }
         if let Some(function) = function(name).filter(|function| function.arity().0 == 0) {
@@ -144,11 +150,12 @@ impl Names<'_, '_> {
         if self.expand_prelude(expr, name, &[]) || WORDS.contains(&&**name) {
             return;
         }
-        if let Some((of, int, value)) = self.context.kernel.enumerator(name) {
+        if let Some((of, _, value)) = self.context.kernel.enumerator(name) {
             if let Some(def) = self.context.kernel.enumeration(&of) {
                 self.context.structs.enums.entry(of.clone()).or_insert(def);
             }
             expr.kind = ExprKind::Int(value);
+            let int = of_constant(value);
             expr.ty = if of.is_empty() { Type::Int(int) } else { Type::Enum(of, int) };
             return;
         }
@@ -344,6 +351,11 @@ impl Names<'_, '_> {
 /// A function by its name, or by the name with which the macros of bpftrace's own library say it.
 fn function(name: &str) -> Option<Function> {
     Function::named(name).or_else(|| Function::named(name.strip_prefix("__builtin_")?))
+}
+
+/// Constants of enums have 64 bits, however few their enum has.
+fn of_constant(value: i128) -> Int {
+    Int { bits: 64, signed: value < 0 }
 }
 
 /// `str("…")` is the string.

@@ -56,17 +56,8 @@ pub(super) fn run(script: &mut Script, context: &mut Context<'_>) {
         }
     }
     no_places(script, context);
-    let (options, has_errors) = (context.options, context.diagnostics.errors() > 0);
     script.probes.retain(|probe| !probe.attach_points.is_empty());
-    script.probes.iter_mut().for_each(|probe| {
-        probe.attach_points.retain(|point| match point.probe {
-            Some(Probe::Test(_)) => options.test,
-            Some(Probe::Bench(_)) => options.bench,
-            _ => !options.test && !options.bench,
-        });
-    });
-    script.probes.retain(|probe| !probe.attach_points.is_empty());
-    if script.probes.is_empty() && !has_errors {
+    if script.probes.is_empty() && context.diagnostics.errors() == 0 {
         context.diagnostics.error(Span::default(), "No probes to attach");
     }
     let probes = mem::take(&mut script.probes);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::mem;
 
 use super::super::ast::*;
+use super::super::functions::Function;
 use super::super::source::Span;
 use super::super::types::{Name, Type};
 use super::super::walk::{self, Visit};
@@ -149,10 +150,26 @@ impl<'a, 'c> Scopes<'a, 'c> {
     }
 }
 
+/// Whether nothing comes behind a statement.
+fn ends(statement: &Statement) -> bool {
+    match &statement.kind {
+        StatementKind::Break | StatementKind::Continue | StatementKind::Return(_) => true,
+        StatementKind::Expr(expr) => {
+            matches!(expr.kind, ExprKind::Function { function: Function::Exit, .. })
+        }
+        _ => false,
+    }
+}
+
 impl Visit for Scopes<'_, '_> {
     fn block(&mut self, block: &mut Block) {
         self.blocks.push(HashMap::new());
+        let mut is_over = false;
         for mut statement in mem::take(&mut block.statements) {
+            if mem::replace(&mut is_over, ends(&statement)) {
+                self.context.diagnostics.warn(statement.span, "Unreachable statement.");
+                is_over = false;
+            }
             match &statement.kind {
                 StatementKind::Unroll { count, body } => {
                     for mut copy in self.unrolled(count, body) {
@@ -167,6 +184,9 @@ impl Visit for Scopes<'_, '_> {
             }
         }
         if let Some(value) = &mut block.value {
+            if is_over {
+                self.context.diagnostics.warn(value.span, "Unreachable statement.");
+            }
             self.expr(value);
         }
         self.blocks.pop();

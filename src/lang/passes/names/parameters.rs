@@ -37,32 +37,61 @@ impl Names<'_, '_> {
     /// `getopt("name", default, "what for")`.
     pub(super) fn getopt(&mut self, span: Span, arguments: Vec<Expr>) -> ExprKind {
         let mut arguments = arguments.into_iter().map(|one| folded(one, self.context));
-        let (name, default, _) = (arguments.next(), arguments.next(), arguments.next());
+        let (name, default, about) = (arguments.next(), arguments.next(), arguments.next());
         let Some(name) = name.as_ref().and_then(Expr::as_str) else {
             self.error(span, "First argument to 'getopt' must be a string literal.");
             return ExprKind::None;
         };
         let default = default.map_or(ExprKind::Bool(false), |default| default.kind);
+        self.known
+            .insert(name.to_owned(), about.as_ref().and_then(Expr::as_str).map(str::to_owned));
         let given = self.context.options.named.iter().find(|(given, _)| given == name);
         let Some((_, value)) = given else { return self.default(span, default) };
-        let text = value.as_deref();
-        let read = match (&default, text) {
-            (ExprKind::Bool(_), None | Some("true" | "1")) => Some(ExprKind::Bool(true)),
-            (ExprKind::Bool(_), Some("false" | "0")) => Some(ExprKind::Bool(false)),
-            (ExprKind::Int(_), Some(text)) => int(text).map(ExprKind::Int),
-            (ExprKind::Str(_), Some(text)) => Some(ExprKind::Str(text.as_bytes().to_vec())),
+        let lower = value.as_deref().map(str::to_ascii_lowercase);
+        let read = match (&default, value.as_deref(), lower.as_deref()) {
+            (ExprKind::Bool(_), None, _) | (ExprKind::Bool(_), _, Some("true" | "1")) => {
+                Some(ExprKind::Bool(true))
+            }
+            (ExprKind::Bool(_), _, Some("false" | "0")) => Some(ExprKind::Bool(false)),
+            (ExprKind::Int(_), Some(text), _) => int(text).map(ExprKind::Int),
+            (ExprKind::Str(_), Some(text), _) => Some(ExprKind::Str(text.as_bytes().to_vec())),
             _ => None,
         };
         read.unwrap_or_else(|| {
             let wanted = match default {
-                ExprKind::Bool(_) => "a boolean (e.g. '1', 'true')",
-                ExprKind::Int(_) => "an integer",
-                _ => "a value",
+                ExprKind::Bool(_) => "boolean",
+                ExprKind::Int(_) => "integer",
+                _ => "string",
             };
-            let got = text.unwrap_or_default();
-            self.error(span, format!("Command line option '{name}' must be {wanted}, got '{got}'"));
+            let got = value.as_deref().unwrap_or_default();
+            let message =
+                format!("program command line option --{name} invalid {wanted} (value: {got})");
+            self.error(span, message);
             ExprKind::None
         })
+    }
+
+    /// Options of the command line that the script doesn't ask for.
+    pub(super) fn unknown_options(&mut self) {
+        let named = self.context.options.named.iter().map(|(name, _)| name);
+        let unknown: Vec<String> = named
+            .filter(|name| !self.known.contains_key(*name))
+            .map(|name| format!("--{name}"))
+            .collect();
+        if unknown.is_empty() {
+            return;
+        }
+        let known: Vec<String> = self
+            .known
+            .iter()
+            .map(|(name, about)| match about {
+                Some(about) => format!("--{name}: {about}"),
+                None => format!("--{name}"),
+            })
+            .collect();
+        let message = format!("unexpected program command line options: {}", unknown.join(", "));
+        let told = self.context.diagnostics.error(Span::default(), message);
+        told.hint(format!("expected program options: {}", known.join(", ")));
     }
 
     fn default(&mut self, span: Span, default: ExprKind) -> ExprKind {

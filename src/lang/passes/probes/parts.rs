@@ -13,7 +13,7 @@ type Parsed<T> = Result<T, String>;
 
 /// Takes an attach point apart. The name of its probe is in front of it.
 pub(super) fn parse(text: &str, context: &Context<'_>) -> Parsed<Probe> {
-    let parts = split(text, &context.options.parameters)?;
+    let parts = split(&fill_in(text, &context.options.parameters)?);
     let mut words: Vec<&str> = parts.iter().map(String::as_str).collect();
     let first = words.remove(0);
     // `name=` goes before the provider, and is for later.
@@ -57,10 +57,36 @@ fn provider(word: &str) -> Option<&'static str> {
     found.map(|(name, _)| *name).filter(|_| !word.is_empty())
 }
 
-/// At colons that aren't in quotes, with `$1` and so on replaced. `@` is a part of its own.
-fn split(text: &str, parameters: &[String]) -> Parsed<Vec<String>> {
-    let (mut parts, mut part, mut in_quotes) = (Vec::new(), String::new(), false);
+/// With `$1` and so on replaced, but for those in quotes.
+fn fill_in(text: &str, parameters: &[String]) -> Parsed<String> {
+    let (mut filled, mut in_quotes) = (String::new(), false);
     let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        in_quotes ^= c == '"';
+        if c != '$' || in_quotes {
+            filled.push(c);
+            continue;
+        }
+        let mut digits = String::new();
+        while let Some(digit) = rest.next_if(char::is_ascii_digit) {
+            digits.push(digit);
+        }
+        let Some(number) = digits.parse::<usize>().ok().filter(|number| *number > 0) else {
+            let next = rest.peek().map_or(digits, char::to_string);
+            return Err(format!(
+                "invalid trailing character for positional param: {next}. Try quoting this entire \
+                 part if this is intentional e.g. \"${next}\"."
+            ));
+        };
+        filled.push_str(parameters.get(number - 1).map_or("", String::as_str));
+    }
+    Ok(filled)
+}
+
+/// At colons that aren't in quotes. `@` is a part of its own.
+fn split(text: &str) -> Vec<String> {
+    let (mut parts, mut part, mut in_quotes) = (Vec::new(), String::new(), false);
+    let mut rest = text.chars();
     while let Some(c) = rest.next() {
         match c {
             ':' | '@' if !in_quotes => {
@@ -71,25 +97,11 @@ fn split(text: &str, parameters: &[String]) -> Parsed<Vec<String>> {
             }
             '"' => in_quotes = !in_quotes,
             '\\' if in_quotes => part.extend(rest.next()),
-            '$' if !in_quotes => {
-                let mut digits = String::new();
-                while let Some(digit) = rest.next_if(char::is_ascii_digit) {
-                    digits.push(digit);
-                }
-                let number: usize = digits.parse().ok().filter(|number| *number > 0).ok_or_else(|| {
-                    let next = rest.peek().map(char::to_string).unwrap_or(digits.clone());
-                    format!(
-                        "invalid trailing character for positional param: {next}. Try quoting this \
-                         entire part if this is intentional e.g. \"${next}\"."
-                    )
-                })?;
-                part.push_str(parameters.get(number - 1).map_or("", String::as_str));
-            }
             _ => part.push(c),
         }
     }
     parts.push(part);
-    Ok(parts)
+    parts
 }
 
 /// Events of the kernel: the names in perf_event_open(2), and other names for them.

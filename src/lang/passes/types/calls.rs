@@ -243,7 +243,7 @@ impl Typer<'_, '_> {
     fn place_text(&mut self, expr: &mut Expr, function: Function) -> Type {
         let text: Name = match function {
             Function::Probe => self.place_name.clone(),
-            _ => self.place.as_ref().map_or("", Place::provider).into(),
+            _ => self.place.as_ref().map_or("", Place::kind).into(),
         };
         let ty = Type::String(text.len() as u32 + 1);
         // Where one program is attached to many places, each says its own.

@@ -86,8 +86,8 @@ impl Typer<'_, '_> {
     ) -> Option<ExprKind> {
         match function {
             Function::Probetype => {
-                let provider = self.place.as_ref()?.provider();
-                Some(ExprKind::Str(provider.as_bytes().to_vec()))
+                let kind = self.place.as_ref()?.kind();
+                Some(ExprKind::Str(kind.as_bytes().to_vec()))
             }
             Function::IsLiteral => {
                 let mut argument = arguments.pop()?;

@@ -105,8 +105,8 @@ impl Typer<'_, '_> {
             return Some(tagged);
         }
         // It may be a value after all, of an enum.
-        let (of, int, _) = self.context.kernel.enumerator(name)?;
-        Some(Type::Enum(of, int))
+        let (of, _, value) = self.context.kernel.enumerator(name)?;
+        Some(Type::Enum(of, Int { bits: 64, signed: value < 0 }))
     }
 }
 

@@ -22,6 +22,7 @@ impl Typer<'_, '_> {
     }
 
     fn statement(&mut self, statement: &mut Statement) {
+        assign_inside(statement);
         let span = statement.span;
         match &mut statement.kind {
             StatementKind::Expr(expr) => {
@@ -160,12 +161,10 @@ impl Typer<'_, '_> {
         let ExprKind::Map { name, key } = &mut target.kind else { return };
         let name = name.clone();
         self.key(&name, key.as_deref_mut(), target.span);
-        if let ExprKind::Block(block) = &mut value.kind
-            && aggregation(block.value.as_deref_mut()).is_some()
+        if let ExprKind::Function { function, arguments } = &mut value.kind
+            && function.is_aggregation()
         {
-            block.statements.iter_mut().for_each(|statement| self.statement(statement));
-        }
-        if let Some((function, arguments)) = aggregation(Some(value)) {
+            let function = *function;
             self.aggregate(&name, function, arguments, span);
             value.ty = Type::Void;
         } else {
@@ -343,15 +342,22 @@ fn is_discarded(expr: &Expr) -> bool {
     !has_effect && !matches!(expr.ty, Type::None | Type::Void)
 }
 
-/// `count()` and the like, as what is assigned.
-fn aggregation(value: Option<&mut Expr>) -> Option<(super::Function, &mut Vec<Expr>)> {
-    match &mut value?.kind {
-        ExprKind::Function { function, arguments } if function.is_aggregation() => {
-            Some((*function, arguments))
-        }
-        ExprKind::Block(block) => aggregation(block.value.as_deref_mut()),
-        _ => None,
+/// `@a = { …; count() }` is `{ …; @a = count() }`.
+fn assign_inside(statement: &mut Statement) {
+    let StatementKind::Assign { target, value } = &mut statement.kind else { return };
+    let ExprKind::Block(block) = &mut value.kind else { return };
+    let is_aggregation = block.value.as_deref().is_some_and(|value| {
+        matches!(value.kind, ExprKind::Function { function, .. } if function.is_aggregation())
+    });
+    if !is_aggregation {
+        return;
     }
+    let mut block = mem::take(block);
+    if let Some(value) = block.value.take() {
+        let kind = StatementKind::Assign { target: mem::take(target), value: *value };
+        block.statements.push(Statement { kind, span: statement.span });
+    }
+    statement.kind = StatementKind::Expr(Expr::new(ExprKind::Block(block), statement.span));
 }
 
 /// A variable's name as the script has it.
