@@ -109,6 +109,9 @@ fn render(diagnostic: &Diagnostic, sources: &Sources, text: &mut String) {
         Severity::Warning => "WARNING",
     };
     place(severity, diagnostic.span, &diagnostic.message, sources, text);
+    for call in sources.calls(diagnostic.span) {
+        place(severity, call, "expanded from", sources, text);
+    }
     for (span, note) in &diagnostic.notes {
         place("NOTE", *span, note, sources, text);
     }
@@ -125,6 +128,7 @@ fn place(label: &str, span: Span, message: &str, sources: &Sources, text: &mut S
         return;
     };
     let _ = writeln!(text, "{}: {label}: {message}", sources.place(span));
+    let span = sources.written(span);
     let (start, end) = (source.position(span.start), source.position(span.end));
     if start.line != end.line {
         return;

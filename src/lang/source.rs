@@ -1,6 +1,7 @@
 //! The texts of a program: the script, what it imports, and the prelude.
 //!
-//! All texts share one space of offsets, so that a [`Span`] alone says which text it is in.
+//! All texts share one space of offsets, so that a [`Span`] alone says which text it is in. A macro's body has offsets of its
+//! own in each place where it is called, so that a span says this too.
 
 use std::ops::Range;
 
@@ -78,17 +79,31 @@ impl Source {
     }
 }
 
+/// A macro's body where it is called.
+#[derive(Clone, Copy, Debug)]
+struct Expansion {
+    /// The offset of its first byte there.
+    base: u32,
+    /// The body as it is written.
+    body: Span,
+    /// The call.
+    call: Span,
+}
+
 /// All texts of a program.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     all: Vec<Source>,
+    /// In the order of their offsets.
+    expansions: Vec<Expansion>,
+    /// The first offset that nothing has yet.
+    free: u32,
 }
 
 impl Sources {
     /// Takes a text in, and says where it is. A program that has more than 4 GB is cut.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> Span {
-        // A byte between two texts, so that the place behind one isn't the first of the next.
-        let base = self.all.last().map_or(0, |last| last.span().end + 1);
+        let base = self.free;
         let mut text = text.into();
         let room = (u32::MAX - base) as usize;
         if text.len() > room {
@@ -96,22 +111,62 @@ impl Sources {
             text.truncate(end);
         }
         self.all.push(Source::new(name.into(), text, base));
-        self.all[self.all.len() - 1].span()
+        let span = self.all[self.all.len() - 1].span();
+        self.reserve(span);
+        span
+    }
+
+    /// A byte stays between two texts, so that the place behind one isn't the first of the next.
+    fn reserve(&mut self, span: Span) {
+        self.free = span.end.saturating_add(1);
+    }
+
+    /// Gives a macro's body offsets of its own for a call: the first of them.
+    pub fn expand(&mut self, body: Span, call: Span) -> u32 {
+        let base = self.free;
+        self.reserve(Span { start: base, end: base.saturating_add(body.end - body.start) });
+        self.expansions.push(Expansion { base, body, call });
+        base
+    }
+
+    fn expansion(&self, span: Span) -> Option<&Expansion> {
+        let behind = self.expansions.partition_point(|one| one.base <= span.start);
+        let found = self.expansions.get(behind.checked_sub(1)?)?;
+        (span.start - found.base <= found.body.end - found.body.start).then_some(found)
+    }
+
+    /// Where something is written: in a macro's body, if it comes from there.
+    pub fn written(&self, span: Span) -> Span {
+        let Some(expansion) = self.expansion(span) else { return span };
+        let back = |offset: u32| {
+            let within = offset.saturating_sub(expansion.base) + expansion.body.start;
+            within.min(expansion.body.end)
+        };
+        Span { start: back(span.start), end: back(span.end) }
+    }
+
+    /// The calls that brought something where it is, the innermost first.
+    pub fn calls(&self, span: Span) -> Vec<Span> {
+        let next = |span: &Span| self.expansion(*span).map(|expansion| expansion.call);
+        std::iter::successors(next(&span), next).collect()
     }
 
     /// The text that a span is in.
     pub fn of(&self, span: Span) -> Option<&Source> {
+        let span = self.written(span);
         let behind = self.all.partition_point(|source| source.base <= span.start);
         self.all.get(behind.checked_sub(1)?)
     }
 
     /// What a span covers.
     pub fn text(&self, span: Span) -> &str {
+        let span = self.written(span);
         self.of(span).map_or("", |source| &source.text[source.range(span)])
     }
 
     /// The place in bpftrace's words: `stdin:1:9-62`, or `stdin:1-3` if it has several lines.
     pub fn place(&self, span: Span) -> String {
+        let span = self.written(span);
         let Some(source) = self.of(span) else { return String::new() };
         let (start, end) = (source.position(span.start), source.position(span.end));
         if start.line == end.line {
@@ -139,5 +194,21 @@ mod tests {
         assert_eq!((sources.place(x), sources.text(x)), ("b.bt:2:1-2".to_owned(), "x"));
         assert_eq!(sources.place(second.after()), "b.bt:2:6-6");
         assert_eq!(sources.text(Span { start: 900, end: 4 }), "");
+    }
+
+    #[test]
+    fn expansions_know_where_they_are_written_and_called() {
+        let mut sources = Sources::default();
+        sources.add("a.bt", "body call outer");
+        let span = |start, end| Span { start, end };
+        let (body, call, outer) = (span(0, 4), span(5, 9), span(10, 15));
+        let first = sources.expand(call, outer);
+        let second = sources.expand(body, span(first, first + 4));
+        let inner = span(second + 1, second + 3);
+        assert_eq!((sources.text(inner), sources.place(inner)), ("od", "a.bt:1:2-4".to_owned()));
+        assert_eq!(sources.calls(inner), [span(first, first + 4), outer]);
+        assert_eq!(sources.text(sources.calls(inner)[0]), "call");
+        let next = sources.add("b.bt", "x");
+        assert_eq!((sources.place(next), sources.calls(next).len()), ("b.bt:1:1-2".to_owned(), 0));
     }
 }

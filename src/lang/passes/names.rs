@@ -318,13 +318,13 @@ impl Names<'_, '_> {
             return self.error(expr.span, message);
         }
         self.expansions += 1;
-        let mut body = macros::body(matched, arguments, self.expansions, self.context);
+        let mut body = macros::body(matched, arguments, (expr.span, self.expansions), self.context);
         self.inside.push((matched.name.clone(), is_prelude));
         self.block(&mut body);
         self.inside.pop();
         // In parentheses, so to speak: an expression alone needs no block.
         match body.value {
-            Some(value) if body.statements.is_empty() => *expr = Expr { span: expr.span, ..*value },
+            Some(value) if body.statements.is_empty() => *expr = *value,
             _ => expr.kind = ExprKind::Block(body),
         }
     }

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::mem;
 
 use super::super::ast::*;
-use super::super::functions::Function;
 use super::super::probe::Probe as Place;
 use super::super::source::Span;
 use super::super::typed::{Map, MapKind};

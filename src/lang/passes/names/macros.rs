@@ -164,17 +164,19 @@ fn best(candidates: &[Macro], arguments: &[Expr]) -> Option<Macro> {
     fitting.max_by_key(|one| quality(one)).cloned()
 }
 
-/// A macro's body with the arguments in it.
+/// A macro's body with the arguments in it, for a call that has a number of its own.
 pub(super) fn body(
     of: &Macro,
     arguments: &[Expr],
-    number: u32,
+    (call, number): (Span, u32),
     context: &mut Context<'_>,
 ) -> Block {
     let mut body = of.body.clone();
+    let base = context.sources.expand(body.span, call);
     let parameters = of.parameters.iter().map(|parameter| parameter.name.clone());
     let arguments = parameters.zip(arguments.iter().cloned()).collect();
-    Substitute { arguments, number, context }.block(&mut body);
+    let written = body.span;
+    Substitute { arguments, number, written, base, context }.block(&mut body);
     body
 }
 
@@ -182,11 +184,29 @@ struct Substitute<'a, 'c> {
     arguments: HashMap<Name, Expr>,
     /// Makes names of the body's variables its own.
     number: u32,
+    /// The body as it is written.
+    written: Span,
+    /// Where it begins for this call.
+    base: u32,
     context: &'a mut Context<'c>,
 }
 
+impl Substitute<'_, '_> {
+    /// Makes the place of a part of the body one of this call.
+    fn place(&self, span: &mut Span) {
+        let moved = |offset: u32| offset.saturating_sub(self.written.start) + self.base;
+        *span = Span { start: moved(span.start), end: moved(span.end) };
+    }
+}
+
 impl Visit for Substitute<'_, '_> {
+    fn block(&mut self, block: &mut Block) {
+        self.place(&mut block.span);
+        walk::walk_block(self, block);
+    }
+
     fn expr(&mut self, expr: &mut Expr) {
+        self.place(&mut expr.span);
         walk::walk_expr(self, expr);
         match &mut expr.kind {
             ExprKind::Ident(name) => {
@@ -214,10 +234,12 @@ impl Visit for Substitute<'_, '_> {
             let message = format!("Variable declaration shadows macro arg {}", variable.name);
             self.context.diagnostics.error(statement.span, message);
         }
+        self.place(&mut statement.span);
         walk::walk_statement(self, statement);
     }
 
     fn variable(&mut self, variable: &mut Variable) {
+        self.place(&mut variable.span);
         match self.arguments.get(&variable.name) {
             Some(Expr { kind: ExprKind::Variable(argument), .. }) => {
                 variable.name = argument.name.clone();
@@ -242,6 +264,7 @@ impl Visit for Substitute<'_, '_> {
     }
 
     fn type_spec(&mut self, spec: &mut TypeSpec) {
+        self.place(&mut spec.span);
         walk::walk_type_spec(self, spec);
         match &spec.kind {
             TypeSpecKind::Named(name) => {

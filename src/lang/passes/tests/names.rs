@@ -76,6 +76,17 @@ fn types_go_into_macros() {
 }
 
 #[test]
+fn errors_in_a_macro_say_where_it_was_called() {
+    let text = "macro bad(x) { x + \"a\" }\nbegin { print(bad(1)) }";
+    let checked = checked_with(text, &Options::default());
+    let told = checked.diagnostics.render(&checked.sources);
+    let places: Vec<&str> =
+        told.lines().filter(|line| line.contains("ERROR")).map(|line| &line[..14]).collect();
+    assert_eq!(places, ["stdin:1:16-23:", "stdin:2:15-21:"], "{told}");
+    assert!(told.contains("expanded from"));
+}
+
+#[test]
 fn unknown_names_get_a_hint() {
     let checked = checked_with("begin { prnt(1) }", &Options::default());
     assert_eq!(checked.diagnostics.all()[0].hints, ["Did you mean 'print'?"]);
