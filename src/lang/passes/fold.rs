@@ -34,7 +34,18 @@ impl Visit for Fold<'_> {
                 }
             },
             ExprKind::If { condition, then, otherwise } => {
-                truth(condition).map(|truth| branch(if truth { then } else { otherwise }))
+                let is_true = truth(condition);
+                match is_true {
+                    Some(is_true) if then.is_literal() && otherwise.is_literal() => {
+                        Some(branch(if is_true { then } else { otherwise }))
+                    }
+                    // What isn't taken may say what types variables have all the same.
+                    Some(is_true) => {
+                        condition.kind = ExprKind::Bool(is_true);
+                        None
+                    }
+                    None => None,
+                }
             }
             _ => None,
         };

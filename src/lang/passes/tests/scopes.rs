@@ -12,6 +12,12 @@ fn blocks_have_variables_of_their_own() {
 }
 
 #[test]
+fn what_is_never_run_says_types_too() {
+    let typed = typed("begin { let $x; if 0 { $x = 300; } print($x) }");
+    assert_eq!(typed.script.probes[0].locals[0].ty.display(&typed.structs).to_string(), "int16");
+}
+
+#[test]
 fn unroll_is_written_out() {
     let typed = typed("begin { $a = 1; unroll(3) { $a = $a + 2; let $b = $a; } }");
     assert_eq!(typed.script.probes[0].body.statements.len(), 4);

@@ -278,7 +278,12 @@ impl Typer<'_, '_> {
             );
             self.error(span, message);
         }
-        match &ty {
+        self.element(&ty, space, span)
+    }
+
+    /// What an array and the like has so many of.
+    fn element(&mut self, ty: &Type, space: AddressSpace, span: Span) -> Type {
+        match ty {
             Type::Array(of, _) => inherit((**of).clone(), space),
             Type::Pointer(pointer) if *pointer.to == Type::Void => {
                 self.error(
@@ -333,6 +338,14 @@ impl Typer<'_, '_> {
         if let Type::Pointer(_) = target {
             let space = space_of_pointer(&of.ty).unwrap_or_else(|| self.default_space());
             target = inherit(target, space);
+            // A literal has no more bits than its type, so `(uint8*)-1` is 0xff.
+            if let (ExprKind::Int(value), Some(int)) = (&mut of.kind, of.ty.int())
+                && self.is_final
+                && *value < 0
+            {
+                *value = Int { signed: false, ..int }.wrap(*value);
+                of.ty = Type::Int(Int { signed: false, ..int });
+            }
         }
         if !self.can_cast(of, &target) {
             let (from, to) = (self.shown(&of.ty), self.shown(&target));

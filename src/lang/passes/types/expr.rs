@@ -1,7 +1,7 @@
 //! Expressions.
 
 use super::super::super::ast::*;
-use super::super::super::types::{AddressSpace, Int, Type};
+use super::super::super::types::{AddressSpace, Int, Name, Type};
 use super::Typer;
 use super::coerce::{read_type, space_of_pointer};
 use super::join::{Known, join};
@@ -16,14 +16,10 @@ impl Typer<'_, '_> {
             ExprKind::Int(value) => int(*value, &expr.ty),
             ExprKind::Bool(_) => of(Type::Bool),
             ExprKind::Str(bytes) => {
-                let size = bytes.len() as u64 + 1;
-                if size > self.context.config.max_strlen.max(1) {
-                    let most = self.context.config.max_strlen;
-                    let text = String::from_utf8_lossy(bytes).into_owned();
-                    let message = format!("String is too long (over {most} bytes): {text}");
-                    self.error(span, message);
-                }
-                of(Type::String(size as u32))
+                let bytes = std::mem::take(bytes);
+                let ty = self.string(&bytes, span);
+                expr.kind = ExprKind::Str(bytes);
+                of(ty)
             }
             ExprKind::Ident(name) => {
                 let message = format!("Unknown identifier: '{name}'");
@@ -54,15 +50,8 @@ impl Typer<'_, '_> {
                 known
             }
             ExprKind::Variable(variable) => {
-                let known = self.local(variable.id).clone();
-                if known.ty.is_none() {
-                    let message = format!(
-                        "Could not resolve the type of this variable: {}",
-                        shown_name(&variable.name)
-                    );
-                    self.consequence(span, message);
-                }
-                Known { is_fixed: false, ..known }
+                let variable = variable.clone();
+                self.variable(&variable, span)
             }
             ExprKind::AddressOf(inner) => of(self.address_of(inner)),
             ExprKind::Binary { .. } => of(self.binary(expr)),
@@ -76,20 +65,8 @@ impl Typer<'_, '_> {
             }
             ExprKind::Index { .. } => of(self.index(expr)),
             ExprKind::Cast { .. } => of(self.cast(expr)),
-            ExprKind::Tuple(items) => {
-                let types =
-                    items.iter_mut().map(|item| self.part(item, "tuple")).collect::<Vec<_>>();
-                let is_known = types.iter().all(|ty| !ty.is_none());
-                of(if is_known { Type::tuple(types) } else { Type::None })
-            }
-            ExprKind::Record(fields) => {
-                let mut types = Vec::new();
-                for (name, value) in fields.iter_mut() {
-                    types.push((name.clone(), self.part(value, "record")));
-                }
-                let is_known = types.iter().all(|(_, ty)| !ty.is_none());
-                of(if is_known { Type::Record(types.into()) } else { Type::None })
-            }
+            ExprKind::Tuple(items) => of(self.tuple(items)),
+            ExprKind::Record(fields) => of(self.record(fields)),
             ExprKind::If { condition, .. } if matches!(condition.kind, ExprKind::Comptime(_)) => {
                 return self.comptime_if(expr);
             }
@@ -126,6 +103,39 @@ impl Typer<'_, '_> {
             *expr = value;
         }
         known
+    }
+
+    fn string(&mut self, bytes: &[u8], span: super::Span) -> Type {
+        let (size, most) = (bytes.len() as u64 + 1, self.context.config.max_strlen);
+        if size > most.max(1) {
+            let text = String::from_utf8_lossy(bytes);
+            self.error(span, format!("String is too long (over {most} bytes): {text}"));
+        }
+        Type::String(size as u32)
+    }
+
+    fn variable(&mut self, variable: &Variable, span: super::Span) -> Known {
+        let known = self.local(variable.id).clone();
+        if known.ty.is_none() {
+            let name = shown_name(&variable.name);
+            let message = format!("Could not resolve the type of this variable: {name}");
+            self.consequence(span, message);
+        }
+        Known { is_fixed: false, ..known }
+    }
+
+    fn tuple(&mut self, items: &mut [Expr]) -> Type {
+        let types: Vec<Type> = items.iter_mut().map(|item| self.part(item, "tuple")).collect();
+        if types.contains(&Type::None) { Type::None } else { Type::tuple(types) }
+    }
+
+    fn record(&mut self, fields: &mut [(Name, Expr)]) -> Type {
+        let mut types = Vec::new();
+        for (name, value) in fields {
+            types.push((name.clone(), self.part(value, "record")));
+        }
+        let is_known = types.iter().all(|(_, ty)| !ty.is_none());
+        if is_known { Type::Record(types.into()) } else { Type::None }
     }
 
     /// A part of a tuple or record.

@@ -4,142 +4,86 @@ use super::*;
 
 impl Typer<'_, '_> {
     /// What is wrong with a function's arguments.
-    pub(super) fn check(
-        &mut self,
-        function: Function,
-        arguments: &mut [Expr],
-    ) -> Result<(), String> {
-        let name = function.name();
-        let given =
-            |at: usize| arguments.get(at).map(|argument| argument.ty.clone()).unwrap_or_default();
-        let kind = |at: usize| given(at).kind();
+    pub(super) fn check(&mut self, function: Function, arguments: &[Expr]) -> Result<(), String> {
+        let (name, types) = (function.name(), types(arguments));
+        self.check_first(function, arguments)?;
         match function {
-            _ if function.is_formatted() => return self.formatted(function, arguments),
-            Function::Str
-                if !matches!(
-                    given(0),
-                    Type::String(_)
-                        | Type::Int(_)
-                        | Type::Enum(..)
-                        | Type::Pointer(_)
-                        | Type::Array(..)
-                ) =>
-            {
-                let shown = self.shown(&given(0));
-                return Err(format!(
-                    "{name}() expects a string, integer or a pointer type as first argument \
-                     ({shown} provided)"
-                ));
-            }
-            Function::Buf => return check_buf(arguments),
-            Function::Ksym | Function::Usym
-                if !given(0).is_int() && !matches!(given(0), Type::Pointer(_)) =>
-            {
-                return Err(format!("{name}() expects an integer or pointer argument"));
-            }
-            Function::Ntop => {
-                let at = arguments.len() - 1;
-                let ty = given(at);
-                if !ty.is_int() && !matches!(ty, Type::String(_) | Type::Array(..)) {
-                    return Err(format!(
-                        "{name}() expects an integer or array argument, got {}",
-                        kind(at)
-                    ));
-                }
-                if !ty.is_int() && !matches!(self.size(&ty), Some(4 | 16)) {
-                    return Err(format!("{name}() argument must be 4 or 16 bytes in size"));
-                }
-            }
-            Function::Pton => return pton(arguments).map(|_| ()),
-            Function::Join
-                if !given(0).is_int()
-                    && !matches!(given(0), Type::Pointer(_) | Type::Array(..)) =>
-            {
-                return Err(format!(
-                    "() only supports int or pointer arguments ({} provided)",
-                    kind(0)
-                ));
-            }
-            Function::Kptr | Function::Uptr
-                if !given(0).is_int() && !matches!(given(0), Type::Pointer(_)) =>
-            {
-                return Err(format!(
-                    "{name}() only supports integer or pointer arguments ({} provided)",
-                    kind(0)
-                ));
-            }
-            Function::Bswap if !given(0).is_int() => {
-                return Err(format!(
-                    "{name}() only supports integer arguments ({} provided)",
-                    kind(0)
-                ));
-            }
-            Function::Macaddr => {
-                if matches!(arguments.first(), Some(Expr { kind: ExprKind::Str(_), .. })) {
-                    return Err(format!("{name}() does not support literal string arguments"));
-                }
-                let is_short = matches!(given(0), Type::Array(..) | Type::String(_))
-                    && self.size(&given(0)).is_some_and(|size| size < 6);
-                if is_short {
-                    return Err(format!("{name}() argument must be at least 6 bytes in size"));
-                }
-            }
-            Function::Strftime => return self.check_strftime(arguments),
-            Function::Cgroupid
-            | Function::Kaddr
-            | Function::Uaddr
-            | Function::Reg
-            | Function::Time
-            | Function::PercpuKaddr
-                if arguments.first().is_some_and(|argument| argument.as_str().is_none()) =>
-            {
-                return Err(format!("{name}() expects a string literal ({} provided)", kind(0)));
-            }
+            _ if function.is_formatted() => self.formatted(function, arguments),
+            Function::Buf => check_buf(arguments),
+            Function::Ntop => self.check_ntop(&types),
+            Function::Pton => pton(arguments).map(|_| ()),
+            Function::Macaddr => self.check_macaddr(arguments),
+            Function::Strftime => self.check_strftime(arguments),
             Function::Strncmp => {
                 if arguments.get(2).and_then(Expr::as_int).is_none_or(|count| count < 0) {
                     return Err("Builtin strncmp requires a non-negative literal".to_owned());
                 }
-                strings(name, &[given(0), given(1)])?;
+                strings(name, &types[..2])
             }
-            Function::Strstr | Function::Strcontains | Function::StrConcat => {
-                strings(name, &[given(0), given(1)])?;
+            Function::Strlen | Function::Strstr | Function::Strcontains | Function::StrConcat => {
+                strings(name, &types)
             }
-            Function::Strlen => strings(name, &[given(0)])?,
-            Function::Signal | Function::SignalThread => return self.check_signal(name, arguments),
-            Function::Exit
-            | Function::Unwatch
-            | Function::Strerror
-            | Function::SignalName
-            | Function::SyscallName
-            | Function::CgroupPath
-            | Function::Override
-                if arguments.first().is_some_and(|argument| !argument.ty.is_int()) =>
-            {
-                let shown = self.shown(&given(0));
-                return Err(format!("{name}() only supports int arguments ({shown} provided)"));
-            }
-            Function::Path if !matches!(given(0), Type::Struct(_) | Type::Pointer(_)) => {
-                return Err(format!(
-                    "path() only supports pointer or C type argument ({} provided)",
-                    kind(0)
-                ));
-            }
-            Function::SocketCookie => {
-                let shown = self.shown(&given(0));
-                if shown != "struct sock *" {
-                    let shown = if matches!(given(0), Type::Pointer(_)) {
-                        format!("'{shown}'")
-                    } else {
-                        kind(0).to_owned()
-                    };
-                    return Err(format!(
-                        "{name}() only supports 'struct sock *' as the argument ({shown} provided)"
-                    ));
-                }
-            }
-            _ => {}
+            Function::Signal | Function::SignalThread => self.check_signal(name, arguments),
+            Function::SocketCookie => self.check_socket(&types),
+            _ => Ok(()),
+        }
+    }
+
+    /// The first argument is of one of some kinds, or a literal string.
+    fn check_first(&mut self, function: Function, arguments: &[Expr]) -> Result<(), String> {
+        let (Some(first), name) = (arguments.first(), function.name()) else { return Ok(()) };
+        if let Some((kinds, what)) = kinds(function)
+            && !kinds.contains(&first.ty.kind())
+        {
+            let shown = self.shown(&first.ty);
+            return Err(format!("{name}() {what} ({shown} provided)"));
+        }
+        if takes_literal(function) && first.as_str().is_none() {
+            let kind = first.ty.kind();
+            return Err(format!("{name}() expects a string literal ({kind} provided)"));
         }
         Ok(())
+    }
+
+    /// 4 or 16 bytes, or a number.
+    fn check_ntop(&self, types: &[Type]) -> Result<(), String> {
+        let Some(address) = types.last() else { return Ok(()) };
+        match address {
+            address if address.is_int() => Ok(()),
+            Type::String(_) | Type::Array(..) => match self.size(address) {
+                Some(4 | 16) => Ok(()),
+                _ => Err("ntop() argument must be 4 or 16 bytes in size".to_owned()),
+            },
+            other => {
+                Err(format!("ntop() expects an integer or array argument, got {}", other.kind()))
+            }
+        }
+    }
+
+    fn check_macaddr(&self, arguments: &[Expr]) -> Result<(), String> {
+        let Some(address) = arguments.first() else { return Ok(()) };
+        if matches!(address.kind, ExprKind::Str(_)) {
+            return Err("macaddr() does not support literal string arguments".to_owned());
+        }
+        let is_short = matches!(address.ty, Type::Array(..) | Type::String(_))
+            && self.size(&address.ty).is_some_and(|size| size < 6);
+        if is_short {
+            return Err("macaddr() argument must be at least 6 bytes in size".to_owned());
+        }
+        Ok(())
+    }
+
+    fn check_socket(&self, types: &[Type]) -> Result<(), String> {
+        let Some(socket) = types.first() else { return Ok(()) };
+        let shown = self.shown(socket);
+        if shown == "struct sock *" {
+            return Ok(());
+        }
+        let is_pointer = matches!(socket, Type::Pointer(_));
+        let shown = if is_pointer { format!("'{shown}'") } else { socket.kind().to_owned() };
+        Err(format!(
+            "socket_cookie() only supports 'struct sock *' as the argument ({shown} provided)"
+        ))
     }
 
     /// printf and the like: a literal format, and values that fit it.
@@ -152,8 +96,7 @@ impl Typer<'_, '_> {
         if function == Function::Fail {
             return self.fail(format, &arguments[1..]);
         }
-        let types: Vec<Type> = arguments[1..].iter().map(|argument| argument.ty.clone()).collect();
-        self.check_format(format, &types)
+        self.check_format(format, &types(&arguments[1..]))
     }
 
     /// `fail()`: the program says itself that it can't be.
@@ -251,4 +194,48 @@ fn check_buf(arguments: &[Expr]) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+fn types(arguments: &[Expr]) -> Vec<Type> {
+    arguments.iter().map(|argument| argument.ty.clone()).collect()
+}
+
+/// The kinds that a function's first argument may be of, and what is said of others.
+fn kinds(function: Function) -> Option<(&'static [&'static str], &'static str)> {
+    Some(match function {
+        Function::Str => (
+            &["string", "int", "pointer", "array"],
+            "expects a string, integer or a pointer type as first argument",
+        ),
+        Function::Ksym | Function::Usym => {
+            (&["int", "pointer"], "expects an integer or pointer argument")
+        }
+        Function::Join => (&["int", "pointer", "array"], "only supports int or pointer arguments"),
+        Function::Kptr | Function::Uptr => {
+            (&["int", "pointer"], "only supports integer or pointer arguments")
+        }
+        Function::Bswap => (&["int"], "only supports integer arguments"),
+        Function::Path => (&["c_type", "pointer"], "only supports pointer or C type argument"),
+        Function::Exit
+        | Function::Unwatch
+        | Function::Strerror
+        | Function::SignalName
+        | Function::SyscallName
+        | Function::CgroupPath
+        | Function::Override => (&["int"], "only supports int arguments"),
+        _ => return None,
+    })
+}
+
+/// Whether the first argument must be a string as it stands.
+fn takes_literal(function: Function) -> bool {
+    matches!(
+        function,
+        Function::Cgroupid
+            | Function::Kaddr
+            | Function::Uaddr
+            | Function::Reg
+            | Function::Time
+            | Function::PercpuKaddr
+    )
 }
