@@ -1,7 +1,7 @@
 //! `make bench`: what nettrace costs beside nothing and beside its peers, as ratios taken in the same
 //! interleaved rounds. Prints a table and writes `target/bench.json`.
 //!
-//!     cargo bench --bench system [-- ROW…]     rows: packets tick start memory draw dashboard
+//!     cargo bench --bench system [-- ROW…]     rows: packets ring tick start memory draw dashboard
 //!                                                syscalls-count syscalls-latency syscalls-table
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -15,6 +15,7 @@ mod dashboard;
 mod empty;
 mod machine;
 mod packets;
+mod ring;
 mod stats;
 mod syscalls;
 mod table;
@@ -33,7 +34,7 @@ fn main() {
     println!("not measured: packets of a real NIC, more than 2 CPUs\n");
     let mut results = Vec::new();
     type Run = fn() -> Vec<Value>;
-    let rows: [(&str, Run); 9] = [
+    let rows: [(&str, Run); 10] = [
         ("packets", packets::run),
         ("tick", table::tick),
         ("start", table::start),
@@ -41,6 +42,7 @@ fn main() {
         ("syscalls-count", syscalls::count),
         ("syscalls-latency", syscalls::latency),
         ("syscalls-table", crowd::run),
+        ("ring", ring::run),
         ("draw", dashboard::draw),
         ("dashboard", dashboard::dashboard),
     ];

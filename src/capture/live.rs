@@ -41,10 +41,11 @@ pub(super) fn run(args: &CaptureArgs) -> Result<i32> {
     let is_scoped = child.is_some() || !wanted.is_empty();
     let goes_to_stdout = args.write.as_ref().is_none_or(|path| path.as_os_str() == "-");
     let mut watch = Watch::new(child, &args.processes.pids, goes_to_stdout)?;
-    let began_ns = now_ns();
-    let output = Output::new(args, Some(began_ns), began_ns)?;
     let probes = probes(args, netns, filter, watch.child_pid());
     let session = Session::open(probes)?;
+    // After it, since what can't be captured should leave no file.
+    let began_ns = now_ns();
+    let output = Output::new(args, Some(began_ns), began_ns)?;
     run::report_missing_hooks(&session);
     privileges::keep_only(&capabilities(args, &session, &watch))?;
     let mut live = Live::new(session, output, wanted, is_scoped, inode, args.count);

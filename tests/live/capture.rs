@@ -346,7 +346,8 @@ fn files_follow_each_other_and_none_that_is_there_is_touched() {
     let dir = tempfile::tempdir().unwrap();
     let mine = dir.path().join("mine.pcapng");
     std::fs::write(&mine, "old").unwrap();
-    let refused = nettrace().args(["capture", "-i", "lo", "-w"]).arg(&mine).output().unwrap();
+    let refused =
+        nettrace().args(["capture", "--netns", &pair.b, "-w"]).arg(&mine).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("mine.pcapng exists; --force"), "{refused:?}");
     let filter = format!("dst port {PORT} or dst port {MARKER}");
