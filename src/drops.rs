@@ -9,7 +9,9 @@ use crate::names::reasons::{Chosen, Reasons};
 use crate::netns::Netns;
 use crate::output::Format;
 use crate::probes::drops::Options;
+use crate::probes::sockets;
 use crate::run::{self, Asked, Plan, Usage};
+use crate::sample::DropKind;
 use crate::session;
 
 /// The kernel's names of interfaces are shorter.
@@ -40,6 +42,8 @@ fn plan(args: &DropsArgs) -> Result<Plan> {
         return Err(Usage(format!("there is no interface {name}: the name is too long")).into());
     }
     let netns = args.netns.as_deref().map(Netns::open).transpose()?;
+    let reasons = reasons(&args.reason)?;
+    let are_refused = wants_refused(reasons.as_deref(), args.interface.is_some());
     // The kernel's sums have neither addresses nor processes.
     plan.by_single_drops = !plan.filter.is_empty();
     plan.summary = true;
@@ -49,14 +53,29 @@ fn plan(args: &DropsArgs) -> Result<Plan> {
     let drops = Options {
         netns: netns.as_ref().map_or(0, Netns::inode),
         interface: args.interface.clone(),
-        reasons: reasons(&args.reason)?,
+        reasons,
         events_per_second: Some(args.limit),
         ring_bytes: args.run.ring_size,
         filter: asked.packets,
         ..Options::default()
     };
-    plan.probes = session::Options { drops: Some(drops), ..session::Options::default() };
+    plan.probes = session::Options {
+        listeners: are_refused.then(|| listeners(drops.netns)),
+        drops: Some(drops),
+        ..session::Options::default()
+    };
     Ok(plan)
+}
+
+/// Whether what listeners refuse is to be shown: they do so on no interface.
+fn wants_refused(reasons: Option<&[Chosen]>, is_of_interface: bool) -> bool {
+    let is_it = |(kind, _): &Chosen| *kind == DropKind::ListenOverflow;
+    !is_of_interface && reasons.is_none_or(|reasons| reasons.iter().any(is_it))
+}
+
+/// What is read of listeners beside drops.
+pub(crate) fn listeners(netns: u32) -> sockets::Options {
+    sockets::Options { netns, only_listeners: true, ..sockets::Options::default() }
 }
 
 fn reasons(words: &[String]) -> Result<Option<Vec<Chosen>>> {

@@ -240,12 +240,19 @@ pub enum DropKind {
     ResetSent,
     /// A reset that TCP received.
     ResetReceived,
+    /// A connection that a listener refused, as its queue was full; the listener counts them.
+    ListenOverflow,
 }
 
 impl DropKind {
     /// All of them, as `enum drop_kind` numbers them.
-    pub const ALL: [DropKind; 4] =
-        [DropKind::Packet, DropKind::Retransmit, DropKind::ResetSent, DropKind::ResetReceived];
+    pub const ALL: [DropKind; 5] = [
+        DropKind::Packet,
+        DropKind::Retransmit,
+        DropKind::ResetSent,
+        DropKind::ResetReceived,
+        DropKind::ListenOverflow,
+    ];
 
     /// Its number in the kernel's side.
     pub fn number(self) -> u32 {
@@ -265,6 +272,7 @@ impl DropKind {
             DropKind::Retransmit => Some("retransmit"),
             DropKind::ResetSent => Some("reset-sent"),
             DropKind::ResetReceived => Some("reset-received"),
+            DropKind::ListenOverflow => Some("listen-overflow"),
         }
     }
 }

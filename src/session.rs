@@ -29,6 +29,8 @@ pub struct Options {
     pub sockets: Option<sockets::Options>,
     /// It is for owners of flows or packets alone, which do without.
     pub sockets_are_spared: bool,
+    /// Listeners alone, where there is no socket table.
+    pub listeners: Option<sockets::Options>,
     /// System calls.
     pub syscalls: Option<syscalls::Options>,
     /// Dropped packets.
@@ -103,8 +105,7 @@ impl Session {
     /// # Errors
     /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
     pub fn open(options: Options) -> Result<Self> {
-        let Options { sockets, sockets_are_spared, syscalls, drops, flows, capture, ifaces, netns } =
-            options;
+        let Options { sockets, listeners, syscalls, drops, flows, capture, .. } = options;
         let mut opened = Opened::default();
         let sockets = sockets.as_ref().map(SocketProbe::open);
         let flows = || flows.map(FlowProbe::open);
@@ -113,7 +114,7 @@ impl Session {
         let tags = tags.map(SocketProbe::tags).transpose()?.flatten();
         let capture =
             || capture.map(|capture| CaptureProbe::open(capture::Options { tags, ..capture }));
-        if sockets_are_spared {
+        if options.sockets_are_spared {
             opened.add("flows", flows(), flows::not_had)?;
             opened.add("capture", capture(), capture::not_had)?;
             opened.add("sockets", sockets, sockets::not_had)?;
@@ -125,6 +126,8 @@ impl Session {
             opened.add("drops", drops.as_ref().map(DropProbe::open), drops::not_had)?;
             opened.add("flows", flows(), flows::not_had)?;
             opened.add("capture", capture(), capture::not_had)?;
+            let listeners = listeners.as_ref().map(SocketProbe::open);
+            opened.add("listeners", listeners, sockets::listeners_not_had)?;
         }
         let Opened { probes, lacking } = opened;
         let backlog_after = probes.iter().filter_map(|(_, probe)| probe.backlog_after()).min();
@@ -133,8 +136,8 @@ impl Session {
             backlog_after,
             backlog_at: backlog_after.map(|after| Instant::now() + after),
             lacking,
-            with_ifaces: ifaces,
-            netns,
+            with_ifaces: options.ifaces,
+            netns: options.netns,
             ifaces: Vec::new(),
         })
     }

@@ -199,8 +199,11 @@ fn probes(plan: &Plan, args: &TopArgs, netns: Option<Netns>) -> session::Options
         return session::Options { ifaces: true, netns, ..session::Options::default() };
     }
     if plan.view == View::Drops {
+        let drops = of_drops(plan, netns.as_ref());
         return session::Options {
-            drops: Some(of_drops(plan, netns.as_ref())),
+            // They refuse connections on no interface.
+            listeners: drops.interface.is_none().then(|| crate::drops::listeners(drops.netns)),
+            drops: Some(drops),
             ..session::Options::default()
         };
     }

@@ -1,6 +1,8 @@
 //! `drops`: one row a reason, function and protocol, from what the kernel's side counted; and single
 //! drops, which the rows are counted from where a filter asks for what only those have.
 
+mod refused;
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -115,6 +117,8 @@ pub(super) struct DropTable {
     by_event: bool,
     with_stacks: bool,
     entries: FxHashMap<Key, Entry>,
+    /// What listeners refused since the start; not of what is counted by event.
+    refused: FxHashMap<DropPlace, DropRecord>,
     functions: FxHashMap<u64, (Arc<str>, u64)>,
     protos: FxHashMap<(u16, u8, u8), Option<Arc<str>>>,
 }
@@ -215,11 +219,13 @@ impl DropTable {
             (entry.count, entry.bytes) = (0, 0);
             entry.places.clear();
         }
-        for record in reading.counts {
+        let refused = std::mem::take(&mut self.refused);
+        for record in reading.counts.iter().chain(refused.values()) {
             if self.lets_through(record, lens) {
                 self.add(record, lens.symbols);
             }
         }
+        self.refused = refused;
         self.entries.retain(|_, entry| entry.count > 0);
     }
 

@@ -246,6 +246,7 @@ pub struct Model {
     ifaces: ifaces::IfaceTable,
     syscalls: syscalls::SyscallTable,
     drops: drops::DropTable,
+    overflows: events::Overflows,
     flows: flows::FlowTable,
     /// Single events, if they are handed on.
     stream: Option<Box<events::EventStream>>,
@@ -269,6 +270,7 @@ impl Model {
             ifaces: ifaces::IfaceTable::default(),
             syscalls: syscalls::SyscallTable::default(),
             drops: drops::DropTable::default(),
+            overflows: events::Overflows::default(),
             flows: flows::FlowTable::default(),
             stream: None,
             clock_ns: None,
@@ -329,7 +331,11 @@ impl Model {
     }
 
     fn drops(&mut self, sample: &Sample<'_>, span: Span, is_wanted: bool) -> Vec<DropRow> {
-        let Some(reading) = sample.drops.filter(|_| is_wanted) else { return Vec::new() };
+        let Some(reading) = sample.drops else { return Vec::new() };
+        let overflows = self.overflows.advance(sample.sockets, sample.closed);
+        if overflows.is_empty() && !is_wanted {
+            return Vec::new();
+        }
         let mut netns = NetnsNames::read();
         let mut lens = drops::Lens {
             names: &mut self.names,
@@ -337,6 +343,10 @@ impl Model {
             filter: &self.filter,
             netns: &mut netns,
         };
+        self.drops.refuse(&overflows, sample.time, &mut lens);
+        if !is_wanted {
+            return Vec::new();
+        }
         self.drops.advance(&reading, &mut lens);
         self.drops.rows(span, sample.time, &mut netns, self.narrowed.as_ref().map(|n| &n.filter))
     }

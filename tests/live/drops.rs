@@ -320,6 +320,10 @@ fn drops_have_the_kernel_s_reason_and_function() {
     for one in all_expected() {
         wrong += &one.check(&seen, &reasons).err().unwrap_or_default();
     }
+    // The listener counted what it refused, whatever the kernel says of the packet.
+    let refused = seen.rows().into_iter().find(|row| row["reason"] == "listen-overflow");
+    let refused = refused.unwrap_or_else(|| panic!("{:?}", seen.rows()));
+    assert_eq!(refused["last_flow"], format!("0.0.0.0 > {B4}:4123"));
     let unhandled = |drop: &&Value| drop["proto"] == "0x88b5";
     let no_protocol = |drop: &&Value| drop["proto"] == "ip-253";
     for (drop, name, functions) in [

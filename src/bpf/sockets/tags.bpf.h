@@ -174,6 +174,8 @@ static __always_inline void seed(struct sock *sk, struct task_struct *task)
 	if (!in_scope_netns(sk) || !in_scope_process(tgid))
 		return;
 	state = READ(sk, __sk_common.skc_state);
+	if (only_listeners && (!is_tcp(sk) || state != TCP_LISTEN))
+		return;
 	/* Its end is told, or its birth is to come. */
 	if (is_tcp(sk) && state == TCP_CLOSE)
 		return;
@@ -273,6 +275,8 @@ static __always_inline int change_state(struct sock *sk, __u32 from, __u32 to)
 		break;
 	case TCP_SYN_SENT:
 	case TCP_LISTEN:
+		if (only_listeners && to == TCP_SYN_SENT)
+			break;
 		/* In the context of the process that called connect() or listen(). */
 		if (in_scope_process(bpf_get_current_pid_tgid() >> 32))
 			new_tag(sk, current_task(by_address),
@@ -280,7 +284,11 @@ static __always_inline int change_state(struct sock *sk, __u32 from, __u32 to)
 		break;
 	case TCP_SYN_RECV:
 		/* Not where both ends connect to each other at once. */
-		if (from == TCP_LISTEN)
+		if (from != TCP_LISTEN)
+			break;
+		if (only_listeners)
+			drop_tag(sk);
+		else
 			clone_tag(sk);
 		break;
 	}

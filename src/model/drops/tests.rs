@@ -257,3 +257,28 @@ fn a_split_function_has_its_own_name() {
     assert_eq!(bare("tcp_v4_rcv.cold"), "tcp_v4_rcv");
     assert_eq!(bare("ip_rcv_core.isra.0"), "ip_rcv_core");
 }
+
+#[test]
+fn what_listeners_refuse_is_a_row_beside() {
+    use crate::model::events::Overflow;
+    use crate::model::sockets::tests::{A, listener};
+
+    let overflow = |count| Overflow { listener: listener(1, A), count };
+    let refused = |filter: &str, by_event| {
+        let mut run = Run::new(by_event, filter);
+        for (count, time) in [(3, 40), (2, 50)] {
+            let (table, mut lens) = run.lens();
+            table.refuse(&[overflow(count)], at(time), &mut lens);
+        }
+        let rows = run.rows(&[record(place(Some("NO_SOCKET"), 0x11, 17), 1, 1)]);
+        rows.into_iter().find(|row| row.reason.as_deref() == Some("listen-overflow"))
+    };
+    let row = refused("", false).unwrap();
+    assert_eq!((row.count, row.rate, row.last_age_s), (5, 2.5, 50.0));
+    assert_eq!((row.function, row.proto.as_deref()), (None, Some("tcp")));
+    assert_eq!(row.last_flow.unwrap().to_string(), "0.0.0.0 > 10.0.0.1:80");
+    assert!(refused("proto:udp", false).is_none());
+    // Single ones know the listener's process.
+    assert_eq!(refused(&format!("pid:{A} dport:80"), true).unwrap().count, 5);
+    assert!(refused("pid:1", true).is_none());
+}

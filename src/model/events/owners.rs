@@ -61,7 +61,7 @@ impl Owners {
         match place.kind {
             DropKind::Retransmit | DropKind::ResetSent => of(source, destination),
             DropKind::ResetReceived => of(destination, source),
-            DropKind::Packet => of(destination, source)
+            DropKind::Packet | DropKind::ListenOverflow => of(destination, source)
                 .or_else(|| of(source, destination))
                 .or_else(|| of(destination, anybody))
                 .or_else(|| of((ANY_V4, destination.1), anybody))

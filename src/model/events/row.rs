@@ -101,7 +101,7 @@ pub(super) fn of_drop(
         netns: drop.netns.clone(),
         netns_inode: event.place.netns,
         detail: match event.place.kind {
-            DropKind::Packet => Detail::Drop(Box::new(drop)),
+            DropKind::Packet | DropKind::ListenOverflow => Detail::Drop(Box::new(drop)),
             DropKind::Retransmit => Detail::Retransmit { length: event.length },
             DropKind::ResetSent => Detail::Reset { is_sent: true },
             DropKind::ResetReceived => Detail::Reset { is_sent: false },

@@ -7,6 +7,9 @@ use crate::probes::ladder::{Arrangement, Datum, Hook, Rung, Way};
 pub(super) const SENT: &str = "sent";
 pub(super) const RECEIVED: &str = "received";
 
+/// Whose a connection is that arrives.
+const ACCEPTED: &str = "accepted";
+
 /// Number of the arrangement with tags by address.
 pub(super) const BY_ADDRESS: usize = 1;
 
@@ -46,7 +49,10 @@ pub(super) fn arrangements(options: &Options, in_pairs: bool) -> [Arrangement; 2
     for datum in &mut in_storage {
         datum.ways.retain(|way| way.rung != Rung::Kprobe);
     }
-    let by_address = with_common(options, in_pairs, [needed(addresses(options)), accepted()]);
+    let mut by_address = with_common(options, in_pairs, [needed(addresses(options)), accepted()]);
+    if options.only_listeners {
+        by_address.retain(|datum| datum.name != ACCEPTED);
+    }
     [
         Arrangement { data: in_storage, limit: "kprobes, which are needed here, can't use it" },
         Arrangement {
@@ -88,7 +94,9 @@ fn with_common<const N: usize>(options: &Options, in_pairs: bool, table: [Datum;
         )],
     ));
     data.push(states(options.events, in_pairs));
-    data.extend(calls(options, in_pairs));
+    if !options.only_listeners {
+        data.extend(calls(options, in_pairs));
+    }
     if options.follow_forks {
         let forked: &[_] = if in_pairs { &["forked", "forked_second"] } else { &["forked"] };
         data.push(task(
@@ -172,7 +180,7 @@ fn addresses(options: &Options) -> Datum {
 fn accepted() -> Datum {
     let target = "inet_csk_clone_lock";
     datum(
-        "accepted",
+        ACCEPTED,
         "who listens for a connection that isn't accepted yet",
         [
             Way::new(Rung::Fentry, [fentry(target, "fentry_clone")]),

@@ -84,6 +84,8 @@ pub struct Options {
     pub follow_forks: bool,
     /// Unix sockets too.
     pub unix: bool,
+    /// Only listeners of TCP, and no calls: what they refuse is in their records.
+    pub only_listeners: bool,
     /// TCP sockets that begin, fail to or end are told one by one.
     pub events: bool,
     /// Bytes of the ring of sockets, a power of two; `None` takes the default of 1 MiB, or of 4 MiB
@@ -150,6 +152,12 @@ impl Walk {
 /// How the probe stands that couldn't be opened.
 pub fn not_had(error: &anyhow::Error) -> Standing {
     Standing::not_had("table", "sockets", "inet_sock_set_state", error)
+}
+
+/// The same of one for listeners alone.
+pub fn listeners_not_had(error: &anyhow::Error) -> Standing {
+    const WORDS: &str = "connections that listeners refuse";
+    Standing::not_had("table", WORDS, "inet_sock_set_state", error)
 }
 
 /// The probe's arrangements with everything switched on.
