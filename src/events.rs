@@ -6,7 +6,7 @@ use crate::cli::EventsArgs;
 use crate::model::{EventKind, EventOptions, View};
 use crate::netns::Netns;
 use crate::output::Format;
-use crate::probes::{drops, sockets, syscalls};
+use crate::probes::{Pace, drops, sockets, syscalls};
 use crate::run::{self, Plan, Usage};
 use crate::sample::DropKind;
 use crate::session;
@@ -65,7 +65,7 @@ fn plan(args: &EventsArgs) -> Result<(Plan, EventOptions)> {
         sockets: Some(sockets::Options {
             netns,
             pids: plan.pids.clone(),
-            events: true,
+            events: Some(Pace::Soon),
             ring_bytes: args.ring_size,
             ..sockets::Options::default()
         }),
@@ -83,7 +83,7 @@ fn plan(args: &EventsArgs) -> Result<(Plan, EventOptions)> {
         ..session::Options::default()
     };
     let only_owned = !plan.pids.is_empty() || !plan.command.is_empty();
-    Ok((plan, EventOptions { kinds, only_owned, per_second: args.limit }))
+    Ok((plan, EventOptions { kinds, only_owned, per_second: args.limit, stacks: false }))
 }
 
 /// What the drop probe is to tell, if anything; all where nothing is named, as far as this kernel has it.

@@ -14,6 +14,8 @@ pub const SLOW_BACKLOG: &str = "slow_backlog";
 pub const HOOK_REENTERED: &str = "hook_reentered";
 /// Connections that count and have no row.
 pub const CLOSED_UNLISTED: &str = "closed_unlisted";
+/// Single drops above what is wanted in a second.
+pub const DROP_LIMIT: &str = "drop_limit";
 /// Single drops above what a document lists.
 pub const DROPS_UNLISTED: &str = "drops_unlisted";
 /// Rows of processes or threads that ended long before they were to be shown.
@@ -182,7 +184,7 @@ than 100,000",
     Cause {
         is_counted: true,
         ..cause(
-            "drop_limit",
+            DROP_LIMIT,
             "drops were not shown one by one, being more than --limit a second",
             "a higher --limit shows more",
         )

@@ -8,9 +8,10 @@ use crate::cli::{DashboardArgs, FlowArgs, TopArgs};
 use crate::filter::Filter;
 use crate::model::View;
 use crate::netns::Netns;
-use crate::probes::{drops, flows, ifaces, sockets, syscalls};
+use crate::probes::{Pace, drops, flows, ifaces, sockets, syscalls};
 use crate::run::{self, Asked, Plan, Usage};
 use crate::session;
+use crate::tui::singles::DROPS_PER_SECOND;
 
 /// Below it, reading costs more than it shows.
 const LEAST_INTERVAL: f64 = 0.05;
@@ -127,9 +128,16 @@ pub fn dashboard(args: &DashboardArgs) -> Result<Start> {
     plan.packets = asked.packets;
     let flows = flows_of_dashboard(&plan, &top)?;
     plan.probes = session::Options {
-        sockets: Some(of_sockets(&plan, &top, netns.as_ref())),
+        sockets: Some(sockets::Options {
+            events: Some(Pace::Tick),
+            ..of_sockets(&plan, &top, netns.as_ref())
+        }),
         syscalls: (!args.no_syscalls).then(|| plan.syscalls(&top.run)),
-        drops: Some(of_drops(&plan, netns.as_ref())),
+        drops: Some(drops::Options {
+            events_per_second: Some(DROPS_PER_SECOND),
+            pace: Pace::Tick,
+            ..of_drops(&plan, netns.as_ref())
+        }),
         flows,
         ifaces: true,
         netns,

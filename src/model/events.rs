@@ -202,6 +202,8 @@ pub struct EventOptions {
     pub only_owned: bool,
     /// At most so many in a second.
     pub per_second: u64,
+    /// Drops have the kernel's functions that led there.
+    pub stacks: bool,
 }
 
 /// What happened, as the probes tell it.
@@ -239,13 +241,14 @@ struct Lens<'a> {
 
 impl EventStream {
     fn new(options: EventOptions) -> Self {
+        let drops = DropTable::new(false, options.stacks);
         EventStream {
             options,
             owners: Owners::default(),
             overflows: Overflows::default(),
             pending: Vec::new(),
             handed_on: SystemTime::UNIX_EPOCH,
-            drops: DropTable::default(),
+            drops,
             second_began: SystemTime::UNIX_EPOCH,
             in_second: 0,
             limited: 0,

@@ -79,22 +79,16 @@ fn rfc3339_us(time: SystemTime) -> String {
 }
 
 /// `TIME KIND COMM[PID] LOCAL > REMOTE DETAIL`, and where it was.
-pub(crate) fn line(row: &EventRow, units: Units) -> String {
+fn line(row: &EventRow, units: Units) -> String {
     let mut line = format!("{} {:<KIND_WIDTH$}", rfc3339_us(row.time), row.kind().name());
     // Writing into a string can't fail.
     let _ = match &row.process {
         Some(process) => write!(line, " {}[{}]", process.comm, process.pid),
         None => write!(line, " -"),
     };
-    let arrow = match row.kind() {
-        EventKind::Accept => "<",
-        _ => ">",
-    };
-    let _ = match (row.local, row.remote) {
-        (Some(local), Some(remote)) => write!(line, " {} {arrow} {}", end(local), end(remote)),
-        (Some(local), None) => write!(line, " {}", end(local)),
-        _ => Ok(()),
-    };
+    if let Some(ends) = ends(row) {
+        let _ = write!(line, " {ends}");
+    }
     line.push_str(&detail(&row.detail, units));
     if let Some(container) = row.process.as_ref().and_then(|process| process.container.as_ref()) {
         let _ = write!(line, " of {}", container.name);
@@ -104,6 +98,16 @@ pub(crate) fn line(row: &EventRow, units: Units) -> String {
         let _ = write!(line, " in {netns}");
     }
     line
+}
+
+/// Where it was, as far as it was between two ends.
+pub(crate) fn ends(row: &EventRow) -> Option<String> {
+    let arrow = match row.kind() {
+        EventKind::Accept => "<",
+        _ => ">",
+    };
+    let local = end(row.local?);
+    Some(row.remote.map_or(local.clone(), |remote| format!("{local} {arrow} {}", end(remote))))
 }
 
 /// What is particular to its kind; begins with a space.

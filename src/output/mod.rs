@@ -14,6 +14,7 @@ mod table;
 use std::io::{self, Write};
 
 pub use events::EventWriter;
+pub(crate) use events::{detail as event_detail, ends as event_ends};
 pub use human::{Units, cell};
 pub use sink::Sink;
 

@@ -36,6 +36,16 @@ const SECOND: &str = "_second";
 /// What is shown one by one is shown soon, however long a tick is.
 const READ_EVENTS_AFTER: Duration = Duration::from_millis(100);
 
+/// When single events are handed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// Soon after they happened.
+    #[default]
+    Soon,
+    /// With the next tick.
+    Tick,
+}
+
 /// What a session does with each probe that is open. Dropping it detaches everything.
 pub trait Probe {
     /// Readable when the ring wants to be drained before the tick ends.

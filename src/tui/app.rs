@@ -15,11 +15,12 @@ use super::palette::Palette;
 use super::prepare::Prepared;
 use super::prompt::Line;
 use super::scope::Scope;
+use super::singles::SinglesOf;
 use super::table::Table;
 use super::theme::Theme;
 use crate::columns::Order;
 use crate::filter::Filter;
-use crate::losses::CLOSED_UNLISTED;
+use crate::losses::{CLOSED_UNLISTED, DROP_LIMIT};
 use crate::model::{Rows, TIME_CONSTANT_S, Totals, View};
 use crate::output::Units;
 use crate::sample::OwnCost;
@@ -121,6 +122,8 @@ pub struct Wanted {
     pub closed: bool,
     /// Averages in place of rates.
     pub smooth: bool,
+    /// Single events of what is open.
+    pub singles: Option<SinglesOf>,
     /// The group that is open, and the orders of its tables.
     pub group: Option<(Group, [Order; 2])>,
 }
@@ -296,7 +299,7 @@ impl App {
     /// What the collector is to read.
     pub fn wanted(&self) -> Wanted {
         let mut views = vec![self.view];
-        if !matches!(self.trail.first(), None | Some(Page::Iface(_))) {
+        if !matches!(self.trail.first(), None | Some(Page::Iface(_) | Page::Drops(_))) {
             views.extend([View::Conns, View::Syscalls]);
         }
         let group = match self.trail.first() {
@@ -311,6 +314,7 @@ impl App {
             interval: self.interval,
             closed: self.shows_closed,
             smooth: self.is_smooth,
+            singles: self.trail.last().and_then(Page::singles),
             group,
         }
     }
@@ -377,9 +381,6 @@ impl App {
                 self.trail.push(page);
                 self.show_pages();
             }
-            None if self.view == View::Drops => {
-                self.note = Some("nettrace drops shows single drops".to_owned());
-            }
             None => {}
         }
         vec![Effect::Ask]
@@ -419,7 +420,7 @@ impl App {
     }
 
     fn take(&mut self, prepared: Prepared) {
-        let Prepared { picture, arranged, ended, group } = prepared;
+        let Prepared { picture, arranged, ended, group, singles } = prepared;
         if self.is_paused {
             self.spent.extend(picture.frames.into_iter().map(|frame| frame.rows));
             return;
@@ -445,12 +446,18 @@ impl App {
             self.spent.push(self.tables[number(view)].forget());
         }
         self.tables[number(self.view)].settle(units);
-        let [Rows::Conns(conns), Rows::Syscalls(calls), Rows::Ifaces(ifaces)] =
-            [View::Conns, View::Syscalls, View::Ifaces].map(|view| &self.tables[number(view)].rows)
+        if let (Some((of, events)), Some(page)) = (singles, self.trail.last_mut())
+            && page.singles() == Some(of)
+        {
+            page.take_singles(events);
+        }
+        let views = [View::Conns, View::Syscalls, View::Ifaces, View::Drops];
+        let [Rows::Conns(conns), Rows::Syscalls(calls), Rows::Ifaces(ifaces), Rows::Drops(drops)] =
+            views.map(|view| &self.tables[number(view)].rows)
         else {
             return;
         };
-        let news = News { conns, ended: &ended, calls, ifaces, time, interval_s };
+        let news = News { conns, ended: &ended, calls, drops, ifaces, time, interval_s };
         self.trail.iter_mut().for_each(|page| page.take(&news));
         if let (Some(rows), Some(Page::Group(page))) = (group, self.trail.first_mut()) {
             self.spent.extend(page.take(rows, units));
@@ -486,7 +493,10 @@ impl Status {
     fn advance(&mut self, losses: &[(&'static str, u64)], own: OwnCost, seconds: f64) {
         let unlisted = losses.iter().find(|(cause, _)| *cause == CLOSED_UNLISTED);
         self.unlisted = unlisted.map_or(0, |(_, count)| *count);
-        let is_lost = |(cause, count): &(&str, u64)| *count > 0 && *cause != CLOSED_UNLISTED;
+        // Of drops, some are looked at singly; all count.
+        let is_lost = |(cause, count): &(&str, u64)| {
+            *count > 0 && ![CLOSED_UNLISTED, DROP_LIMIT].contains(cause)
+        };
         self.losses = losses.iter().copied().filter(is_lost).collect();
         self.rss_bytes = own.rss_bytes;
         if seconds > 0.0 {

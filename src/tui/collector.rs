@@ -13,8 +13,9 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::app::Wanted;
 use super::prepare::{Prepared, Preparer};
+use super::singles;
 use crate::filter::Filter;
-use crate::model::{Model, Picture, Rows, View};
+use crate::model::{EventRow, Model, Picture, Rows, View};
 use crate::names::{Names, exists};
 use crate::privileges;
 use crate::run;
@@ -201,7 +202,8 @@ fn collect(begin: Begin, reporter: &Reporter) -> Result<()> {
     }
     // Of this thread and of that which looks up names.
     privileges::keep_only(&session.capabilities())?;
-    let mut model = Model::new(Names::new(numeric), filter, interface);
+    let model = Model::new(Names::new(numeric), filter, interface);
+    let mut model = model.with_events(singles::options());
     if !reporter.report(Report::Ready(missing(&session))) {
         return Ok(());
     }
@@ -220,7 +222,8 @@ fn collect(begin: Begin, reporter: &Reporter) -> Result<()> {
             super::panic_if_told("collector");
         }
         let now = Instant::now();
-        let (picture, shown) = picture(&mut session, &mut model, &wanted.views)?;
+        let (picture, shown, events) = picture(&mut session, &mut model, &wanted.views)?;
+        preparer.keep(events);
         let prepared = preparer.prepare(picture, &wanted);
         if !reporter.report(Report::Picture(Box::new(prepared))) {
             return Ok(());
@@ -258,6 +261,7 @@ impl Drawn {
         wanted.views.iter().all(|view| self.shown.contains(view))
             && wanted.filter_text == self.wanted.filter_text
             && wanted.closed == self.wanted.closed
+            && wanted.singles == self.wanted.singles
             // Of few rows, a group's were found when it was opened.
             && (self.shown.len() == View::ALL.len()
                 || wanted.group.is_none()
@@ -297,18 +301,19 @@ impl Drawn {
     }
 }
 
-/// A picture with these views at least; returns which it has.
+/// A picture with these views at least; returns which it has, and single events since.
 fn picture(
     session: &mut Session,
     model: &mut Model,
     wanted: &[View],
-) -> Result<(Picture, Vec<View>)> {
+) -> Result<(Picture, Vec<View>, Vec<EventRow>)> {
     let sample = session.sample()?;
     let flows = sample.flows.map_or(0, <[_]>::len);
     let is_light = sample.sockets.len().max(flows) <= SOCKETS_FOR_ALL_VIEWS;
     let views: Vec<View> =
         View::ALL.into_iter().filter(|view| is_light || wanted.contains(view)).collect();
-    Ok((model.advance_all(&sample, &views), views))
+    let events = model.follow_tick(&sample, false);
+    Ok((model.advance_all(&sample, &views), views, events))
 }
 
 fn missing(session: &Session) -> Vec<String> {

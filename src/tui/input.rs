@@ -16,6 +16,8 @@ use crate::filter::Filter;
 
 /// Rows that a notch of the wheel moves.
 const WHEEL: isize = 3;
+/// Lines that a page of what isn't a table is.
+const PAGE: isize = 10;
 
 /// A key was pressed.
 pub(super) fn key(app: &mut App, key: KeyEvent) -> Vec<Effect> {
@@ -86,6 +88,16 @@ pub(super) fn act(app: &mut App, action: Action) -> Vec<Effect> {
         | Action::Bottom
         | Action::PageDown
         | Action::PageUp => {
+            if let Some(Page::Drops(page)) = app.trail.last_mut() {
+                page.scroll(match action {
+                    Action::Down => 1,
+                    Action::Up => -1,
+                    Action::Top => isize::MIN,
+                    Action::Bottom => isize::MAX,
+                    Action::PageDown => PAGE,
+                    _ => -PAGE,
+                });
+            }
             if let Some(table) = app.focused() {
                 match action {
                     Action::Down => table.step(1, units),
@@ -107,6 +119,7 @@ fn copy(app: &mut App) -> Vec<Effect> {
         Some(Page::Connection(page)) => Some(page.title.clone()),
         Some(Page::Call(page)) => Some(page.title.clone()),
         Some(Page::Iface(page)) => Some(page.row.interface.clone()),
+        Some(Page::Drops(page)) => Some(page.title.clone()),
         _ => app.focused().and_then(|table| table.line(units)),
     };
     app.note = line.as_ref().map(|_| "copied, if your terminal allows it (OSC 52)".to_owned());
@@ -251,6 +264,9 @@ pub(super) fn mouse(app: &mut App, mouse: MouseEvent) -> Vec<Effect> {
         Mode::Help(..) => {}
         Mode::Palette(palette) => palette.step(by.signum()),
         Mode::Browse | Mode::Filter(..) => {
+            if let Some(Page::Drops(page)) = app.trail.last_mut() {
+                page.scroll(by);
+            }
             if let Some(table) = app.focused() {
                 table.step(by, units);
             }

@@ -16,6 +16,7 @@ pub mod palette;
 pub mod prepare;
 pub mod prompt;
 pub mod scope;
+pub mod singles;
 pub mod table;
 mod terminal;
 #[cfg(test)]

@@ -4,8 +4,9 @@
 use super::app::{Wanted, number};
 use super::history::History;
 use super::pages::group::GroupRows;
+use super::singles::{Singles, SinglesOf};
 use crate::columns::{self, Order};
-use crate::model::{ConnRow, Picture, Rows, Smoother, View};
+use crate::model::{ConnRow, EventRow, Picture, Rows, Smoother, View};
 
 /// Closed connections that are shown, if they are asked for; the oldest go.
 const CLOSED_KEPT: usize = 1000;
@@ -21,6 +22,8 @@ pub struct Prepared {
     pub ended: Vec<ConnRow>,
     /// Those of the group that is open.
     pub group: Option<GroupRows>,
+    /// Single events of the page that is open.
+    pub singles: Option<(SinglesOf, Vec<EventRow>)>,
 }
 
 /// What is kept from one picture to the next.
@@ -29,9 +32,15 @@ pub struct Preparer {
     filter_text: String,
     closed: History<ConnRow>,
     smoother: Option<Smoother>,
+    singles: Singles,
 }
 
 impl Preparer {
+    /// Keeps single events, which came in order.
+    pub fn keep(&mut self, events: Vec<EventRow>) {
+        self.singles.keep(events);
+    }
+
     /// Makes of a picture what is wanted.
     pub fn prepare(&mut self, mut picture: Picture, wanted: &Wanted) -> Prepared {
         if self.filter_text != wanted.filter_text {
@@ -62,7 +71,11 @@ impl Preparer {
             rows.arrange(*orders);
             rows
         });
-        Prepared { picture, arranged, ended, group }
+        let singles = wanted.singles.clone().map(|of| {
+            let events = self.singles.of(&of);
+            (of, events)
+        });
+        Prepared { picture, arranged, ended, group, singles }
     }
 
     /// Takes connections that ended out of the rows, and puts in those that ended of late, if wanted.

@@ -49,8 +49,12 @@ fn dropped(kind: DropKind, socket: &SocketRecord) -> DropEvent {
 
 /// One of each kind, and of connections all ways that they can go.
 fn rows() -> Vec<EventRow> {
-    let options =
-        EventOptions { kinds: EventKind::ALL.to_vec(), only_owned: false, per_second: 100 };
+    let options = EventOptions {
+        kinds: EventKind::ALL.to_vec(),
+        only_owned: false,
+        per_second: 100,
+        stacks: false,
+    };
     let mut model = Model::new(Names::new(true), Filter::default(), None).with_events(options);
     let ends = ["10.0.0.1:50001", "192.0.2.7:443"];
     let client = SocketRecord {

@@ -54,8 +54,12 @@ fn dropped(ms: u64, kind: DropKind, socket: &SocketRecord) -> DropEvent {
 }
 
 fn model(filter: &str, change: fn(&mut EventOptions)) -> Model {
-    let mut options =
-        EventOptions { kinds: EventKind::ALL.to_vec(), only_owned: false, per_second: 100 };
+    let mut options = EventOptions {
+        kinds: EventKind::ALL.to_vec(),
+        only_owned: false,
+        per_second: 100,
+        stacks: false,
+    };
     change(&mut options);
     Model::new(Names::new(true), Filter::parse(filter).unwrap(), None).with_events(options)
 }

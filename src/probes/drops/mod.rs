@@ -21,7 +21,7 @@ use crate::probes::clock::TimeOfDay;
 use crate::probes::ladder::{Choice, Standing};
 use crate::probes::losses::{self, MissedRuns};
 use crate::probes::verify::{self, Load, Subject, load_changed};
-use crate::probes::{Probe, READ_EVENTS_AFTER, programs};
+use crate::probes::{Pace, Probe, READ_EVENTS_AFTER, programs};
 use crate::sample::{
     Backlog, DropEvent, DropFlow, DropKind, DropPlace, DropReading, DropRecord, ProcessRecord,
     Sample,
@@ -72,6 +72,8 @@ pub struct Options {
     pub reasons: Option<Vec<Chosen>>,
     /// Single drops are handed on as well, at most so many in a second.
     pub events_per_second: Option<u64>,
+    /// When.
+    pub pace: Pace,
     /// Bytes of the ring of single drops, a power of two; `None` takes room for those of a
     /// second.
     pub ring_bytes: Option<u32>,
@@ -109,7 +111,7 @@ pub fn not_had(error: &anyhow::Error) -> Standing {
 /// The loaded and attached probe.
 pub struct DropProbe {
     reasons: Reasons,
-    has_events: bool,
+    hands_on_soon: bool,
     records: Vec<DropRecord>,
     events: Vec<DropEvent>,
     incoming: Rc<RefCell<Incoming>>,
@@ -147,7 +149,7 @@ impl DropProbe {
         let ring = ring.build().context("open the ring of drops")?;
         Ok(DropProbe {
             reasons,
-            has_events: options.events_per_second.is_some(),
+            hands_on_soon: options.events_per_second.is_some() && options.pace == Pace::Soon,
             records: Vec::new(),
             events: Vec::new(),
             incoming,
@@ -213,15 +215,17 @@ impl Probe for DropProbe {
     }
 
     fn backlog_after(&self) -> Option<Duration> {
-        self.has_events.then_some(READ_EVENTS_AFTER)
+        self.hands_on_soon.then_some(READ_EVENTS_AFTER)
     }
 
     fn read_backlog(&mut self) -> Result<()> {
-        self.read_events()
+        if self.hands_on_soon { self.read_events() } else { Ok(()) }
     }
 
     fn hand_on<'a>(&'a self, backlog: &mut Backlog<'a>) {
-        backlog.drops = &self.events;
+        if self.hands_on_soon {
+            backlog.drops = &self.events;
+        }
     }
 
     fn read(&mut self) -> Result<()> {

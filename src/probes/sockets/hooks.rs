@@ -1,6 +1,7 @@
 //! What the socket probe tells, and the ways to have it, the best first.
 
 use super::Options;
+use crate::probes::Pace;
 use crate::probes::ladder::{Arrangement, Datum, Hook, Rung, Way};
 
 /// Bytes and calls of the sockets that the kernel doesn't count itself.
@@ -93,7 +94,7 @@ fn with_common<const N: usize>(options: &Options, in_pairs: bool, table: [Datum;
             [Hook::new(Rung::Iter, "task_file", "seed_sockets").since("since Linux 5.8")],
         )],
     ));
-    data.push(states(options.events, in_pairs));
+    data.push(states(options.events == Some(Pace::Soon), in_pairs));
     if !options.only_listeners {
         data.extend(calls(options, in_pairs));
     }

@@ -107,7 +107,7 @@ fn configure(
 ) -> libbpf_rs::Result<()> {
     let by_address = choice.arrangement == BY_ADDRESS;
     let hooks: Vec<&Hook> = choice.hooks().collect();
-    let ring_bytes = options.ring_bytes.or(options.events.then_some(EVENTS_RING_BYTES));
+    let ring_bytes = options.ring_bytes.or(options.events.map(|_| EVENTS_RING_BYTES));
     if let Some(rodata) = open.maps.rodata_data.as_mut() {
         rodata.only_netns = options.netns;
         rodata.only_tree = !options.pids.is_empty();
@@ -115,7 +115,7 @@ fn configure(
         rodata.by_address = by_address;
         rodata.in_pairs = hooks.iter().any(|hook| hook.program.ends_with(SECOND));
         rodata.only_listeners = options.only_listeners;
-        rodata.with_births = options.events;
+        rodata.with_births = options.events.is_some();
         if let Some(bytes) = ring_bytes {
             rodata.ring_wakeup = u64::from(bytes) / 4;
         }

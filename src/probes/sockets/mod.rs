@@ -22,7 +22,7 @@ use crate::probes::clock::TimeOfDay;
 use crate::probes::ladder::{Choice, Standing};
 use crate::probes::losses::{self, MissedRuns, SECOND_CHANCE, SECOND_CHANCES};
 use crate::probes::verify::{Load, Subject, load_changed};
-use crate::probes::{Probe, READ_EVENTS_AFTER, SECOND, monotonic_ns, programs};
+use crate::probes::{Pace, Probe, READ_EVENTS_AFTER, SECOND, monotonic_ns, programs};
 use crate::sample::{
     Backlog, Sample, SocketEvent, SocketEventKind, SocketRecord, UsageRecord, born_ns, tag,
 };
@@ -87,7 +87,7 @@ pub struct Options {
     /// Only listeners of TCP, and no calls: what they refuse is in their records.
     pub only_listeners: bool,
     /// TCP sockets that begin, fail to or end are told one by one.
-    pub events: bool,
+    pub events: Option<Pace>,
     /// Bytes of the ring of sockets, a power of two; `None` takes the default of 1 MiB, or of 4 MiB
     /// with events.
     pub ring_bytes: Option<u32>,
@@ -97,7 +97,7 @@ pub struct Options {
 pub struct SocketProbe {
     records: Records,
     incoming: Rc<RefCell<Incoming>>,
-    has_events: bool,
+    pace: Option<Pace>,
     events: Vec<SocketEvent>,
     count: usize,
     missed: MissedRuns,
@@ -166,7 +166,7 @@ pub(super) fn subjects(in_pairs: bool) -> Vec<Subject> {
         pids: vec![1],
         follow_forks: true,
         unix: true,
-        events: true,
+        events: Some(Pace::Soon),
         ..Options::default()
     };
     let names = ["storage", "address"];
@@ -189,7 +189,8 @@ impl SocketProbe {
     /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
     pub fn open(options: &Options) -> Result<Self> {
         let Loaded { skel, seed_link, read_link, links, choice } = load(options)?;
-        let incoming = Incoming { events: options.events.then(Vec::new), ..Incoming::default() };
+        let incoming =
+            Incoming { events: options.events.map(|_| Vec::new()), ..Incoming::default() };
         let incoming = Rc::new(RefCell::new(incoming));
         let mut ring = RingBufferBuilder::new();
         let sink = Rc::clone(&incoming);
@@ -202,7 +203,7 @@ impl SocketProbe {
         let probe = SocketProbe {
             records,
             incoming,
-            has_events: options.events,
+            pace: options.events,
             events: Vec::new(),
             count: 0,
             missed: MissedRuns::default(),
@@ -425,13 +426,13 @@ impl Probe for SocketProbe {
     }
 
     fn backlog_after(&self) -> Option<Duration> {
-        self.has_events.then_some(READ_EVENTS_AFTER)
+        (self.pace == Some(Pace::Soon)).then_some(READ_EVENTS_AFTER)
     }
 
     /// Closed sockets, once they are many: before the tick ends, since it may be far. Those with
     /// per-call counters stay for the tick, which reads these. Events, always.
     fn read_backlog(&mut self) -> Result<()> {
-        if self.has_events {
+        if self.pace == Some(Pace::Soon) {
             self.drain()?;
             self.take_events();
         }
@@ -446,7 +447,9 @@ impl Probe for SocketProbe {
 
     fn hand_on<'a>(&'a self, backlog: &mut Backlog<'a>) {
         backlog.closed = &self.backlog;
-        backlog.socket_events = &self.events;
+        if self.pace == Some(Pace::Soon) {
+            backlog.socket_events = &self.events;
+        }
     }
 
     fn look_around(&mut self) -> Result<()> {

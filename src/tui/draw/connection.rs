@@ -1,5 +1,7 @@
 //! One connection: what is known of it, its figures over time, what held it back, and what happened.
 
+use std::time::SystemTime;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -7,8 +9,8 @@ use ratatui::style::Style;
 use super::charts::{self, Chart};
 use super::text;
 use crate::columns::{Unit, Value};
-use crate::model::Limit;
-use crate::output::cell;
+use crate::model::{EventRow, Limit};
+use crate::output::{cell, event_detail};
 use crate::tui::app::App;
 use crate::tui::pages::connection::{ConnectionPage, Point};
 
@@ -135,24 +137,28 @@ fn limit(limit: Option<Limit>, app: &App) -> (&'static str, Style) {
 
 fn events(buffer: &mut Buffer, area: Rect, page: &ConnectionPage, app: &App) {
     let theme = &app.settings.theme;
-    text::put(
-        buffer,
-        area.x,
-        area.y,
-        "events, as far as two pictures tell",
-        area.width,
-        theme.muted,
-    );
+    text::put(buffer, area.x, area.y, "events", area.width, theme.muted);
     let room = usize::from(area.height - 1);
-    if page.events.is_empty() {
+    let events = in_order(page, app);
+    if events.is_empty() {
         text::put(buffer, area.x, area.y + 1, "none yet", area.width, theme.muted);
     }
-    for (event, y) in page.events.last(room).zip(area.y + 1..area.bottom()) {
-        let time = jiff::Timestamp::try_from(event.time);
-        let time =
-            time.map_or_else(|_| String::new(), |time| time.strftime("%H:%M:%S").to_string());
+    let newest = &events[events.len().saturating_sub(room)..];
+    for ((time, words), y) in newest.iter().zip(area.y + 1..area.bottom()) {
+        let time = super::time_of_day(*time);
         let used = text::put(buffer, area.x, y, &time, area.width, theme.muted) + 2;
         let room = area.width.saturating_sub(used);
-        text::put(buffer, area.x + used, y, &event.words, room, theme.text);
+        text::put(buffer, area.x + used, y, words, room, theme.text);
     }
+}
+
+/// What the kernel told, and what differed between two pictures.
+fn in_order(page: &ConnectionPage, app: &App) -> Vec<(SystemTime, String)> {
+    let units = app.settings.units;
+    let words = |row: &EventRow| format!("{}{}", row.kind(), event_detail(&row.detail, units));
+    let told = page.singles.iter().map(|row| (row.time, words(row)));
+    let seen = page.events.last(page.events.len()).map(|event| (event.time, event.words.clone()));
+    let mut events: Vec<_> = told.chain(seen).collect();
+    events.sort_by_key(|(time, _)| *time);
+    events
 }

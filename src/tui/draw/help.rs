@@ -109,7 +109,7 @@ fn view_parts(app: &App) -> Vec<Part> {
         None => parts.extend(column_parts(app.view)),
         Some(Page::Group(page)) if page.is_on_calls => parts.extend(column_parts(View::Syscalls)),
         Some(Page::Group(_)) => parts.extend(column_parts(View::Conns)),
-        Some(Page::Connection(_) | Page::Call(_) | Page::Iface(_)) => {}
+        Some(Page::Connection(_) | Page::Call(_) | Page::Iface(_) | Page::Drops(_)) => {}
     }
     parts.extend([Part::Gap, heading("Keys")]);
     for command in &COMMANDS {
@@ -189,6 +189,9 @@ fn about(app: &App) -> &'static str {
         (Some(Page::Connection(_)), _) => "One connection since it was opened here",
         (Some(Page::Call(_)), _) => "One system call since it was opened here",
         (Some(Page::Iface(_)), _) => "One interface since it was opened here",
+        (Some(Page::Drops(_)), _) => {
+            "One reason and function of drops: the last ones, with their stacks"
+        }
         (None, View::Procs) => "Processes: who sends and receives",
         (None, View::Conns) => "Connections: sockets that have a peer or moved bytes",
         (None, View::Hosts) => "Hosts: who is talked to",

@@ -3,6 +3,7 @@
 pub mod call;
 mod charts;
 pub mod connection;
+mod drops;
 pub mod group;
 pub mod help;
 mod iface;
@@ -13,6 +14,8 @@ pub mod tabs;
 mod text;
 mod title;
 mod totals;
+
+use std::time::SystemTime;
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
@@ -65,6 +68,7 @@ pub fn screen(buffer: &mut Buffer, area: Rect, app: &App) -> Option<Position> {
         Some(Page::Group(page)) => group::draw(buffer, areas.body, page, app),
         Some(Page::Connection(page)) => connection::draw(buffer, areas.body, page, app),
         Some(Page::Iface(page)) => iface::draw(buffer, areas.body, page, app),
+        Some(Page::Drops(page)) => drops::draw(buffer, areas.body, page, app),
         Some(Page::Call(page)) => call::draw(buffer, areas.body, page, app),
     }
     status::draw(buffer, areas.status, app);
@@ -79,6 +83,12 @@ pub fn screen(buffer: &mut Buffer, area: Rect, app: &App) -> Option<Position> {
             None
         }
     }
+}
+
+/// To the second, UTC.
+fn time_of_day(time: SystemTime) -> String {
+    let time = jiff::Timestamp::try_from(time);
+    time.map_or_else(|_| String::new(), |time| time.strftime("%H:%M:%S").to_string())
 }
 
 fn empty(view: View) -> &'static str {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use super::News;
-use crate::model::{ConnRow, Limit, TcpFigures};
+use crate::model::{ConnRow, EventKind, EventRow, Limit, TcpFigures};
 use crate::tui::history::History;
 
 /// A congestion window that falls to this part of what it was is an event.
@@ -47,10 +47,13 @@ pub struct ConnectionPage {
     pub row: ConnRow,
     /// One an interval.
     pub points: History<Point>,
-    /// The newest last.
+    /// What differed between two pictures, the newest last.
     pub events: History<Event>,
+    /// What the kernel told, the newest last.
+    pub singles: Vec<EventRow>,
     /// It isn't among the rows any more.
     pub is_gone: bool,
+    shown_at: SystemTime,
 }
 
 impl ConnectionPage {
@@ -66,7 +69,9 @@ impl ConnectionPage {
             row: row.clone(),
             points: History::default(),
             events: History::default(),
+            singles: Vec::new(),
             is_gone: row.ended,
+            shown_at: SystemTime::UNIX_EPOCH,
         };
         page.points.push(Point::of(row, None));
         page
@@ -82,9 +87,12 @@ impl ConnectionPage {
             self.event(news.time, "no longer there".to_owned());
             return;
         };
-        for words in changes(&self.row, row) {
+        let before = self.singles.iter().rev();
+        let are_told = before.take_while(|single| single.time > self.shown_at).any(is_retransmit);
+        for words in changes(&self.row, row, are_told) {
             self.event(news.time, words);
         }
+        self.shown_at = news.time;
         self.points.push(Point::of(row, self.row.tcp.as_ref().zip(Some(news.interval_s))));
         self.row = row.clone();
         self.is_gone = row.ended;
@@ -116,8 +124,12 @@ impl Point {
     }
 }
 
+fn is_retransmit(event: &EventRow) -> bool {
+    event.kind() == EventKind::Retransmit
+}
+
 /// What differs between two pictures, as far as it is worth a line.
-fn changes(before: &ConnRow, now: &ConnRow) -> Vec<String> {
+fn changes(before: &ConnRow, now: &ConnRow, retransmits_are_told: bool) -> Vec<String> {
     let mut changes = Vec::new();
     if before.state != now.state {
         changes.push(format!("{} → {}", before.state, now.state));
@@ -127,7 +139,7 @@ fn changes(before: &ConnRow, now: &ConnRow) -> Vec<String> {
     }
     if let (Some(before), Some(now)) = (&before.tcp, &now.tcp) {
         let grown = now.retransmits.saturating_sub(before.retransmits);
-        if grown > 0 {
+        if grown > 0 && !retransmits_are_told {
             changes.push(format!("{grown} segments retransmitted"));
         }
         if now.cwnd.saturating_mul(COLLAPSE) <= before.cwnd && before.cwnd > 0 {

@@ -1,17 +1,20 @@
 //! What rows are opened to: a group's connections and system calls, one connection, one system call,
-//! one interface.
+//! one interface, one reason for drops.
 
 pub mod call;
 pub mod connection;
+pub mod drops;
 pub mod group;
 pub mod iface;
 
 use std::time::SystemTime;
 
-use crate::model::{ConnRow, IfaceRow, Rows, SyscallRow};
+use crate::model::{ConnRow, DropRow, EventRow, IfaceRow, Rows, SyscallRow};
+use crate::tui::singles::SinglesOf;
 use crate::tui::table::Table;
 use call::CallPage;
 use connection::ConnectionPage;
+use drops::DropPage;
 use group::{Group, GroupPage};
 use iface::IfacePage;
 
@@ -26,6 +29,8 @@ pub enum Page {
     Call(Box<CallPage>),
     /// One interface over time.
     Iface(Box<IfacePage>),
+    /// The last drops of a reason and function.
+    Drops(Box<DropPage>),
 }
 
 /// What a picture has for pages.
@@ -37,6 +42,8 @@ pub struct News<'a> {
     pub ended: &'a [ConnRow],
     /// All system calls.
     pub calls: &'a [SyscallRow],
+    /// All drops.
+    pub drops: &'a [DropRow],
     /// All interfaces.
     pub ifaces: &'a [IfaceRow],
     /// When it was read.
@@ -66,7 +73,11 @@ impl Page {
                 let row = rows.get(cursor)?;
                 Some(Page::Iface(Box::new(IfacePage::new(row))))
             }
-            Rows::Drops(_) | Rows::Flows(_) => None,
+            Rows::Drops(rows) => {
+                let row = rows.get(cursor)?;
+                Some(Page::Drops(Box::new(DropPage::new(row))))
+            }
+            Rows::Flows(_) => None,
         }
     }
 
@@ -77,6 +88,25 @@ impl Page {
             Page::Connection(page) => &page.title,
             Page::Call(page) => &page.title,
             Page::Iface(page) => &page.row.interface,
+            Page::Drops(page) => &page.title,
+        }
+    }
+
+    /// The single events that it shows.
+    pub fn singles(&self) -> Option<SinglesOf> {
+        match self {
+            Page::Connection(page) => Some(SinglesOf::connection(&page.row)),
+            Page::Drops(page) => Some(SinglesOf::drops(&page.row)),
+            Page::Group(_) | Page::Call(_) | Page::Iface(_) => None,
+        }
+    }
+
+    /// Takes those, the newest last.
+    pub fn take_singles(&mut self, singles: Vec<EventRow>) {
+        match self {
+            Page::Connection(page) => page.singles = singles,
+            Page::Drops(page) => page.singles = Some(singles),
+            Page::Group(_) | Page::Call(_) | Page::Iface(_) => {}
         }
     }
 
@@ -88,6 +118,7 @@ impl Page {
             Page::Connection(page) => page.take(news),
             Page::Call(page) => page.take(news),
             Page::Iface(page) => page.take(news),
+            Page::Drops(page) => page.take(news),
         }
     }
 
@@ -95,7 +126,7 @@ impl Page {
     pub fn table(&mut self) -> Option<&mut Table> {
         match self {
             Page::Group(page) => Some(page.focused()),
-            Page::Connection(_) | Page::Call(_) | Page::Iface(_) => None,
+            Page::Connection(_) | Page::Call(_) | Page::Iface(_) | Page::Drops(_) => None,
         }
     }
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crossterm::event::MouseEventKind;
 
-use super::fixtures::{Shown, short_lived};
+use super::fixtures::{Shown, connected, dropped, short_lived};
 use crate::columns;
-use crate::model::View;
-use crate::tui::app::{Effect, TABS};
+use crate::model::{EventKind, EventRow, View};
+use crate::sample::DropKind;
+use crate::tui::app::{Effect, TABS, tab};
 use crate::tui::pages::Page;
 
 fn comm(shown: &Shown) -> String {
@@ -270,4 +271,39 @@ fn the_palette_does_what_it_lists() {
     shown.press(&[":", "theme mono", "enter"]);
     assert_eq!(shown.app.settings.theme, crate::tui::theme::Theme::mono());
     assert_eq!(shown.press(&[":", "quit", "enter"]), [Effect::Quit]);
+}
+
+#[test]
+fn single_events_are_those_of_what_is_open() {
+    let mut shown = Shown::after(3);
+    shown.server.socket_events.push(connected(1));
+    shown.server.drop_events.push(dropped(DropKind::Packet, 2));
+    shown.server.drop_events.push(dropped(DropKind::ResetSent, 3));
+    let mut elsewhere = dropped(DropKind::ResetSent, 4);
+    elsewhere.flow.source_port += 1;
+    shown.server.drop_events.push(elsewhere);
+    shown.pass(1);
+    shown.press(&["2", "/", "dport:443", "enter"]);
+    shown.server.narrow("dport:443");
+    shown.pass(1);
+    assert_eq!(shown.press(&["enter"]), [Effect::Ask]);
+    shown.pass(1);
+    let kinds = |shown: &Shown| match shown.app.trail.last() {
+        Some(Page::Connection(page)) => page.singles.iter().map(EventRow::kind).collect(),
+        Some(Page::Drops(page)) => page.newest_first().map(EventRow::kind).collect(),
+        _ => Vec::new(),
+    };
+    assert_eq!(kinds(&shown), [EventKind::Connect, EventKind::Drop, EventKind::Reset]);
+
+    // What was prepared for another page isn't taken.
+    let key = tab(View::Drops).to_string();
+    shown.press(&["esc", "esc", &key]);
+    let late = shown.server.picture();
+    shown.press(&["G", "enter"]);
+    assert!(kinds(&shown).is_empty());
+    shown.take(late);
+    shown.press(&["j", "G", "g"]);
+    shown.pass(1);
+    let Some(Page::Drops(page)) = shown.app.trail.last() else { panic!("no page") };
+    assert!(page.singles.is_some() && page.offset == 0 && !page.is_gone);
 }

@@ -9,16 +9,18 @@ use ratatui::backend::TestBackend;
 use super::rows::{self, PID, SECOND, START, drops, flows, iface, pod, process};
 use crate::filter::Filter;
 use crate::histogram::{BUCKETS, Histogram, bucket_of};
-use crate::model::{Model, Picture, Rows, View};
+use crate::model::{EventRow, Model, Picture, Rows, View};
 use crate::names::Names;
 use crate::names::syscalls::{Abi, Call};
 use crate::sample::{
-    CallRecord, IfaceRecord, Losses, OwnCost, ProcessRecord, Sample, SocketRecord, SyscallReading,
-    UsageRecord, tag,
+    CallRecord, DropEvent, DropFlow, DropKind, DropPlace, DropReading, IfaceRecord, Losses,
+    OwnCost, ProcessRecord, Sample, SocketEvent, SocketEventKind, SocketRecord, SyscallReading,
+    UsageRecord, born_ns, tag,
 };
 use crate::tui::app::{App, Effect, Message, Settings, update};
 use crate::tui::draw;
 use crate::tui::prepare::Preparer;
+use crate::tui::singles;
 
 fn socket(number: u64, owner: ProcessRecord, protocol: u16, ends: [&str; 2]) -> SocketRecord {
     rows::socket((((START + SECOND) >> 6) << 12) + number, owner, protocol, ends)
@@ -46,6 +48,49 @@ pub(super) fn upload(second: u64) -> SocketRecord {
         tx_bytes: 5_000_000 * second + 300_000 * (second % 4),
         ..socket(1, process(0, "rsync"), 6, ["10.0.0.1:40000", "192.0.2.7:443"])
     }
+}
+
+/// The upload's connection is made.
+pub(super) fn connected(second: u64) -> SocketEvent {
+    let socket = upload(0);
+    SocketEvent {
+        time: at(second),
+        clock_ns: born_ns(socket.id) + 12_345_000,
+        kind: SocketEventKind::Connected,
+        errno: 0,
+        socket,
+    }
+}
+
+/// A packet of the upload.
+pub(super) fn dropped(kind: DropKind, second: u64) -> DropEvent {
+    let ends = upload(0).ends;
+    DropEvent {
+        time: at(second),
+        place: DropPlace {
+            kind,
+            reason: (kind == DropKind::Packet).then(|| "NO_SOCKET".into()),
+            location: 0,
+            netns: ends.netns,
+            protocol: 0x0800,
+            transport: 6,
+            family: 0,
+        },
+        flow: DropFlow {
+            source: ends.local,
+            destination: ends.remote,
+            source_port: ends.local_port,
+            destination_port: ends.remote_port,
+        },
+        length: 1448,
+        interface: [0; 16],
+        process: ProcessRecord::default(),
+        stack: Vec::new(),
+    }
+}
+
+fn at(second: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + second)
 }
 
 /// A session over IPv6, older than nettrace, that is idle.
@@ -116,6 +161,10 @@ pub(super) struct Server {
     second: u64,
     pub(super) losses: Losses,
     pub(super) closed: Vec<SocketRecord>,
+    /// What is told one by one in the next second, and what came of it.
+    pub(super) socket_events: Vec<SocketEvent>,
+    pub(super) drop_events: Vec<DropEvent>,
+    singles: Vec<EventRow>,
     /// Nothing happens.
     pub(super) is_idle: bool,
 }
@@ -123,10 +172,14 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new() -> Self {
         Server {
-            model: Model::new(Names::new(true), Filter::default(), None),
+            model: Model::new(Names::new(true), Filter::default(), None)
+                .with_events(singles::options()),
             second: 0,
             losses: Losses(vec![("close_ring", 0)]),
             closed: Vec::new(),
+            socket_events: Vec::new(),
+            drop_events: Vec::new(),
+            singles: Vec::new(),
             is_idle: false,
         }
     }
@@ -162,15 +215,15 @@ impl Server {
         let ifaces = [iface(1, "lo", 1000), IfaceRecord { hooks, ..eth0 }];
         let is_busy = !self.is_idle;
         let sample = Sample {
-            time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + second),
+            time: at(second),
             clock_ns: START + SECOND * second,
             sockets: if is_busy { &sockets } else { &[] },
             closed: &self.closed,
-            socket_events: &[],
+            socket_events: &self.socket_events,
             calls_counted: true,
             usage: if is_busy { std::slice::from_ref(&usage) } else { &[] },
             ifaces: if is_busy { &ifaces } else { &[] },
-            drops: None,
+            drops: Some(DropReading { counts: &[], events: &self.drop_events }),
             flows: None,
             packets: None,
             syscalls: Some(SyscallReading {
@@ -184,8 +237,12 @@ impl Server {
                 bpf_ns: Some(2_000_000 * second),
             },
         };
+        self.singles = self.model.follow_tick(&sample, true);
+        let sample = Sample { drops: None, ..sample };
         let mut picture = self.model.advance_all(&sample, &View::ALL);
         self.closed.clear();
+        self.socket_events.clear();
+        self.drop_events.clear();
         for frame in &mut picture.frames {
             if let Rows::Containers(rows) = &mut frame.rows
                 && is_busy
@@ -232,6 +289,7 @@ impl Shown {
     }
 
     pub(super) fn take(&mut self, picture: Picture) {
+        self.preparer.keep(std::mem::take(&mut self.server.singles));
         let prepared = self.preparer.prepare(picture, &self.app.wanted());
         update(&mut self.app, Message::Picture(Box::new(prepared)));
     }

@@ -1,10 +1,11 @@
 //! Every view at every size, and all that can lie over or below it.
 
-use super::fixtures::Shown;
+use super::fixtures::{Shown, connected, dropped};
 use crate::cli::{DashboardArgs, ProcessArgs, SocketArgs};
-use crate::model::View;
-use crate::sample::Losses;
+use crate::model::{Detail, DropEventRow, View};
+use crate::sample::{DropKind, Losses};
 use crate::tui::app::{Message, TABS, tab, update};
+use crate::tui::pages::Page;
 use crate::tui::scope::Scope;
 
 const SIZES: [(u16, u16); 4] = [(80, 24), (200, 50), (60, 15), (30, 8)];
@@ -177,7 +178,42 @@ fn a_connection() {
     insta::assert_snapshot!(screens(&SIZES[..3], || {
         let mut shown = Shown::after(3);
         shown.press(&["enter", "enter"]);
-        shown.pass(20);
+        shown.pass(19);
+        shown.server.socket_events.push(connected(20));
+        shown.server.drop_events.push(dropped(DropKind::Retransmit, 21));
+        shown.pass(1);
+        shown
+    }));
+}
+
+#[test]
+fn drops_of_a_reason() {
+    insta::assert_snapshot!(screens(&SIZES[..3], || {
+        let mut shown = Shown::after(3);
+        let key = tab(View::Drops).to_string();
+        shown.press(&[&key]);
+        shown.pass(1);
+        shown.press(&["j", "j", "enter"]);
+        shown.server.drop_events.extend([1, 2].map(|at| dropped(DropKind::Retransmit, at)));
+        shown.pass(1);
+        let Some(Page::Drops(page)) = shown.app.trail.last_mut() else { panic!("no page") };
+        let singles = page.singles.as_mut().unwrap();
+        assert_eq!(singles.len(), 2);
+        let stack = ["tcp_v4_rcv+0x91", "ip_protocol_deliver_rcu+0x33", "ip_local_deliver+0x12"];
+        singles[1].detail = Detail::Drop(Box::new(DropEventRow {
+            time: singles[1].time,
+            reason: None,
+            function: None,
+            offset: 0,
+            proto: None,
+            flow: None,
+            length: 60,
+            interface: Some("eth0".to_owned()),
+            netns: None,
+            context: None,
+            process: None,
+            stack: stack.map(str::to_owned).to_vec(),
+        }));
         shown
     }));
 }
