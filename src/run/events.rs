@@ -84,7 +84,7 @@ impl EventRun {
                 }
             }
             if self.left == Some(0) {
-                return Ok(());
+                return self.tick(true);
             }
         }
     }

@@ -213,5 +213,8 @@ fn a_run_ends_after_as_many_events_as_were_wanted() {
         .output()
         .unwrap();
     let stdout = text(&output.stdout);
-    assert_eq!(stdout.lines().filter(|line| line.contains("\"close\"")).count(), 3, "{stdout}");
+    let lines: Vec<&str> = stdout.lines().filter(|line| line.starts_with('{')).collect();
+    let closes = lines.iter().filter(|line| line.contains("\"close\"")).count();
+    assert_eq!((closes, lines.len()), (3, 4), "{stdout}");
+    assert!(lines[3].contains("\"loss\""), "{stdout}");
 }
