@@ -8,9 +8,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod capture;
 mod events;
+mod path;
 
 pub use capture::{CaptureArgs, CaptureFormat, DirectionArg};
 pub use events::EventsArgs;
+pub use path::{PathArgs, PathFormat};
 
 /// Who talks to whom on this Linux server, to the byte, and what is asked of its kernel.
 #[derive(Debug, Parser)]
@@ -97,6 +99,8 @@ pub enum Command {
     Events(Box<EventsArgs>),
     /// Packets, with the process that each belongs to; shown, or into a file for Wireshark
     Capture(Box<CaptureArgs>),
+    /// A packet's way through the kernel: functions, namespaces, NAT, to its end
+    Path(Box<PathArgs>),
     /// What works here, what doesn't, why, and what to do about it
     Doctor(DoctorArgs),
     /// The JSON Schema of `-O json`

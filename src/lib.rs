@@ -33,6 +33,7 @@ pub mod cli;
 pub mod doctor;
 pub mod drops;
 pub mod events;
+pub mod path;
 pub mod run;
 pub mod syscalls;
 pub mod top;

@@ -20,6 +20,8 @@ pub const DROP_LIMIT: &str = "drop_limit";
 pub const DROPS_UNLISTED: &str = "drops_unlisted";
 /// Rows of processes or threads that ended long before they were to be shown.
 pub const CALLERS_MERGED: &str = "callers_merged";
+/// Steps of packets between two readings, above what is kept of them.
+pub const PATH_BACKLOG: &str = "path_backlog";
 /// Slow calls above what a document lists.
 pub const SLOW_UNLISTED: &str = "slow_unlisted";
 
@@ -194,6 +196,26 @@ than 100,000",
         "packets came while the ring for them was full: they are not captured",
         "a narrower filter, a smaller -s or a larger --ring-size helps",
     ),
+    cause(
+        "path_table",
+        "times there was no room to follow a packet: a part of its way is missing",
+        "a narrower filter needs less",
+    ),
+    cause(
+        "path_ring",
+        "steps came while the ring for them was full: they aren't shown",
+        "--ring-size makes more room, a narrower filter or --functions need less",
+    ),
+    cause(
+        "path_busy",
+        "packets came while others were being judged on that CPU: the filter wasn't asked at that step",
+        "",
+    ),
+    cause(
+        PATH_BACKLOG,
+        "steps between two readings, more than are kept: they aren't shown",
+        "a narrower filter or --functions leave less to show",
+    ),
     Cause {
         is_counted: true,
         ..cause(
@@ -214,7 +236,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::probes::{capture, drops, flows, sockets, syscalls};
+    use crate::probes::{capture, drops, flows, path, sockets, syscalls};
 
     #[test]
     fn every_cause_that_can_be_told_has_words_and_no_other() {
@@ -223,7 +245,8 @@ mod tests {
             .chain(&syscalls::LOSS_NAMES)
             .chain(&drops::LOSS_NAMES)
             .chain(&flows::LOSS_NAMES)
-            .chain(&capture::LOSS_NAMES);
+            .chain(&capture::LOSS_NAMES)
+            .chain(&path::LOSS_NAMES);
         let programs: BTreeSet<&str> = programs.map(|(name, _)| *name).collect();
         // None of the programs' causes is without a name.
         assert_eq!(programs.len(), sockets::types::loss::LOSS_CAUSES.0 as usize);
@@ -238,6 +261,7 @@ mod tests {
             CALLERS_MERGED,
             SLOW_UNLISTED,
             DROPS_UNLISTED,
+            PATH_BACKLOG,
         ];
         let told: BTreeSet<&str> = programs.into_iter().chain(others).collect();
         let known: BTreeSet<&str> = CAUSES.iter().map(|cause| cause.name).collect();

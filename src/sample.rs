@@ -354,6 +354,59 @@ pub struct DropReading<'a> {
     pub events: &'a [DropEvent],
 }
 
+/// What happened to a packet that is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathKind {
+    /// It came by a function or tracepoint.
+    Step,
+    /// From here on there is another `sk_buff` of it.
+    Copied,
+    /// It was dropped.
+    Dropped,
+    /// It was used up.
+    Consumed,
+    /// It was freed without a word.
+    Freed,
+}
+
+/// A step of a packet that is followed.
+#[derive(Clone, Debug)]
+pub struct PathStep {
+    /// When it was.
+    pub time: SystemTime,
+    /// CLOCK_MONOTONIC, ns.
+    pub clock_ns: u64,
+    /// A number that all `sk_buff`s of the packet have in common.
+    pub packet: u64,
+    /// The address of the `sk_buff`.
+    pub skb: u64,
+    /// What happened.
+    pub kind: PathKind,
+    /// The function or tracepoint; none of ends that the kernel tells by `location`.
+    pub place: Option<Arc<str>>,
+    /// Return address in the function that freed it, 0 if that isn't known; of a copy, the `sk_buff` that
+    /// was copied.
+    pub location: u64,
+    /// Why it was dropped, if this kernel tells that.
+    pub reason: Option<Arc<str>>,
+    /// Its ends, as they are at this step.
+    pub flow: DropFlow,
+    /// Protocol as Ethernet numbers it and as IP does, family of its socket; each 0 if there is none.
+    pub proto: (u16, u8, u8),
+    /// Its interface's name, if it has one.
+    pub interface: [c_char; 16],
+    /// The network namespace's inode, 0 if that isn't known.
+    pub netns: u32,
+    /// The mark that firewalls and routing know it by.
+    pub mark: u32,
+    /// Bytes of the IP packet, else what there is of the frame.
+    pub length: u32,
+    /// Where the program ran.
+    pub cpu: u32,
+    /// Return addresses, if they were asked for.
+    pub stack: Vec<u64>,
+}
+
 /// Which way a packet passed its interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FlowDirection {

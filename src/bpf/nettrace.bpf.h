@@ -61,6 +61,9 @@ enum loss {
 	LOSS_DROP_RING,	     /* no room in the ring for a single drop */
 	LOSS_DROP_LIMIT,     /* a single drop above the limit per second */
 	LOSS_PACKET_RING,    /* no room in the ring for a captured packet */
+	LOSS_PATH_TABLE,     /* no room to follow an sk_buff */
+	LOSS_PATH_RING,	     /* no room in the ring for a step */
+	LOSS_PATH_BUSY,	     /* other packets were being judged on that CPU */
 	LOSS_CAUSES,
 };
 

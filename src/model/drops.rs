@@ -378,8 +378,9 @@ fn row_words(reason: Option<&str>, function: Option<&str>) -> String {
 }
 
 /// What is above it is how we were told.
-fn below_the_program(stack: Vec<String>) -> Vec<String> {
-    const OURS: [&str; 4] = ["bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_"];
+pub(super) fn below_the_program(stack: Vec<String>) -> Vec<String> {
+    const OURS: [&str; 5] =
+        ["bpf_prog_", "bpf_trace_run", "bpf_trampoline_", "__bpf_trace_", "__traceiter_"];
 
     let is_ours = |frame: &String| OURS.iter().any(|name| frame.starts_with(name));
     let first = stack.iter().position(|frame| !is_ours(frame)).unwrap_or(0);
@@ -387,11 +388,11 @@ fn below_the_program(stack: Vec<String>) -> Vec<String> {
 }
 
 /// Without what compilers add to the name of a function that they split.
-fn bare(name: &str) -> &str {
+pub(super) fn bare(name: &str) -> &str {
     name.split_once('.').map_or(name, |(name, _)| name)
 }
 
-fn name(bytes: &[std::ffi::c_char; 16]) -> Option<String> {
+pub(super) fn name(bytes: &[std::ffi::c_char; 16]) -> Option<String> {
     let name = bytes.map(|byte| byte as u8);
     let name: &[u8] = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
     (!name.is_empty()).then(|| visible(name))

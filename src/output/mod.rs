@@ -6,6 +6,7 @@ mod drops;
 mod events;
 mod human;
 mod json;
+mod path;
 mod schema;
 mod sink;
 mod slow;
@@ -16,6 +17,7 @@ use std::io::{self, Write};
 pub use events::EventWriter;
 pub(crate) use events::{detail as event_detail, ends as event_ends};
 pub use human::{Units, cell};
+pub use path::{write_losses, write_path_lines, write_path_object};
 pub use sink::Sink;
 
 use crate::columns::{self, Column, Row};

@@ -24,6 +24,8 @@ pub enum Rung {
     Iter,
     /// A trampoline on a function's entry or exit.
     Fentry,
+    /// One program on the entries of many functions.
+    KprobeMulti,
     /// A breakpoint on a function's entry or return.
     Kprobe,
     /// Nothing to attach: a function of the kernel that a helper needs.
@@ -37,12 +39,13 @@ pub enum Rung {
 }
 
 impl Rung {
-    const ALL: [Rung; 10] = [
+    const ALL: [Rung; 11] = [
         Rung::TpBtf,
         Rung::RawTp,
         Rung::Perf,
         Rung::Iter,
         Rung::Fentry,
+        Rung::KprobeMulti,
         Rung::Kprobe,
         Rung::Helper,
         Rung::Tcx,
@@ -58,6 +61,7 @@ impl Rung {
             Rung::Perf => "perf",
             Rung::Iter => "iter",
             Rung::Fentry => "fentry",
+            Rung::KprobeMulti => "kprobe_multi",
             Rung::Kprobe => "kprobe",
             Rung::Helper => "helper",
             Rung::Tcx => "tcx",
@@ -121,6 +125,7 @@ impl Hook {
             Rung::Fentry | Rung::Kprobe => {
                 kernel::has_function(btf, self.target) || kernel::has_symbol(self.target)
             }
+            Rung::KprobeMulti => kernel::has_function(btf, "register_fprobe_ips"),
             Rung::Tcx => kernel::has_function(btf, "tcx_link_attach"),
             // Tracefs has the answer, if it can be read at all; and clsact may be a module.
             Rung::Perf | Rung::Clsact | Rung::Netlink => true,
@@ -265,6 +270,9 @@ impl Tried {
 
 /// That a kernel doesn't have a hook's target.
 pub fn missing(hook: &Hook) -> Reason {
+    if hook.rung == Rung::KprobeMulti {
+        return Reason::NotBuilt { option: "CONFIG_FPROBE" };
+    }
     Reason::Missing { target: hook.target.to_owned(), since: hook.since }
 }
 

@@ -20,6 +20,7 @@ mod interfaces;
 pub mod ladder;
 mod losses;
 mod netlink;
+pub mod path;
 mod perf;
 mod programs;
 pub mod sockets;

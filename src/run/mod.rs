@@ -27,7 +27,7 @@ use crate::privileges;
 use crate::sample::{IfaceRecord, Losses};
 use crate::session::{self, Session};
 pub(crate) use child::Child;
-pub(crate) use watch::{Event, Watch, signal_pipe};
+pub(crate) use watch::{Event, Watch, signal_pipe, stdout_pipe};
 
 /// Wrong usage: exit status 2.
 #[derive(Debug, thiserror::Error)]

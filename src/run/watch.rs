@@ -194,7 +194,7 @@ pub(crate) fn signal_pipe(numbers: &[i32]) -> Result<UnixStream> {
     Ok(reader)
 }
 
-fn stdout_pipe() -> Option<OwnedFd> {
+pub(crate) fn stdout_pipe() -> Option<OwnedFd> {
     let stdout = io::stdout().as_fd().try_clone_to_owned().ok()?;
     let mode = SFlag::from_bits_truncate(fstat(&stdout).ok()?.st_mode);
     (mode & SFlag::S_IFMT == SFlag::S_IFIFO).then_some(stdout)

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -259,6 +259,11 @@ fn kill_9_leaves_nothing_attached() {
         .spawn()
         .unwrap();
     wait_until_attached(child.id());
+    assert_nothing_is_left(&mut child);
+}
+
+/// Of a program that is killed: nothing of what it held is there any more.
+pub(crate) fn assert_nothing_is_left(child: &mut Child) {
     let kinds = ["prog", "link"].map(|kind| (kind, held(kind, child.id())));
     for (kind, ids) in &kinds {
         let there = all(kind);

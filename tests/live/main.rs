@@ -15,6 +15,7 @@ mod filter;
 mod flows;
 mod frames;
 mod lockdown;
+mod path;
 mod privileges;
 mod rungs;
 mod ss;
