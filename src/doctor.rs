@@ -10,7 +10,8 @@ use crate::cli::DoctorFormat;
 use crate::kernel::{self, Reason, Unsupported};
 use crate::privileges;
 use crate::probes::ladder::{Hook, Refused, Rung, Standing, Way};
-use crate::probes::{capture, drops, flows, ifaces, sockets, syscalls};
+use crate::probes::path::PathProbe;
+use crate::probes::{capture, drops, flows, ifaces, path, sockets, syscalls};
 use crate::session::{Options, Session};
 
 /// No namespace has it.
@@ -88,12 +89,23 @@ fn examine() -> Report {
         Ok(session) => hooks.extend(standings(&session)),
         Err(error) => hooks.push(("capture", capture::not_had(&error))),
     }
+    hooks.extend(paths());
     hooks.push(("ifaces", interfaces()));
     Report { facts: facts(), hooks, failure }
 }
 
 fn standings(session: &Session) -> Vec<(&'static str, Standing)> {
     session.standings().map(|(probe, standing)| (probe, standing.clone())).collect()
+}
+
+/// At one function, or tracepoint, for all: attaching to many takes longer than a moment.
+fn paths() -> Vec<(&'static str, Standing)> {
+    let functions = ["ip_rcv", "netif_receive_skb"].map(str::to_owned).to_vec();
+    let options = path::Options { netns: NO_NETNS, functions, ..path::Options::default() };
+    match PathProbe::open(&options, &mut |_, _| ()) {
+        Ok(probe) => probe.standings().iter().map(|standing| ("path", standing.clone())).collect(),
+        Err(error) => vec![("path", path::not_had(&error))],
+    }
 }
 
 fn interfaces() -> Standing {

@@ -200,6 +200,10 @@ impl Run {
         let packets = self.paths.count();
         let s = if packets == 1 { "" } else { "s" };
         eprintln!("nettrace: {packets} packet{s} followed");
+        if io::stderr().is_terminal() {
+            // Where functions are watched one by one, that takes as long as attaching did.
+            eprintln!("nettrace: detaching");
+        }
         Ok(0)
     }
 }

@@ -88,6 +88,11 @@ pub(super) fn subjects(is_preempted: bool) -> Vec<Subject> {
     hooks::arrangements(is_preempted).into_iter().map(subject).collect()
 }
 
+/// How the probe stands that couldn't be opened.
+pub fn not_had(error: &anyhow::Error) -> Standing {
+    Standing::not_had(hooks::STEPS, "functions that packets pass", "ip_rcv", error)
+}
+
 /// What the probe is attached to.
 #[derive(Clone, Debug)]
 pub struct Reach {
