@@ -376,12 +376,9 @@ impl App {
         let Some(table) = self.focused() else {
             return Vec::new();
         };
-        match Page::of(&table.rows, table.cursor) {
-            Some(page) => {
-                self.trail.push(page);
-                self.show_pages();
-            }
-            None => {}
+        if let Some(page) = Page::of(&table.rows, table.cursor) {
+            self.trail.push(page);
+            self.show_pages();
         }
         vec![Effect::Ask]
     }
