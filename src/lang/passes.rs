@@ -104,26 +104,20 @@ pub fn check(name: &str, text: &str, options: &Options, kernel: &KernelTypes) ->
     Checked { typed, diagnostics, sources }
 }
 
-/// All passes, up to one after which there are errors.
+/// All passes. What couldn't be parsed or declared makes no sense to look at; later errors are told together.
 fn passes(script: &mut Script, context: &mut Context<'_>) -> Option<Vec<Map>> {
     imports::run(script, context);
     let (c, diagnostics) = (std::mem::take(&mut script.c), &mut context.diagnostics);
     context.c =
         Declarations::read(&c, &context.sources, &mut context.structs, context.kernel, diagnostics);
     settings::run(script, context);
-    go_on(context)?;
+    if context.diagnostics.errors() > 0 {
+        return None;
+    }
     names::run(script, context);
-    go_on(context)?;
     fold::run(script, &mut context.diagnostics);
     probes::run(script, context);
-    go_on(context)?;
     scopes::run(script, context);
-    go_on(context)?;
     let maps = types::run(script, context);
-    go_on(context)?;
-    Some(maps)
-}
-
-fn go_on(context: &Context<'_>) -> Option<()> {
-    (context.diagnostics.errors() == 0).then_some(())
+    (context.diagnostics.errors() == 0).then_some(maps)
 }

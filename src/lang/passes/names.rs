@@ -165,6 +165,8 @@ impl Names<'_, '_> {
         }
         let names = Function::ALL.iter().map(|function| function.name());
         let near = nearest(name, names).map(str::to_owned);
+        // Nothing is there, so that other errors can be found.
+        expr.kind = ExprKind::None;
         let told =
             self.context.diagnostics.error(expr.span, format!("Unknown identifier: '{name}'"));
         if let Some(near) = near {
@@ -191,6 +193,7 @@ impl Names<'_, '_> {
 
     /// `name(…)`.
     fn call(&mut self, expr: &mut Expr, name: &Name, arguments: &mut Vec<Expr>) {
+        expr.kind = ExprKind::None;
         let is_str = function(name) == Some(Function::Str);
         for argument in arguments.iter_mut() {
             match &mut argument.kind {
@@ -279,6 +282,7 @@ impl Names<'_, '_> {
     fn define(&mut self, expr: &mut Expr, name: &Name, text: Span) {
         let is_recursive = self.inside.iter().any(|(outer, _)| outer == name);
         if is_recursive || self.inside.len() >= DEEPEST {
+            expr.kind = ExprKind::None;
             return self.error(expr.span, format!("'{name}' stands for itself"));
         }
         let Some(source) = self.context.sources.of(text) else { return };
@@ -315,6 +319,7 @@ impl Names<'_, '_> {
             let chain: Vec<&str> = self.inside.iter().map(|(name, _)| &**name).collect();
             let chain = format!("{} > {}", chain.join(" > "), matched.name);
             let message = format!("Recursive macro call detected. Call chain: {chain}");
+            expr.kind = ExprKind::None;
             return self.error(expr.span, message);
         }
         self.expansions += 1;
@@ -396,6 +401,9 @@ fn wrong_count(function: Function, count: usize) -> Option<String> {
 
 /// Constants of headers that programs include, and that no enum of the kernel has.
 fn constant(name: &str) -> Option<i128> {
+    if let Some(call) = name.strip_prefix("__NR_") {
+        return call.parse::<syscalls::Sysno>().ok().map(|call| call.id().into());
+    }
     if name.starts_with('E') {
         let errno = (1..=MOST_ERRNO).find(|errno| errno_name(*errno) == name);
         return errno.map(i128::from);

@@ -252,6 +252,8 @@ impl Visit for Scopes<'_, '_> {
             None => {
                 let message = format!("Undefined or undeclared variable: {}", variable.name);
                 self.context.diagnostics.error(variable.span, message);
+                // Told once.
+                variable.id = self.add(variable, true);
             }
         }
     }

@@ -120,7 +120,9 @@ fn what_is_wrong_is_said_in_known_words() {
 
 #[test]
 fn several_errors_are_told_at_once() {
-    assert_eq!(told("begin { prnt(1); foo(2) }").len(), 2);
+    let told_all =
+        told("begin { prnt(1); $a = pidd; print($a); printf(\"%d\"); break; } nope:x { }");
+    assert_eq!(told_all.len(), 5, "{told_all:?}");
     assert_eq!(told("begin { $a = 1; $a = \"x\"; printf(\"%d\") }").len(), 2);
 }
 

@@ -161,10 +161,12 @@ fn tracepoints(category: &str, event: &str) -> Option<Vec<Probe>> {
     Some(found)
 }
 
-/// A probe in full, as `probe` says it. Times are in the unit in which they are written.
+/// A probe in full, as `probe` says it. Times and counters are in the words in which they are written.
 fn name(probe: &Probe, written: &str) -> Name {
     let provider = probe.provider();
     let of = |words: &[&str]| -> Name { format!("{provider}:{}", words.join(":")).into() };
+    let words = written.split_once(':').map(|(_, words)| words);
+    let as_written = words.filter(|words| !words.contains(['$', '"']));
     let optional = |module: &Option<Name>, rest: &str| match module {
         Some(module) => of(&[module, rest]),
         None => of(&[rest]),
@@ -174,15 +176,11 @@ fn name(probe: &Probe, written: &str) -> Name {
         Probe::Test(name) | Probe::Bench(name) => of(&[name]),
         Probe::SelfSignal(signal) => of(&["signal", signal]),
         Probe::Interval(period) | Probe::Profile(period) => {
-            let words = written.split_once(':').map(|(_, words)| words);
             let (unit, count) = period.words();
-            match words.filter(|words| !words.contains(['$', '"'])) {
-                Some(words) => of(&[words]),
-                None => of(&[unit, &count.to_string()]),
-            }
+            of(&[as_written.unwrap_or(&format!("{unit}:{count}"))])
         }
         Probe::Software { event, count } | Probe::Hardware { event, count } => {
-            of(&[event, &count.to_string()])
+            of(&[as_written.unwrap_or(&format!("{event}:{count}"))])
         }
         Probe::Tracepoint { category, event } => of(&[category, event]),
         Probe::RawTracepoint { module, event } => optional(module, event),

@@ -61,6 +61,8 @@ fn defines_and_constants() {
     assert_eq!(local("$a = X", "$a", "#define X (1 + Y)\n#define Y 500"), "int16");
     assert_eq!(local("$a = B", "$a", "enum E { A, B };"), "enum E");
     assert_eq!(local("$a = AF_INET6", "$a", ""), "int8");
+    assert_eq!(local("$a = __NR_read", "$a", ""), "int8");
+    assert_eq!(local("$a = EPERM", "$a", ""), "int8");
     let told = told("#define X X\nbegin { print(X) }");
     assert_eq!(told, ["'X' stands for itself"]);
 }

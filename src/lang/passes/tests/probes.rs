@@ -25,7 +25,7 @@ fn providers_and_their_words() {
         ("p:hz:99", "profile:hz:99", Probe::Profile(Period::Hertz(99))),
         (
             "s:faults:100",
-            "software:page-faults:100",
+            "software:faults:100",
             Probe::Software { event: "page-faults".into(), count: 100 },
         ),
         (

@@ -62,7 +62,13 @@ impl Typer<'_, '_> {
             }
             _ => {}
         }
-        for argument in arguments.iter_mut() {
+        for (at, argument) in arguments.iter_mut().enumerate() {
+            // A format isn't a value, and may be as long as it likes.
+            if let (ExprKind::Str(format), 0, true) = (&argument.kind, at, function.is_formatted())
+            {
+                argument.ty = Type::String(format.len() as u32 + 1);
+                continue;
+            }
             self.expr(argument);
             if function != Function::Strftime {
                 self.read(argument);

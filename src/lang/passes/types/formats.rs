@@ -47,6 +47,8 @@ impl Typer<'_, '_> {
         for (conversion, ty) in conversions.iter().zip(types) {
             let is_number = ty.is_int() || matches!(ty, Type::Bool | Type::Pointer(_));
             let is_ok = match *conversion {
+                // What it is about was told already.
+                _ if *ty == Type::None && self.context.diagnostics.errors() > 0 => true,
                 _ if matches!(ty, Type::None | Type::Void) => {
                     return Err(format!("unable to print none type for specifier: {conversion}"));
                 }

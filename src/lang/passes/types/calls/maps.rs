@@ -77,7 +77,7 @@ impl Typer<'_, '_> {
         self.expr(first);
         match &first.ty {
             Type::None if self.is_final && first.is_none() => {
-                self.error(span, "none type passed to print() is not printable");
+                self.consequence(span, "none type passed to print() is not printable");
             }
             Type::None => {}
             Type::Void | Type::TimestampMode(_) => {
