@@ -21,4 +21,5 @@ pub mod typed;
 pub mod walk;
 
 pub mod codegen;
+pub mod output;
 pub mod program;
