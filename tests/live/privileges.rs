@@ -102,7 +102,10 @@ fn the_setcap_line_of_doctor_is_enough() {
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(rows(&document)[0]["pid"], std::process::id());
     let output = run(&["syscalls", "--", "true"]);
-    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+    let stderr = text(&output.stderr);
+    // A run that a preemptible kernel missed has nothing to do with privileges.
+    let complaint = stderr.lines().find(|line| !line.contains(" by hook_reentered"));
+    assert_eq!((output.status.code(), complaint), (Some(0), None));
     assert!(text(&output.stdout).contains("\nexecve "), "{}", text(&output.stdout));
     functions_that_drop_have_names(&run);
 }
