@@ -19,6 +19,7 @@ pub mod config;
 pub mod passes;
 pub mod typed;
 pub mod walk;
+pub mod wildcard;
 
 pub mod codegen;
 pub mod output;

@@ -2,10 +2,11 @@
 //! file, so it is asked for only where stacks are shown, and seldom.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use blazesym::Pid;
 use blazesym::symbolize::source::{Kernel, Process, Source};
-use blazesym::symbolize::{Input, Symbolized, Symbolizer};
+use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 
 /// Processes whose maps are remembered, before all are forgotten.
 const MAX_PROCESSES: usize = 256;
@@ -15,27 +16,83 @@ const MAX_PROCESSES: usize = 256;
 pub struct Symbols {
     symbolizer: Symbolizer,
     seen: HashSet<u32>,
+    detail: Detail,
+}
+
+/// What of a symbol is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detail {
+    /// Names of C++ and Rust as they were written.
+    pub demangled: bool,
+    /// Files, lines and inlined functions, by the debug information within the program's file.
+    pub lines: bool,
+}
+
+/// A function at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// Its name.
+    pub name: String,
+    /// How far in the address is; none for a function that is inlined there.
+    pub offset: Option<usize>,
+    /// The file that it is in.
+    pub module: Option<PathBuf>,
+    /// The file and line of the source.
+    pub line: Option<(PathBuf, u32)>,
 }
 
 impl Default for Symbols {
     fn default() -> Self {
-        Symbols { symbolizer: Symbolizer::new(), seen: HashSet::new() }
+        Symbols::new(Detail { demangled: true, lines: false })
     }
 }
 
 impl Symbols {
-    /// `function+0x12 (file)` for each address in a process; the bare address where nothing is known
-    /// of it, or of the process any more.
-    pub fn of_process(&mut self, pid: u32, addresses: &[u64]) -> Vec<String> {
+    /// An empty cache.
+    pub fn new(detail: Detail) -> Self {
+        let builder = Symbolizer::builder()
+            .enable_code_info(detail.lines)
+            .enable_inlined_fns(detail.lines)
+            .enable_demangling(detail.demangled)
+            // A program says the name of the file with its debug information.
+            .set_debug_dirs(None::<[PathBuf; 0]>);
+        Symbols { symbolizer: builder.build(), seen: HashSet::new(), detail }
+    }
+
+    /// The functions at an address of a process, inlined ones first; none if nothing is known of it.
+    pub fn at(&mut self, pid: u32, address: u64) -> Vec<Symbol> {
+        let source = Source::Process(self.process(pid));
+        self.found_at(&source, Input::AbsAddr(&[address]))
+    }
+
+    /// The same of the kernel.
+    pub fn at_kernel(&self, address: u64) -> Vec<Symbol> {
+        let source = Source::Kernel(Kernel::default());
+        self.found_at(&source, Input::AbsAddr(&[address]))
+    }
+
+    fn found_at(&self, source: &Source<'_>, address: Input<&[u64]>) -> Vec<Symbol> {
+        let found = self.symbolizer.symbolize(source, address).unwrap_or_default();
+        found.first().and_then(Symbolized::as_sym).map_or_else(Vec::new, functions_of)
+    }
+
+    fn process(&mut self, pid: u32) -> Process {
         if self.seen.len() >= MAX_PROCESSES {
-            *self = Symbols::default();
+            *self = Symbols::new(self.detail);
         }
         self.seen.insert(pid);
         let mut process = Process::new(Pid::from(pid));
         // Files whose path the program chooses are not opened: a FIFO there would hold us for ever.
         process.perf_map = false;
-        process.debug_syms = false;
-        self.look_up(&Source::Process(process), addresses)
+        process.debug_syms = self.detail.lines;
+        process
+    }
+
+    /// `function+0x12 (file)` for each address in a process; the bare address where nothing is known
+    /// of it, or of the process any more.
+    pub fn of_process(&mut self, pid: u32, addresses: &[u64]) -> Vec<String> {
+        let source = Source::Process(self.process(pid));
+        self.look_up(&source, addresses)
     }
 
     /// The same for addresses of the kernel.
@@ -73,9 +130,39 @@ impl Symbols {
     }
 }
 
+/// The innermost first, as stacks are read.
+fn functions_of(symbol: &Sym<'_>) -> Vec<Symbol> {
+    let visible = |name: &str| crate::names::visible(name.as_bytes());
+    let line = |code: &CodeInfo<'_>| Some((code.to_path().into_owned(), code.line?));
+    let inlined = symbol.inlined.iter().rev().map(|function| Symbol {
+        name: visible(&function.name),
+        offset: None,
+        module: None,
+        line: function.code_info.as_ref().and_then(line),
+    });
+    let outer = Symbol {
+        name: visible(&symbol.name),
+        offset: Some(symbol.offset),
+        module: symbol.module.as_deref().map(PathBuf::from),
+        line: symbol.code_info.as_deref().and_then(line),
+    };
+    inlined.chain([outer]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn functions_have_lines() {
+        let mut symbols = Symbols::new(Detail { demangled: true, lines: true });
+        let found = symbols.at(std::process::id(), functions_have_lines as *const () as u64 + 1);
+        let last = found.last().unwrap();
+        assert!(last.name.contains("functions_have_lines"), "{found:?}");
+        assert_eq!(last.offset, Some(1));
+        assert!(last.line.as_ref().unwrap().0.ends_with("src/symbols.rs"), "{found:?}");
+        assert_eq!(symbols.at(std::process::id(), 16), []);
+    }
 
     #[test]
     fn own_functions_have_names() {

@@ -122,7 +122,7 @@ fn render(diagnostic: &Diagnostic, sources: &Sources, text: &mut String) {
 }
 
 /// A message, the line it is about, and the place in it underlined.
-fn place(label: &str, span: Span, message: &str, sources: &Sources, text: &mut String) {
+pub(super) fn place(label: &str, span: Span, message: &str, sources: &Sources, text: &mut String) {
     let Some(source) = sources.of(span) else {
         let _ = writeln!(text, "{label}: {message}");
         return;

@@ -8,6 +8,7 @@ use super::super::super::config::MissingProbes;
 use super::super::super::ktypes::btf::Kind;
 use super::super::super::probe::{Address, Probe};
 use super::super::super::types::Name;
+use super::super::super::wildcard::{has_wildcard, is_match};
 use super::{Context, missing, symbols};
 use crate::tracefs::Tracefs;
 
@@ -113,26 +114,6 @@ fn btf_names(
 /// Whether a module is there; the kernel itself is `vmlinux`.
 fn is_loaded(module: &str) -> bool {
     module == "vmlinux" || has_wildcard(module) || Path::new("/sys/module").join(module).exists()
-}
-
-/// Whether a word has signs that stand for others.
-pub(super) fn has_wildcard(word: &str) -> bool {
-    word.contains(['*', '?', '['])
-}
-
-/// Whether a name is meant by a word in which `*` stands for anything.
-pub(super) fn is_match(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }
 
 /// Names in a folder that are meant by a word, in their order.

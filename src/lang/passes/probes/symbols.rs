@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::super::super::types::Name;
-use super::expand::{has_wildcard, is_match};
+use super::super::super::wildcard::{has_wildcard, is_match};
 use crate::tracefs::Tracefs;
 
 /// Functions whose module and name are meant by these words, in the order of their names. Nothing if no list of them

@@ -1,0 +1,236 @@
+//! Bytes of maps and messages → values, by their types.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use nix::unistd::{Uid, User};
+
+use super::Maps;
+use super::cgroups::Cgroups;
+use super::stacks::{Functions, Space};
+use super::times::{self, Zone};
+use super::value::Value;
+use crate::lang::config::Config;
+use crate::lang::program::{Program, Role};
+use crate::lang::types::{BitField, Clock, Int, Stack, StructId, Type};
+
+/// What is looked up outside of the program, and remembered.
+#[derive(Debug)]
+pub(super) struct Known {
+    functions: Functions,
+    cgroups: Cgroups,
+    users: HashMap<u64, Vec<u8>>,
+    /// How far the time of day is ahead of the time since boot, ns.
+    pub(super) boot_time: u64,
+}
+
+impl Known {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            functions: Functions::new(config),
+            cgroups: Cgroups::default(),
+            users: HashMap::new(),
+            boot_time: times::boot_time(),
+        }
+    }
+
+    fn user(&mut self, uid: u64) -> Vec<u8> {
+        let name = |uid| User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
+        let look_up = || u32::try_from(uid).ok().and_then(name).unwrap_or_default().into_bytes();
+        self.users.entry(uid).or_insert_with(look_up).clone()
+    }
+}
+
+/// Reads values.
+pub(super) struct Reader<'r> {
+    pub(super) program: &'r Program,
+    pub(super) config: &'r Config,
+    pub(super) maps: &'r dyn Maps,
+    pub(super) known: &'r mut Known,
+}
+
+/// As many bytes from there on as there are, up to `N`; the others are 0.
+fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut part = [0; N];
+    let there = bytes.get(at..).unwrap_or_default();
+    let length = there.len().min(N);
+    part[..length].copy_from_slice(&there[..length]);
+    part
+}
+
+pub(super) fn word(bytes: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(part(bytes, at))
+}
+
+pub(super) fn half(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes(part(bytes, at))
+}
+
+/// An integer in its 64 bits.
+pub(super) fn int(int: Int, bytes: &[u8]) -> i128 {
+    let value = match int.bits {
+        8 => i128::from(part::<1>(bytes, 0)[0]),
+        16 => i128::from(u16::from_ne_bytes(part(bytes, 0))),
+        32 => i128::from(half(bytes, 0)),
+        _ => i128::from(word(bytes, 0)),
+    };
+    int.wrap(value)
+}
+
+/// As it is kept: signed or not.
+pub(super) fn number(value: i128, signed: bool) -> Value {
+    if signed { Value::Signed(value as i64) } else { Value::Unsigned(value as u64) }
+}
+
+impl Reader<'_> {
+    /// A value of this type; what is missing of its bytes is 0.
+    pub(super) fn value(&mut self, ty: &Type, bytes: &[u8]) -> Value {
+        let size = self.program.structs.size_of(ty) as usize;
+        let bytes = &bytes[..bytes.len().min(size)];
+        match ty {
+            Type::None | Type::Void | Type::TimestampMode(_) | Type::Aggregate(_) => Value::Null,
+            Type::Bool => Value::Bool(bytes.first().is_some_and(|byte| *byte != 0)),
+            Type::Int(of) => number(int(*of, bytes), of.signed),
+            Type::Enum(name, of) => self.enumerator(name, int(*of, bytes)),
+            Type::String(_) => self.string(bytes),
+            Type::Buffer(_) => {
+                let there = bytes.get(4..).unwrap_or_default();
+                Value::Buffer(there[..there.len().min(half(bytes, 0) as usize)].to_vec())
+            }
+            Type::Pointer(_) => Value::pointer(word(bytes, 0)),
+            Type::Array(of, count) => self.array(of, *count, bytes),
+            Type::Struct(id) => {
+                let mut fields = Vec::new();
+                self.fields(*id, bytes, &mut fields);
+                Value::Record(fields)
+            }
+            Type::Tuple(of) => {
+                let offsets = self.program.structs.layout(ty).offsets;
+                let parts = of.iter().zip(offsets);
+                let value = |(of, at)| self.value(of, from(bytes, at));
+                Value::Tuple(parts.map(value).collect())
+            }
+            Type::Record(of) => {
+                let offsets = self.program.structs.layout(ty).offsets;
+                let parts = of.iter().zip(offsets);
+                let field = |((name, of), at): (&(_, _), _)| {
+                    (std::clone::Clone::clone(name), self.value(of, from(bytes, at)))
+                };
+                Value::Record(parts.map(field).collect())
+            }
+            Type::KStack(stack) => self.stack(*stack, Space::Kernel, bytes),
+            Type::UStack(stack) => self.stack(*stack, Space::Process(half(bytes, 16)), bytes),
+            Type::KSym => Value::text(self.known.functions.name(Space::Kernel, word(bytes, 0))),
+            Type::USym => {
+                let space = Space::Process(half(bytes, 8));
+                Value::text(self.known.functions.name(space, word(bytes, 0)))
+            }
+            Type::Username => Value::Text(self.known.user(word(bytes, 0))),
+            Type::Inet => inet(bytes),
+            Type::MacAddress => mac(part(bytes, 0)),
+            Type::CgroupPath => {
+                let pattern = self.format(word(bytes, 0) as usize);
+                Value::text(self.known.cgroups.paths(word(bytes, 8), &pattern))
+            }
+            Type::Timestamp => self.timestamp(bytes),
+        }
+    }
+
+    fn string(&self, bytes: &[u8]) -> Value {
+        match memchr::memchr(0, bytes) {
+            Some(end) => Value::text(&bytes[..end]),
+            // One that fills its room was cut.
+            None => Value::Text([bytes, self.config.str_trunc_trailer.as_bytes()].concat()),
+        }
+    }
+
+    fn enumerator(&self, name: &str, value: i128) -> Value {
+        let def = self.program.structs.enums.get(name);
+        let named = def.and_then(|def| def.values.iter().find(|(_, of)| *of == value));
+        let text = named.map_or_else(|| value.to_string(), |(name, _)| name.to_string());
+        Value::Named(text.into_bytes(), value)
+    }
+
+    fn array(&mut self, of: &Type, count: u32, bytes: &[u8]) -> Value {
+        let size = self.program.structs.size_of(of);
+        Value::Array((0..count).map(|at| self.value(of, from(bytes, at * size))).collect())
+    }
+
+    /// A struct's fields; those of one without a name inside it are its own.
+    fn fields(
+        &mut self,
+        id: StructId,
+        bytes: &[u8],
+        to: &mut Vec<(crate::lang::types::Name, Value)>,
+    ) {
+        let program = self.program;
+        for field in program.structs.known_fields(id) {
+            let there = from(bytes, field.offset);
+            match (&field.ty, field.bits) {
+                (Type::Struct(inner), _) if field.name.is_empty() => self.fields(*inner, there, to),
+                (ty, Some(bits)) => {
+                    let signed = ty.is_signed();
+                    to.push((field.name.clone(), number(bit_field(bits, there, signed), signed)));
+                }
+                (ty, None) => {
+                    let value = self.value(ty, there);
+                    to.push((field.name.clone(), value));
+                }
+            }
+        }
+    }
+
+    fn stack(&mut self, stack: Stack, space: Space, bytes: &[u8]) -> Value {
+        let limit = u32::from(stack.limit).max(1);
+        let map = self
+            .program
+            .maps
+            .iter()
+            .position(|map| matches!(map.role, Role::Stacks(of) if of.frames == limit));
+        let key = bytes.get(..16).unwrap_or_default();
+        let frames = map.and_then(|map| self.maps.value(map, key).ok().flatten());
+        let frames = frames.unwrap_or_default();
+        let (frames, _) = frames.as_chunks::<8>();
+        let count = (word(bytes, 8) as usize).min(frames.len());
+        let frames: Vec<u64> =
+            frames[..count].iter().map(|frame| u64::from_ne_bytes(*frame)).collect();
+        Value::text(self.known.functions.stack(stack, space, &frames))
+    }
+
+    fn format(&self, place: usize) -> String {
+        self.program.formats.get(place).cloned().unwrap_or_default()
+    }
+
+    fn timestamp(&self, bytes: &[u8]) -> Value {
+        let format = self.format(half(bytes, 0) as usize);
+        let mut ns = word(bytes, 8);
+        if half(bytes, 4) == Clock::Boot as u32 {
+            ns = ns.wrapping_add(self.known.boot_time);
+        }
+        let room = self.config.max_strlen as usize;
+        Value::Text(times::timestamp(&format, ns, Zone::Local, room))
+    }
+}
+
+fn from(bytes: &[u8], at: u32) -> &[u8] {
+    bytes.get(at as usize..).unwrap_or_default()
+}
+
+fn bit_field(bits: BitField, bytes: &[u8], signed: bool) -> i128 {
+    let value = u128::from_ne_bytes(part(bytes, 0)) >> bits.shift;
+    let value = value & ((1 << bits.width) - 1);
+    let is_negative = signed && value >> (bits.width - 1) != 0;
+    value.cast_signed() - if is_negative { 1 << bits.width } else { 0 }
+}
+
+fn inet(bytes: &[u8]) -> Value {
+    match i32::try_from(word(bytes, 0)) {
+        Ok(libc::AF_INET) => Value::text(Ipv4Addr::from(part::<4>(bytes, 8)).to_string()),
+        Ok(libc::AF_INET6) => Value::text(Ipv6Addr::from(part::<16>(bytes, 8)).to_string()),
+        _ => Value::text(""),
+    }
+}
+
+fn mac(bytes: [u8; 6]) -> Value {
+    Value::text(bytes.map(|byte| format!("{byte:02X}")).join(":"))
+}
