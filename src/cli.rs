@@ -9,10 +9,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod capture;
 mod events;
 mod path;
+mod run;
 
 pub use capture::{CaptureArgs, CaptureFormat, DirectionArg};
 pub use events::EventsArgs;
 pub use path::{PathArgs, PathFormat};
+pub use run::{Buffering, RunFormat, RunProgramArgs, Stage};
 
 /// Who talks to whom on this Linux server, to the byte, and what is asked of its kernel.
 #[derive(Debug, Parser)]
@@ -101,6 +103,8 @@ pub enum Command {
     Capture(Box<CaptureArgs>),
     /// A packet's way through the kernel: functions, namespaces, NAT, to its end
     Path(Box<PathArgs>),
+    /// A program of the bpftrace language: probes, maps, histograms
+    Run(Box<RunProgramArgs>),
     /// What works here, what doesn't, why, and what to do about it
     Doctor(DoctorArgs),
     /// The JSON Schema of `-O json`

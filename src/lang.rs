@@ -22,5 +22,7 @@ pub mod walk;
 pub mod wildcard;
 
 pub mod codegen;
+pub mod elf;
 pub mod output;
 pub mod program;
+pub mod runtime;

@@ -35,6 +35,7 @@ pub mod drops;
 pub mod events;
 pub mod path;
 pub mod run;
+pub mod script;
 pub mod syscalls;
 pub mod top;
 pub mod tui;

@@ -9,7 +9,7 @@ use nettrace::filter::nearest;
 use nettrace::kernel::{self, Unsupported};
 use nettrace::model::View;
 use nettrace::run::{NotExecuted, Usage};
-use nettrace::{capture, doctor, drops, events, output, path, syscalls, top, tui};
+use nettrace::{capture, doctor, drops, events, output, path, script, syscalls, top, tui};
 
 const FAILED: i32 = 1;
 const WRONG_USAGE: i32 = 2;
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Some(Command::Events(args)) => events::run(&args),
         Some(Command::Capture(args)) => capture::run(&args),
         Some(Command::Path(args)) => path::run(&args),
+        Some(Command::Run(args)) => script::run_args(&args),
         Some(Command::Doctor(args)) => doctor::run(args.format),
         Some(Command::Schema) => output::print_schema(),
     };

@@ -76,12 +76,12 @@ impl Child {
     }
 
     /// Its process id, which is the command's.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw().cast_unsigned()
     }
 
     /// Readable when the command ended.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
@@ -89,7 +89,7 @@ impl Child {
     ///
     /// # Errors
     /// [`NotExecuted`] where the command isn't there or may not be executed.
-    pub(super) fn release(&mut self) -> Result<()> {
+    pub(crate) fn release(&mut self) -> Result<()> {
         if let Some(mut gate) = self.gate.take() {
             gate.write_all(&[1]).context("start the command")?;
         }
@@ -158,7 +158,7 @@ fn become_command(mut gate: File, mut failure: File, argv: &[CString]) -> ! {
 }
 
 /// A descriptor that is readable when the process ends.
-pub(super) fn open_pidfd(pid: u32) -> nix::Result<OwnedFd> {
+pub(crate) fn open_pidfd(pid: u32) -> nix::Result<OwnedFd> {
     // SAFETY: pidfd_open(pid, 0) returns a new descriptor or -1.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     let fd = Errno::result(i32::try_from(fd).unwrap_or(-1))?;

@@ -26,7 +26,7 @@ use crate::output::{Format, Sink, Style, Writer};
 use crate::privileges;
 use crate::sample::{IfaceRecord, Losses};
 use crate::session::{self, Session};
-pub(crate) use child::Child;
+pub(crate) use child::{Child, open_pidfd};
 pub(crate) use watch::{Event, Watch, signal_pipe, stdout_pipe};
 
 /// Wrong usage: exit status 2.

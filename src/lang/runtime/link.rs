@@ -104,8 +104,7 @@ mod tests {
             asm.load_map_value(Reg::R1, 0, 16);
             asm.call_function(0);
         });
-        let helper =
-            code(&[], |asm| asm.alu(Width::W64, crate::bytecode::Alu::Mov, Reg::R0, 0));
+        let helper = code(&[], |asm| asm.alu(Width::W64, crate::bytecode::Alu::Mov, Reg::R0, 0));
         let probe = Probe {
             name: "begin".to_owned(),
             attach: Vec::new(),

@@ -170,9 +170,7 @@ pub(super) fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
 
 pub(super) fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
     // SAFETY: as long as is said; no options.
-    owned(unsafe {
-        libbpf_sys::bpf_btf_load(btf.as_ptr().cast(), btf.len() as u64, null_mut())
-    })
+    owned(unsafe { libbpf_sys::bpf_btf_load(btf.as_ptr().cast(), btf.len() as u64, null_mut()) })
 }
 
 /// Loads a program; with room for it, the verifier says what it does.

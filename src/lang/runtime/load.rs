@@ -1,0 +1,351 @@
+//! Programs into the kernel. What its verifier refuses is told at the line of the source that it comes from.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use libbpf_sys::{
+    BPF_PROG_TYPE_KPROBE, BPF_PROG_TYPE_PERF_EVENT, BPF_PROG_TYPE_RAW_TRACEPOINT,
+    BPF_PROG_TYPE_TRACEPOINT, BPF_PROG_TYPE_TRACING, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT,
+    BPF_TRACE_ITER, BPF_TRACE_KPROBE_MULTI, BPF_TRACE_RAW_TP, BPF_TRACE_UPROBE_MULTI,
+    bpf_func_info, bpf_line_info,
+};
+
+use super::btf::BtfWriter;
+use super::link::{Linked, link};
+use super::maps::KernelMaps;
+use super::sys::{self, ProgramSpec};
+use super::verifier;
+use crate::lang::ast::AttachPoint;
+use crate::lang::diagnostics::Diagnostics;
+use crate::lang::ktypes::KernelTypes;
+use crate::lang::ktypes::btf::Kind as BtfKind;
+use crate::lang::probe::Probe as Place;
+use crate::lang::program::{Probe, Program};
+use crate::lang::source::Sources;
+
+/// What the verifier is asked to write: each instruction, and why it stops.
+const LOG_LEVEL: u32 = 1;
+/// The log of what was loaded, for `-d verifier`: statistics too.
+const LOUD: u32 = 1 | 4;
+
+/// How programs are loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// Bytes of the verifier's log.
+    pub log_size: u64,
+    /// The log is wanted also of what is accepted.
+    pub with_logs: bool,
+}
+
+/// A probe's program in the kernel.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) fd: OwnedFd,
+    /// Whether it was loaded to be attached to many places by one link.
+    pub(super) is_multi: bool,
+    /// What the verifier said, if that was wanted.
+    pub(super) log: Option<String>,
+}
+
+/// How the kernel is to take a probe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Kind {
+    program: u32,
+    attach: u32,
+    btf_id: u32,
+    is_multi: bool,
+}
+
+/// Loads the programs of all probes, in their order.
+pub(super) fn load(
+    program: &Program,
+    sources: &Sources,
+    kernel: &KernelTypes,
+    maps: &KernelMaps,
+    options: &LoadOptions,
+) -> Result<Vec<Loaded>, Diagnostics> {
+    let descriptors = maps.descriptors();
+    let linked: Vec<Linked> =
+        program.probes.iter().map(|probe| link(program, probe, &descriptors)).collect();
+    let mut diagnostics = Diagnostics::default();
+    let types = match Types::load(program, &linked, sources) {
+        Ok(types) => types,
+        Err(error) => {
+            let span = program.probes.first().map(|probe| probe.span).unwrap_or_default();
+            told(&mut diagnostics, span, "the kernel doesn't take the program's types", &error);
+            return Err(diagnostics);
+        }
+    };
+    let mut loaded = Vec::with_capacity(linked.len());
+    for (number, (probe, linked)) in program.probes.iter().zip(&linked).enumerate() {
+        let one = One { program, probe, number, linked, types: &types };
+        loaded.extend(one.load(kernel, options, &mut diagnostics));
+    }
+    if diagnostics.errors() > 0 { Err(diagnostics) } else { Ok(loaded) }
+}
+
+/// A message with the kernel's word.
+fn told(
+    diagnostics: &mut Diagnostics,
+    span: crate::lang::source::Span,
+    what: &str,
+    error: &io::Error,
+) {
+    let told = diagnostics.error(span, format!("{what}: {error}"));
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            told.hint("this needs root, or CAP_BPF and CAP_PERFMON; `nettrace doctor` says more");
+        }
+        Some(libc::EMFILE) => {
+            told.hint("`ulimit -n` says how many descriptors a process may have");
+        }
+        _ => {}
+    }
+}
+
+/// The program's BTF in the kernel, and the numbers of its functions.
+struct Types {
+    fd: OwnedFd,
+    probes: Vec<u32>,
+    functions: Vec<u32>,
+    lines: Vec<Vec<bpf_line_info>>,
+}
+
+impl Types {
+    fn load(program: &Program, linked: &[Linked], sources: &Sources) -> io::Result<Self> {
+        let mut writer = BtfWriter::new();
+        let probes = program.probes.iter().map(|probe| writer.function(&probe.name, 1)).collect();
+        let functions = program.functions.iter();
+        let functions =
+            functions.map(|function| writer.function(&function.name, function.arguments)).collect();
+        let lines = linked.iter().map(|linked| line_info(linked, sources, &mut writer)).collect();
+        let fd = sys::btf_load(&writer.finish())?;
+        Ok(Self { fd, probes, functions, lines })
+    }
+}
+
+/// Where instructions come from, in the kernel's form: at most one place an instruction.
+fn line_info(linked: &Linked, sources: &Sources, writer: &mut BtfWriter) -> Vec<bpf_line_info> {
+    // Lines and columns that fit what the kernel has for them.
+    const MOST_LINES: u32 = (1 << 22) - 1;
+    const MOST_COLUMNS: u32 = (1 << 10) - 1;
+    let mut lines: Vec<bpf_line_info> = Vec::with_capacity(linked.lines.len());
+    for (at, span) in &linked.lines {
+        let written = sources.written(*span);
+        let mut info = bpf_line_info { insn_off: *at, ..Default::default() };
+        if let Some(source) = sources.of(written) {
+            let place = source.position(written.start);
+            info.file_name_off = writer.string(&source.name);
+            info.line_off = writer.string(source.line(place.line).trim());
+            info.line_col = place.line.min(MOST_LINES) << 10 | place.column.min(MOST_COLUMNS);
+        }
+        match lines.last_mut() {
+            Some(last) if last.insn_off == *at => *last = info,
+            _ => lines.push(info),
+        }
+    }
+    lines
+}
+
+/// A program that is being loaded.
+struct One<'a> {
+    program: &'a Program,
+    probe: &'a Probe,
+    number: usize,
+    linked: &'a Linked,
+    types: &'a Types,
+}
+
+impl One<'_> {
+    fn load(
+        &self,
+        kernel: &KernelTypes,
+        options: &LoadOptions,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Loaded> {
+        let kinds = match kinds(&self.probe.attach, kernel) {
+            Ok(kinds) => kinds,
+            Err(why) => {
+                diagnostics.error(self.probe.span, why);
+                return None;
+            }
+        };
+        let functions = self.linked.functions.iter().map(|(at, number)| {
+            let type_id = match number {
+                None => self.types.probes[self.number],
+                Some(number) => self.types.functions.get(*number).copied().unwrap_or_default(),
+            };
+            bpf_func_info { insn_off: *at, type_id }
+        });
+        let functions: Vec<bpf_func_info> = functions.collect();
+        let mut refused = None;
+        for kind in kinds {
+            let spec = ProgramSpec {
+                kind: kind.program,
+                attach_type: kind.attach,
+                attach_btf_id: kind.btf_id,
+                sleepable: self.probe.sleepable,
+                name: &self.probe.name,
+                license: &self.program.license,
+                insns: &self.linked.insns,
+                btf: self.types.fd.as_fd(),
+                functions: &functions,
+                lines: &self.types.lines[self.number],
+            };
+            match self.try_kind(&spec, options) {
+                Ok((fd, log)) => return Some(Loaded { fd, is_multi: kind.is_multi, log }),
+                Err(error) => refused = Some((spec, error)),
+            }
+        }
+        let (spec, error) = refused?;
+        self.explain(&spec, &error, options, diagnostics);
+        None
+    }
+
+    fn try_kind(
+        &self,
+        spec: &ProgramSpec<'_>,
+        options: &LoadOptions,
+    ) -> io::Result<(OwnedFd, Option<String>)> {
+        if !options.with_logs {
+            return Ok((sys::prog_load(spec, None)?, None));
+        }
+        let mut room = vec![0; log_room(options)];
+        let fd = sys::prog_load(spec, Some((LOUD, &mut room)))?;
+        Ok((fd, Some(text(&room))))
+    }
+
+    /// Loads it once more, for the verifier's log.
+    fn explain(
+        &self,
+        spec: &ProgramSpec<'_>,
+        error: &io::Error,
+        options: &LoadOptions,
+        diagnostics: &mut Diagnostics,
+    ) {
+        let mut room = vec![0; log_room(options)];
+        // Refused as before; it isn't loaded even if it were accepted now.
+        let _ = sys::prog_load(spec, Some((LOG_LEVEL, &mut room)));
+        let log = text(&room);
+        if log.is_empty() {
+            let what = format!("the kernel doesn't take the program of {}", self.probe.name);
+            told(diagnostics, self.probe.span, &what, error);
+            return;
+        }
+        let refusal = verifier::read(&log);
+        let span = refusal.insn.and_then(|insn| self.linked.span_at(insn));
+        let span = span.unwrap_or(self.probe.span);
+        let message = format!("the kernel's verifier refuses this: {}", refusal.message);
+        let told = diagnostics.error(span, message);
+        if let Some(insn) = refusal.insn {
+            told.hint(format!(
+                "instruction {insn} of {}; -d verifier shows all that the verifier says",
+                self.probe.name
+            ));
+        }
+        if options.with_logs {
+            eprintln!("{log}");
+        }
+    }
+}
+
+fn log_room(options: &LoadOptions) -> usize {
+    options.log_size.clamp(1 << 10, 1 << 28) as usize
+}
+
+fn text(room: &[u8]) -> String {
+    let end = memchr::memchr(0, room).unwrap_or(room.len());
+    String::from_utf8_lossy(&room[..end]).into_owned()
+}
+
+/// How the kernel can take a probe that is attached to such places, the best way first.
+fn kinds(attach: &[AttachPoint], kernel: &KernelTypes) -> Result<Vec<Kind>, String> {
+    let Some(place) = attach.first().and_then(|point| point.probe.as_ref()) else {
+        return Err("the probe has no place to be attached to".to_owned());
+    };
+    let of = |program| Kind { program, ..Kind::default() };
+    let tracing =
+        |attach, btf_id| Kind { program: BPF_PROG_TYPE_TRACING, attach, btf_id, is_multi: false };
+    let multi = |attach| Kind { program: BPF_PROG_TYPE_KPROBE, attach, is_multi: true, btf_id: 0 };
+    let kprobe = of(BPF_PROG_TYPE_KPROBE);
+    let has_many = attach.len() > 1;
+    Ok(match place {
+        Place::Begin | Place::End | Place::SelfSignal(_) | Place::Test(_) | Place::Bench(_) => {
+            vec![of(BPF_PROG_TYPE_RAW_TRACEPOINT)]
+        }
+        Place::Interval(_)
+        | Place::Profile(_)
+        | Place::Software { .. }
+        | Place::Hardware { .. }
+        | Place::Watchpoint { .. } => vec![of(BPF_PROG_TYPE_PERF_EVENT)],
+        Place::Tracepoint { .. } => vec![of(BPF_PROG_TYPE_TRACEPOINT)],
+        Place::Kprobe { .. } if has_many => vec![multi(BPF_TRACE_KPROBE_MULTI), kprobe],
+        Place::Uprobe { .. } if has_many => vec![multi(BPF_TRACE_UPROBE_MULTI), kprobe],
+        Place::Kprobe { .. } | Place::Uprobe { .. } | Place::Usdt { .. } => vec![kprobe],
+        Place::RawTracepoint { event, .. } => {
+            let typedef = format!("btf_trace_{event}");
+            vec![tracing(
+                BPF_TRACE_RAW_TP,
+                id(kernel, &typedef, "raw tracepoint", event, |kind| {
+                    matches!(kind, BtfKind::Typedef(_))
+                })?,
+            )]
+        }
+        Place::Fentry { at_return, function, .. } => {
+            let attach = if *at_return { BPF_TRACE_FEXIT } else { BPF_TRACE_FENTRY };
+            let is_function = |kind| matches!(kind, BtfKind::Function(_));
+            vec![tracing(attach, id(kernel, function, "function", function, is_function)?)]
+        }
+        Place::Iter { object, .. } => {
+            let function = format!("bpf_iter_{object}");
+            let is_function = |kind| matches!(kind, BtfKind::Function(_));
+            vec![tracing(BPF_TRACE_ITER, id(kernel, &function, "iterator", object, is_function)?)]
+        }
+        Place::FentryBpf { .. } => {
+            return Err("probes of BPF programs aren't supported yet".to_owned());
+        }
+    })
+}
+
+/// The number of a type that a probe is attached by.
+fn id(
+    kernel: &KernelTypes,
+    name: &str,
+    what: &str,
+    shown: &str,
+    wanted: impl Fn(BtfKind) -> bool,
+) -> Result<u32, String> {
+    let Some(btf) = kernel.btf() else {
+        return Err(format!("a {what} needs the kernel's types, and this kernel has no BTF"));
+    };
+    btf.find(name, wanted).ok_or_else(|| format!("this kernel has no {what} {shown}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::lang::source::Span;
+
+    #[test]
+    fn lines_have_their_text_and_place() {
+        let mut sources = Sources::default();
+        let span = sources.add("a.bt", "begin {\n  @ = 1;\n}\n");
+        let at = |start: u32| Span { start: span.start + start, end: span.start + start + 1 };
+        let linked = Linked {
+            insns: Vec::new(),
+            lines: vec![(0, at(0)), (2, at(0)), (2, at(10))],
+            functions: Vec::new(),
+        };
+        let mut writer = BtfWriter::new();
+        let lines = line_info(&linked, &sources, &mut writer);
+        let places: Vec<(u32, u32, u32)> = lines
+            .iter()
+            .map(|line| (line.insn_off, line.line_col >> 10, line.line_col & 1023))
+            .collect();
+        assert_eq!(places, [(0, 1, 1), (2, 2, 3)]);
+        assert_eq!(lines[1].line_off, writer.string("@ = 1;"));
+        assert_eq!(lines[0].file_name_off, writer.string("a.bt"));
+    }
+}
