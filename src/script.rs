@@ -63,6 +63,8 @@ pub struct Invocation {
     pub format: Format,
     /// When it is written.
     pub buffering: Buffering,
+    /// JSON has percentiles of histograms, which bpftrace's doesn't.
+    pub with_percentiles: bool,
     /// How many probes were attached isn't told.
     pub is_quiet: bool,
     /// Reads of memory that fail are told.
@@ -93,6 +95,7 @@ impl Invocation {
             out: None,
             format: Format::Text,
             buffering: Buffering::Full,
+            with_percentiles: true,
             is_quiet: false,
             tells_failed_reads: false,
             without_warnings: false,
@@ -248,6 +251,7 @@ fn execute(
         is_quiet: invocation.is_quiet,
         without_warnings: invocation.without_warnings,
         is_unsafe: invocation.is_unsafe,
+        with_percentiles: invocation.with_percentiles,
     };
     let mut output = Output::new(program, config, sources, options, to);
     let options = run_options(config, invocation);
