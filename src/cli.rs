@@ -8,11 +8,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod capture;
 mod events;
+mod list;
 mod path;
 mod run;
 
 pub use capture::{CaptureArgs, CaptureFormat, DirectionArg};
 pub use events::EventsArgs;
+pub use list::ListArgs;
 pub use path::{PathArgs, PathFormat};
 pub use run::{Buffering, RunFormat, RunProgramArgs, Stage};
 
@@ -105,6 +107,8 @@ pub enum Command {
     Path(Box<PathArgs>),
     /// A program of the bpftrace language: probes, maps, histograms
     Run(Box<RunProgramArgs>),
+    /// Probes that there are for `run`, and the kernel's types
+    List(ListArgs),
     /// What works here, what doesn't, why, and what to do about it
     Doctor(DoctorArgs),
     /// The JSON Schema of `-O json`

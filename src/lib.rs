@@ -28,11 +28,13 @@ pub mod columns;
 pub mod losses;
 pub mod output;
 
+pub mod bpftrace;
 pub mod capture;
 pub mod cli;
 pub mod doctor;
 pub mod drops;
 pub mod events;
+pub mod list;
 pub mod path;
 pub mod run;
 pub mod script;

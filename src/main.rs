@@ -1,6 +1,7 @@
 //! Arguments in, library called, exit status out.
 
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -9,13 +10,20 @@ use nettrace::filter::nearest;
 use nettrace::kernel::{self, Unsupported};
 use nettrace::model::View;
 use nettrace::run::{NotExecuted, Usage};
-use nettrace::{capture, doctor, drops, events, output, path, script, syscalls, top, tui};
+use nettrace::{
+    bpftrace, capture, doctor, drops, events, list, output, path, script, syscalls, top, tui,
+};
 
 const FAILED: i32 = 1;
 const WRONG_USAGE: i32 = 2;
 const NOT_POSSIBLE: i32 = 3;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    if Path::new(&name).file_name().is_some_and(|name| name == "bpftrace") {
+        return exit_code(bpftrace::run(arguments));
+    }
     let cli = Cli::parse();
     let is_dashboard = cli.command.is_none() && io::stdout().is_terminal();
     // It would write into the screen.
@@ -32,6 +40,10 @@ fn main() -> ExitCode {
         Some(Command::Capture(args)) => capture::run(&args),
         Some(Command::Path(args)) => path::run(&args),
         Some(Command::Run(args)) => script::run_args(&args),
+        Some(Command::List(mut args)) => {
+            args.arguments |= cli.verbose;
+            list::run(&args)
+        }
         Some(Command::Doctor(args)) => doctor::run(args.format),
         Some(Command::Schema) => output::print_schema(),
     };
@@ -39,6 +51,10 @@ fn main() -> ExitCode {
         eprintln!("nettrace: {error:#}");
         status_of(&error)
     });
+    exit_code(status)
+}
+
+fn exit_code(status: i32) -> ExitCode {
     ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX))
 }
 

@@ -11,6 +11,7 @@ use caps::Capability;
 
 use crate::cli::{Buffering, RunFormat, RunProgramArgs, Stage};
 use crate::kernel::{Reason, Unsupported};
+use crate::lang::ast::AttachPoint;
 use crate::lang::codegen;
 use crate::lang::config::Config;
 use crate::lang::diagnostics::Diagnostics;
@@ -157,8 +158,34 @@ pub fn run_args(args: &RunProgramArgs) -> Result<i32> {
 /// # Errors
 /// The same.
 pub fn run(invocation: &Invocation) -> Result<i32> {
-    let (name, text) = read(&invocation.text)?;
     let kernel = KernelTypes::new();
+    let Some(typed) = checked(invocation, &kernel)? else { return Ok(1) };
+    let Some(program) = generated(&typed, &kernel, invocation) else { return Ok(1) };
+    execute(&program, &typed, &typed.sources, &kernel, invocation)
+}
+
+/// Makes a program's instructions and leaves it at that; the exit status.
+///
+/// # Errors
+/// If the program can't be read.
+pub fn compile(invocation: &Invocation) -> Result<i32> {
+    let kernel = KernelTypes::new();
+    let Some(typed) = checked(invocation, &kernel)? else { return Ok(1) };
+    Ok(if generated(&typed, &kernel, invocation).is_some() { 0 } else { 1 })
+}
+
+/// Where a program attaches, wildcards expanded; nothing if something is wrong with it, which is told.
+///
+/// # Errors
+/// If the program can't be read.
+pub fn attach_points(invocation: &Invocation) -> Result<Option<Vec<AttachPoint>>> {
+    let typed = checked(invocation, &KernelTypes::new())?;
+    let probes = typed.map(|typed| typed.script.probes);
+    Ok(probes.map(|probes| probes.into_iter().flat_map(|probe| probe.attach_points).collect()))
+}
+
+fn checked(invocation: &Invocation, kernel: &KernelTypes) -> Result<Option<Typed>> {
+    let (name, text) = read(&invocation.text)?;
     let options = passes::Options {
         parameters: invocation.parameters.clone(),
         named: invocation.named.iter().map(|word| named(word)).collect(),
@@ -169,24 +196,30 @@ pub fn run(invocation: &Invocation) -> Result<i32> {
         bench: invocation.is_bench,
     };
     let passes::Checked { typed, diagnostics, sources } =
-        passes::check(&name, &text, &options, &kernel);
+        passes::check(&name, &text, &options, kernel);
     tell(diagnostics, &sources, invocation);
-    let Some(typed) = typed else { return Ok(1) };
-    stages::show(&typed, &invocation.stages);
+    if let Some(typed) = &typed {
+        stages::show(typed, &invocation.stages);
+    }
+    Ok(typed)
+}
+
+fn generated(typed: &Typed, kernel: &KernelTypes, invocation: &Invocation) -> Option<Program> {
     let options = codegen::Options {
         tells_failed_reads: invocation.tells_failed_reads,
         pid_namespace: pid_namespace(),
         series_clock: std::env::var("BPFTRACE_DUMMY_TS_MAP").ok().map(Into::into),
     };
-    let program = match codegen::generate(&typed, &kernel, &options) {
-        Ok(program) => program,
-        Err(diagnostics) => {
-            tell(diagnostics, &sources, invocation);
-            return Ok(1);
+    match codegen::generate(typed, kernel, &options) {
+        Ok(program) => {
+            stages::show_code(&program, &typed.sources, &invocation.stages);
+            Some(program)
         }
-    };
-    stages::show_code(&program, &sources, &invocation.stages);
-    execute(&program, &typed, &sources, &kernel, invocation)
+        Err(diagnostics) => {
+            tell(diagnostics, &typed.sources, invocation);
+            None
+        }
+    }
 }
 
 /// The program's name in messages, and its text.

@@ -12,8 +12,10 @@ use super::types::{
 use btf::{Btf, Id, Kind, Member};
 
 pub mod btf;
+mod functions;
 mod tracepoint;
 
+pub use functions::{all_functions, functions};
 pub use tracepoint::tracepoint_fields;
 
 /// This kernel's types.

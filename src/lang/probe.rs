@@ -4,6 +4,64 @@ use std::fmt;
 
 use super::types::Name;
 
+/// Providers by their names and short names.
+pub const PROVIDERS: &[(&str, &str)] = &[
+    ("begin", "BEGIN"),
+    ("end", "END"),
+    ("self", ""),
+    ("test", ""),
+    ("bench", ""),
+    ("kprobe", "k"),
+    ("kretprobe", "kr"),
+    ("uprobe", "u"),
+    ("uretprobe", "ur"),
+    ("usdt", "U"),
+    ("tracepoint", "t"),
+    ("rawtracepoint", "rt"),
+    ("profile", "p"),
+    ("interval", "i"),
+    ("software", "s"),
+    ("hardware", "h"),
+    ("watchpoint", "w"),
+    ("fentry", "f"),
+    ("fexit", "fr"),
+    ("fentry", "kfunc"),
+    ("fexit", "kretfunc"),
+    ("iter", "it"),
+];
+
+/// Signals that nettrace takes for a program.
+pub const SIGNALS: &[&str] = &["SIGUSR1"];
+
+/// Events of the kernel: the names in perf_event_open(2), and other names for them.
+pub const SOFTWARE: &[(&str, &str)] = &[
+    ("alignment-faults", ""),
+    ("bpf-output", ""),
+    ("context-switches", "cs"),
+    ("cpu-clock", "cpu"),
+    ("cpu-migrations", ""),
+    ("dummy", ""),
+    ("emulation-faults", ""),
+    ("major-faults", ""),
+    ("minor-faults", ""),
+    ("page-faults", "faults"),
+    ("task-clock", ""),
+];
+
+/// Events of the CPU.
+pub const HARDWARE: &[(&str, &str)] = &[
+    ("backend-stalls", ""),
+    ("branch-instructions", "branches"),
+    ("branch-misses", ""),
+    ("bus-cycles", ""),
+    ("cache-misses", ""),
+    ("cache-references", ""),
+    ("cpu-cycles", "cycles"),
+    ("frontend-stalls", ""),
+    ("instructions", ""),
+    ("ref-cycles", ""),
+];
+
 /// What an attach point says, once its words are taken apart. Wildcards may remain where `list` or
 /// `kprobe.multi` take them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -232,6 +232,15 @@ impl Btf {
         }
     }
 
+    /// The word for a [`Kind::Qualified`].
+    pub fn qualifier(&self, id: Id) -> &'static str {
+        match self.word(id, 4).map(|info| info >> 24 & 0x1f) {
+            Some(9) => "volatile",
+            Some(11) => "restrict",
+            _ => "const",
+        }
+    }
+
     /// What is behind names, qualifiers and tags.
     pub fn resolve(&self, mut id: Id) -> Id {
         loop {

@@ -8,7 +8,7 @@ use std::mem;
 use super::super::ast::{AttachPoint, BinaryOp, Expr, ExprKind, Probe as Body, Script};
 use super::super::config::MissingProbes;
 use super::super::functions::Function;
-use super::super::probe::Probe;
+use super::super::probe::{PROVIDERS, Probe};
 use super::super::source::Span;
 use super::super::walk::{self, Visit};
 use super::Context;
@@ -16,33 +16,6 @@ use crate::filter::nearest;
 
 mod expand;
 mod parts;
-mod symbols;
-
-/// Providers by their names and short names.
-const PROVIDERS: &[(&str, &str)] = &[
-    ("begin", "BEGIN"),
-    ("end", "END"),
-    ("self", ""),
-    ("test", ""),
-    ("bench", ""),
-    ("kprobe", "k"),
-    ("kretprobe", "kr"),
-    ("uprobe", "u"),
-    ("uretprobe", "ur"),
-    ("usdt", "U"),
-    ("tracepoint", "t"),
-    ("rawtracepoint", "rt"),
-    ("profile", "p"),
-    ("interval", "i"),
-    ("software", "s"),
-    ("hardware", "h"),
-    ("watchpoint", "w"),
-    ("fentry", "f"),
-    ("fexit", "fr"),
-    ("fentry", "kfunc"),
-    ("fexit", "kretfunc"),
-    ("iter", "it"),
-];
 
 /// Takes all attach points apart. Probes that nothing is left of are gone then.
 pub(super) fn run(script: &mut Script, context: &mut Context<'_>) {

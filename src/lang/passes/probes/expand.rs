@@ -5,11 +5,12 @@ use std::path::Path;
 
 use super::super::super::ast::AttachPoint;
 use super::super::super::config::MissingProbes;
+use super::super::super::ktypes;
 use super::super::super::ktypes::btf::Kind;
 use super::super::super::probe::{Address, Probe};
 use super::super::super::types::Name;
 use super::super::super::wildcard::{has_wildcard, is_match};
-use super::{Context, missing, symbols};
+use super::{Context, missing};
 use crate::tracefs::Tracefs;
 
 /// An attach point with its probe, or all that its wildcards mean.
@@ -71,7 +72,7 @@ fn found(probe: &Probe, context: &Context<'_>) -> Option<Vec<Probe>> {
             Some(names.into_iter().map(of).collect())
         }
         Probe::Kprobe { at_return, module, at: Address::Function { name, offset } } => {
-            let functions = symbols::functions(module.as_deref(), name)?;
+            let functions = ktypes::functions(module.as_deref(), name)?;
             let of = |name| Probe::Kprobe {
                 at_return: *at_return,
                 module: module.clone().filter(|module| !has_wildcard(module)),

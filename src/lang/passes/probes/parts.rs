@@ -1,12 +1,9 @@
 //! The words of an attach point, by provider.
 
 use super::super::super::lexer;
-use super::super::super::probe::{Address, Period, Probe};
+use super::super::super::probe::{Address, HARDWARE, PROVIDERS, Period, Probe, SIGNALS, SOFTWARE};
 use super::super::super::types::Name;
-use super::{Context, PROVIDERS};
-
-/// Signals that nettrace takes for a program.
-const SIGNALS: &[&str] = &["SIGUSR1"];
+use super::Context;
 
 /// What is wrong with an attach point.
 type Parsed<T> = Result<T, String>;
@@ -103,35 +100,6 @@ fn split(text: &str) -> Vec<String> {
     parts.push(part);
     parts
 }
-
-/// Events of the kernel: the names in perf_event_open(2), and other names for them.
-const SOFTWARE: &[(&str, &str)] = &[
-    ("alignment-faults", ""),
-    ("bpf-output", ""),
-    ("context-switches", "cs"),
-    ("cpu-clock", "cpu"),
-    ("cpu-migrations", ""),
-    ("dummy", ""),
-    ("emulation-faults", ""),
-    ("major-faults", ""),
-    ("minor-faults", ""),
-    ("page-faults", "faults"),
-    ("task-clock", ""),
-];
-
-/// Events of the CPU.
-const HARDWARE: &[(&str, &str)] = &[
-    ("backend-stalls", ""),
-    ("branch-instructions", "branches"),
-    ("branch-misses", ""),
-    ("bus-cycles", ""),
-    ("cache-misses", ""),
-    ("cache-references", ""),
-    ("cpu-cycles", "cycles"),
-    ("frontend-stalls", ""),
-    ("instructions", ""),
-    ("ref-cycles", ""),
-];
 
 struct Reader<'a> {
     provider: &'static str,

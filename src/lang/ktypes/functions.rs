@@ -2,14 +2,14 @@
 
 use std::fs;
 
-use super::super::super::types::Name;
-use super::super::super::wildcard::{has_wildcard, is_match};
+use crate::lang::types::Name;
+use crate::lang::wildcard::{has_wildcard, is_match};
 use crate::tracefs::Tracefs;
 
 /// Functions whose module and name are meant by these words, in the order of their names. Nothing if no list of them
 /// can be read.
-pub(super) fn functions(module: Option<&str>, pattern: &str) -> Option<Vec<Name>> {
-    let list = traceable().or_else(|| fs::read_to_string("/proc/kallsyms").ok())?;
+pub fn functions(module: Option<&str>, pattern: &str) -> Option<Vec<Name>> {
+    let list = list()?;
     let mut names: Vec<Name> = list
         .lines()
         .filter_map(parse)
@@ -25,9 +25,28 @@ pub(super) fn functions(module: Option<&str>, pattern: &str) -> Option<Vec<Name>
     Some(names)
 }
 
-/// The list that ftrace has, which says what can be traced.
-fn traceable() -> Option<String> {
-    fs::read_to_string(Tracefs::open().ok()?.path().join("available_filter_functions")).ok()
+/// All of them: module and name, in this order, each once.
+pub fn all_functions() -> Vec<(String, String)> {
+    let list = list().unwrap_or_default();
+    let functions = list.lines().filter_map(parse);
+    // Its own marks for places that it lost, and copies of a part of a function.
+    let is_one =
+        |name: &str| !name.starts_with("__ftrace_invalid_address__") && !name.contains(".part.");
+    let functions = functions.filter(|(name, _)| is_one(name));
+    let mut all: Vec<_> =
+        functions.map(|(name, module)| (module.to_owned(), name.to_owned())).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// The list that ftrace has, which says what can be traced, or else all symbols.
+fn list() -> Option<String> {
+    let traceable = || {
+        let tracefs = Tracefs::open().ok()?;
+        fs::read_to_string(tracefs.path().join("available_filter_functions")).ok()
+    };
+    traceable().or_else(|| fs::read_to_string("/proc/kallsyms").ok())
 }
 
 /// A line of either list: the function's name and its module's.
