@@ -2,8 +2,9 @@
 # make test  installs what is missing, and runs all tests (live ones as root), on this kernel and others
 # make vm    the live tests under other kernels: all of them, or KERNEL=6.1, or TEST=exact::
 # make screenshot  makes docs/dashboard.svg, the picture in README.md, anew
+# make conformance SUITE=DIR  bpftrace's runtime suite and tools, of a checkout of it, against tests/lang/passing
 # make results  takes over what `make vm` found: tests/vm/verifier.csv, README's table of hooks
-.PHONY: run build test vm results lint fmt bench screenshot clean
+.PHONY: run build test vm conformance results lint fmt bench screenshot clean
 
 # Live tests, benchmarks and nettrace itself need root; building doesn't.
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo -E)
@@ -35,6 +36,11 @@ vm:
 	cargo build --locked --examples
 	KERNEL="$(KERNEL)" CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=tests/vm/live \
 		cargo test --locked --test live -- $(TEST)
+
+conformance:
+	@scripts/deps.sh build conformance
+	cargo build --locked
+	$(SUDO) tests/lang/conformance $(SUITE) $(ARGS)
 
 results:
 	tests/vm/results renew

@@ -2,7 +2,7 @@
 # Finds what building, testing or benchmarking needs, and installs what is missing: by apt on Debian
 # and Ubuntu; elsewhere it prints the command to type, and stops.
 #
-#     scripts/deps.sh build|lint|test|vm|bench
+#     scripts/deps.sh build|lint|test|vm|conformance|bench
 set -eu
 PATH="$PATH:/usr/sbin:/sbin"
 
@@ -55,6 +55,13 @@ for goal in "$@"; do
 		need binutils has strip
 		need debian-archive-keyring [ -e /usr/share/keyrings/debian-archive-keyring.gpg ]
 		;;
+	conformance)
+		need python3 has python3
+		need g++ has g++
+		need llvm has llvm-objcopy
+		need zip has zip
+		need procps has pidof
+		;;
 	bench)
 		need tcpdump has tcpdump
 		need nethogs has nethogs
@@ -63,7 +70,7 @@ for goal in "$@"; do
 		need libbpf-tools has syscount
 		;;
 	*)
-		echo "usage: scripts/deps.sh build|lint|test|vm|bench" >&2
+		echo "usage: scripts/deps.sh build|lint|test|vm|conformance|bench" >&2
 		exit 2
 		;;
 	esac
