@@ -315,6 +315,7 @@ fn run_options(config: &Config, invocation: &Invocation) -> runtime::Options {
         load: LoadOptions {
             log_size: config.log_size,
             with_logs: shows(Stage::Verifier) || shows(Stage::All),
+            has_pid: invocation.pid.is_some() || invocation.command.is_some(),
         },
         ring_size: Some(ring_size(config)),
         with_warnings: !invocation.without_warnings,

@@ -13,6 +13,7 @@
 //! | `maps`, `aggregates`, `tables` | maps |
 //! | `context` | arguments, registers, what is returned |
 //! | `calls`, `stacks` | functions |
+//! | `markers` | arguments of usdt, symbols of files |
 //! | `messages` | what goes to user space |
 
 use std::collections::HashMap;
@@ -38,6 +39,7 @@ mod known;
 mod loops;
 mod machine;
 mod maps;
+mod markers;
 mod memory;
 mod messages;
 mod scalars;

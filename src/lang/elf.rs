@@ -6,12 +6,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use object::read::ReadCache;
-use object::{Object, ObjectSegment, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectKind, ObjectSegment, ObjectSymbol, SymbolKind};
 
 use super::probe::Address;
 
-pub use paths::resolve;
+pub use markers::{Argument, Marker, Operand, places_of};
+pub use paths::{mapped_files, resolve, running_files, shown};
 
+mod markers;
 mod paths;
 
 /// Why a file has no such place.
@@ -46,6 +48,13 @@ pub struct Function {
     pub address: u64,
     /// Bytes; 0 if the file doesn't say.
     pub size: u64,
+}
+
+impl Function {
+    /// Its name as it was written in C++, with its parameters; none of what isn't mangled.
+    pub fn demangled(&self) -> Option<String> {
+        cpp_demangle::Symbol::new(&self.name).ok()?.demangle().ok()
+    }
 }
 
 /// A program or library.
@@ -96,15 +105,23 @@ impl File {
     /// # Errors
     /// Where it has no such place.
     pub fn place(&self, at: &Address) -> Result<u64, ElfError> {
+        self.offset(self.address(at)?)
+    }
+
+    /// The address of a place of its code, as the file is linked.
+    ///
+    /// # Errors
+    /// Where it has no such place.
+    pub fn address(&self, at: &Address) -> Result<u64, ElfError> {
         match at {
             Address::Function { name, offset } => {
                 let function = self.function(name)?;
                 if *offset > 0 && function.size > 0 && *offset >= function.size {
                     return Err(ElfError::Outside(name.to_string(), function.size));
                 }
-                self.offset(function.address + offset)
+                Ok(function.address + offset)
             }
-            Address::Absolute(address) => self.offset(*address),
+            Address::Absolute(address) => Ok(*address),
             Address::Line { .. } => Err(ElfError::Line),
         }
     }
@@ -126,6 +143,26 @@ impl File {
             size: symbol.size(),
         });
         function.ok_or_else(|| ElfError::NoFunction(self.path.clone(), name.to_owned()))
+    }
+
+    /// The address of anything that has a name, as the file is linked, and its bytes.
+    ///
+    /// # Errors
+    /// Where it isn't ELF.
+    pub fn symbol(&self, name: &str) -> Result<Option<(u64, u64)>, ElfError> {
+        let object = self.object()?;
+        let all = object.symbols().chain(object.dynamic_symbols());
+        let mut known = all.filter(ObjectSymbol::is_definition);
+        let found = known.find(|symbol| symbol.name() == Ok(name));
+        Ok(found.map(|symbol| (symbol.address(), symbol.size())))
+    }
+
+    /// Whether it is loaded at another address than it is linked for.
+    ///
+    /// # Errors
+    /// Where it isn't ELF.
+    pub fn is_movable(&self) -> Result<bool, ElfError> {
+        Ok(self.object()?.kind() == ObjectKind::Dynamic)
     }
 
     /// Where an address of its code is in the file.

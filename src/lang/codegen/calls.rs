@@ -77,6 +77,7 @@ impl Coder<'_, '_> {
                 let address = known::kernel_symbol(first(arguments, span)?)?;
                 self.machine.number(Reg::R0, address);
             }
+            F::Uaddr => self.file_symbol(arguments, span)?,
             F::PercpuKaddr => self.per_cpu_address(arguments, span)?,
             F::Debugf => self.trace_pipe(arguments, span)?,
             F::Cgroupid => {

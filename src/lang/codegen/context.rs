@@ -77,9 +77,7 @@ impl Coder<'_, '_> {
             ) => {
                 self.register_argument(number, expr.span)?;
             }
-            Some(Probe::Usdt { .. }) => {
-                return Err(Refusal::missing(expr.span, "an argument of usdt"));
-            }
+            Some(Probe::Usdt { .. }) => self.marked_argument(number, expr.span)?,
             _ => return Err(Refusal::new(expr.span, "this probe has no numbered arguments")),
         }
         Ok(())
@@ -124,6 +122,11 @@ impl Coder<'_, '_> {
     /// `reg("ip")`.
     pub(super) fn register(&mut self, arguments: &[Expr], span: Span) -> Result<()> {
         let name = arguments.first().and_then(Expr::as_str).unwrap_or_default();
+        self.register_named(name, span)
+    }
+
+    /// A register by its name in the context.
+    pub(super) fn register_named(&mut self, name: &str, span: Span) -> Result<()> {
         let found = registers::NAMES.iter().find(|(known, _)| *known == name);
         match found {
             Some(&(_, offset)) => self.word_of_context(offset),

@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::lang::wildcard::is_match;
+
 /// The file that is meant by a word, as a process sees it if there is one.
 ///
 /// `libc` and `libc.so.6` are looked for as the dynamic linker does; what has no slash else in `PATH`.
@@ -25,6 +27,63 @@ pub fn resolve(word: &str, pid: Option<u32>) -> Option<PathBuf> {
     let search = env::var_os("PATH").unwrap_or_default();
     let of_search: Vec<PathBuf> = env::split_paths(&search).map(|path| path.join(word)).collect();
     as_is.into_iter().chain(of_search).map(|path| seen(&path)).find(|path| path.is_file())
+}
+
+/// All files that are meant by a word with `*` in it, in the order of their names; else the one, if it is there.
+pub fn shown(word: &str, pid: Option<u32>) -> Vec<PathBuf> {
+    if !word.contains('*') {
+        return resolve(word, pid).into_iter().collect();
+    }
+    let begin = if word.starts_with('/') { "/" } else { "" };
+    let mut found = vec![PathBuf::from(begin)];
+    for part in word.split('/').filter(|part| !part.is_empty()) {
+        found = found.into_iter().flat_map(|folder| within(&folder, part)).collect();
+    }
+    found.retain(|path| path.is_file());
+    found.sort();
+    found
+}
+
+/// What is in a folder by that name, or by what `*` stands for.
+fn within(folder: &Path, part: &str) -> Vec<PathBuf> {
+    if !part.contains('*') {
+        return vec![folder.join(part)];
+    }
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = fs::read_dir(here).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| is_match(part, name)).map(|name| folder.join(name)).collect()
+}
+
+/// Files whose code a process has in its memory.
+pub fn mapped_files(pid: u32) -> Vec<PathBuf> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let root = if shares_mounts(pid) { None } else { Some(pid) };
+    let code = maps.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let is_code = words.nth(1)?.contains('x');
+        let path = line.find('/').map(|at| &line[at..])?;
+        (is_code && !path.ends_with(" (deleted)")).then_some(path)
+    });
+    let mut files: Vec<PathBuf> = code
+        .map(|path| match root {
+            Some(pid) => of_process(pid, Path::new(path)),
+            None => PathBuf::from(path),
+        })
+        .collect();
+    files.sort();
+    files.dedup();
+    files
+}
+
+/// The same of all processes.
+pub fn running_files() -> Vec<PathBuf> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut files: Vec<PathBuf> = pids.flat_map(mapped_files).collect();
+    files.sort();
+    files.dedup();
+    files
 }
 
 /// A path of another mount namespace by way of its process.
@@ -96,6 +155,21 @@ mod tests {
         assert_eq!(resolve("libc.so.6", None), Some(libc));
         assert_eq!(resolve("/no/such/file", None), None);
         assert_eq!(resolve("/etc/passwd", Some(std::process::id())), Some("/etc/passwd".into()));
+    }
+
+    #[test]
+    fn wildcards_are_of_names() {
+        let found = shown("/proc/self/stat*", None);
+        let names = ["/proc/self/stat", "/proc/self/statm", "/proc/self/status"];
+        assert_eq!(found, names.map(PathBuf::from));
+        assert!(shown("Cargo.t*l", None).contains(&"Cargo.toml".into()));
+    }
+
+    #[test]
+    fn own_code_is_in_a_file() {
+        let own = mapped_files(std::process::id());
+        assert!(own.contains(&env::current_exe().unwrap()), "{own:?}");
+        assert!(own.iter().all(|path| path.starts_with("/")));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::Context;
 use crate::filter::nearest;
 
 mod expand;
+mod files;
 mod parts;
 
 /// Takes all attach points apart. Probes that nothing is left of are gone then.

@@ -3,10 +3,11 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use libbpf_sys::{
     BPF_F_KPROBE_MULTI_RETURN, BPF_F_UPROBE_MULTI_RETURN, BPF_TRACE_KPROBE_MULTI,
-    BPF_TRACE_UPROBE_MULTI, perf_event_attr,
+    BPF_TRACE_UPROBE_MULTI, bpf_link_create_opts__bindgen_ty_1__bindgen_ty_3, perf_event_attr,
 };
 
 use super::load::Loaded;
@@ -103,12 +104,10 @@ impl Attached {
     fn probe(&mut self, probe: &Probe, loaded: &Loaded, pid: Option<u32>) {
         let program = loaded.fd.as_fd();
         if loaded.is_multi {
-            match multi(&probe.attach, program, pid) {
-                Ok(links) => {
-                    self.links.extend(links);
-                    self.places += probe.attach.len();
-                }
-                Err(reason) => self.fail(&probe.attach[0], reason),
+            if let Err(reason) = self.at_once(&probe.attach, program, pid)
+                && let Some(point) = probe.attach.first()
+            {
+                self.fail(point, reason);
             }
             return;
         }
@@ -124,6 +123,27 @@ impl Attached {
     fn fail(&mut self, point: &AttachPoint, Reason { why, hint }: Reason) {
         let name = point.name.to_string();
         self.failed.push(Failed { name, why, hint });
+    }
+
+    /// Attaches to all places by a link, or one for each file.
+    fn at_once(
+        &mut self,
+        points: &[AttachPoint],
+        program: BorrowedFd<'_>,
+        pid: Option<u32>,
+    ) -> Result<(), Reason> {
+        match points.first().and_then(|point| point.probe.as_ref()) {
+            Some(Place::Kprobe { at_return, .. }) => {
+                self.links.push(kprobes(points, *at_return, program)?);
+            }
+            _ => {
+                for spots in by_file(points, pid)? {
+                    self.links.push(spots.attach_at_once(program, pid)?);
+                }
+            }
+        }
+        self.places += points.len();
+        Ok(())
     }
 
     /// Attaches to one place; how many that is.
@@ -180,14 +200,9 @@ impl Attached {
             Place::Kprobe { at_return, at, .. } => {
                 self.links.push(kprobe(at, *at_return, program)?);
             }
-            Place::Uprobe { at_return, file, at, .. } => {
-                let path = elf::resolve(file, pid)
-                    .ok_or_else(|| Reason::new(format!("there is no file {file}")))?;
-                let offset = elf::File::open(&path).and_then(|elf| elf.place(at));
-                let offset = offset.map_err(|error| Reason::new(error.to_string()))?;
-                self.links.push(uprobe(&path, offset, *at_return, 0, program, pid)?);
+            Place::Uprobe { .. } | Place::Usdt { .. } => {
+                self.links.extend(Spots::of(place, pid)?.attach(program, pid)?);
             }
-            Place::Usdt { .. } => return Err(Reason::new("usdt isn't supported yet")),
         }
         Ok(1)
     }
@@ -263,37 +278,93 @@ fn kprobe(at: &Address, at_return: bool, program: BorrowedFd<'_>) -> Result<Owne
     })
 }
 
-fn uprobe(
-    path: &std::path::Path,
+/// A place of a file's code.
+struct Spot {
     offset: u64,
-    at_return: bool,
     semaphore: u64,
-    program: BorrowedFd<'_>,
-    pid: Option<u32>,
-) -> Result<OwnedFd, Reason> {
-    let name = c_string(&path.to_string_lossy())?;
-    let attr = perf::probe("uprobe", &name, offset, at_return, semaphore)
-        .map_err(|error| Reason::new(format!("this kernel has no uprobes: {error}")))?;
-    // Of a process wherever it runs; without one an event is of a CPU, but its probe is hit on all.
-    let whose = Whose { pid, cpu: if pid.is_some() { None } else { Some(0) } };
-    perf::attach(&attr, whose, program).map_err(Reason::from)
+    /// What the program is told of it.
+    number: u64,
+}
+
+/// Places of a probe that are in the same file.
+struct Spots {
+    path: PathBuf,
+    at_return: bool,
+    spots: Vec<Spot>,
+}
+
+impl Spots {
+    /// Where a probe of a file is to be.
+    fn of(place: &Place, pid: Option<u32>) -> Result<Self, Reason> {
+        let said = |error: elf::ElfError| Reason::new(error.to_string());
+        match place {
+            Place::Uprobe { at_return, file, at, .. } => {
+                let path = elf::resolve(file, pid)
+                    .ok_or_else(|| Reason::new(format!("there is no file {file}")))?;
+                let offset = elf::File::open(&path).and_then(|elf| elf.place(at)).map_err(said)?;
+                let spots = vec![Spot { offset, semaphore: 0, number: 0 }];
+                Ok(Self { path, at_return: *at_return, spots })
+            }
+            Place::Usdt { file, provider, event } => {
+                let markers = elf::places_of(file, provider.as_deref(), event).map_err(said)?;
+                let spot = |(number, marker): (u64, elf::Marker)| Spot {
+                    offset: marker.offset,
+                    semaphore: marker.semaphore,
+                    number,
+                };
+                let spots = (0..).zip(markers).map(spot).collect();
+                Ok(Self { path: PathBuf::from(&**file), at_return: false, spots })
+            }
+            _ => Err(Reason::new("such probes aren't of a file")),
+        }
+    }
+
+    fn name(&self) -> Result<CString, Reason> {
+        CString::new(self.path.as_os_str().as_encoded_bytes())
+            .map_err(|_| Reason::new("a name with a NUL"))
+    }
+
+    /// One by one.
+    fn attach(&self, program: BorrowedFd<'_>, pid: Option<u32>) -> Result<Vec<OwnedFd>, Reason> {
+        let name = self.name()?;
+        // Of a process wherever it runs; without one an event is of a CPU, but its probe is hit on all.
+        let whose = Whose { pid, cpu: if pid.is_some() { None } else { Some(0) } };
+        let mut links = Vec::new();
+        for spot in &self.spots {
+            let attr = perf::probe("uprobe", &name, spot.offset, self.at_return, spot.semaphore)
+                .map_err(|error| Reason::new(format!("this kernel has no uprobes: {error}")))?;
+            if self.spots.len() > 1 {
+                links.extend(perf::attach_numbered(&attr, whose, program, spot.number)?);
+            } else {
+                links.push(perf::attach(&attr, whose, program)?);
+            }
+        }
+        Ok(links)
+    }
+
+    /// By one link.
+    fn attach_at_once(&self, program: BorrowedFd<'_>, pid: Option<u32>) -> Result<OwnedFd, Reason> {
+        let name = self.name()?;
+        let offsets: Vec<u64> = self.spots.iter().map(|spot| spot.offset).collect();
+        let semaphores: Vec<u64> = self.spots.iter().map(|spot| spot.semaphore).collect();
+        let numbers: Vec<u64> = self.spots.iter().map(|spot| spot.number).collect();
+        let mut options = sys::link_options();
+        options.__bindgen_anon_1.uprobe_multi = bpf_link_create_opts__bindgen_ty_1__bindgen_ty_3 {
+            flags: if self.at_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 },
+            cnt: offsets.len() as u32,
+            path: name.as_ptr(),
+            offsets: offsets.as_ptr(),
+            ref_ctr_offsets: semaphores.as_ptr(),
+            cookies: numbers.as_ptr(),
+            pid: pid.unwrap_or(0),
+            ..Default::default()
+        };
+        Ok(sys::link_create(program, None, BPF_TRACE_UPROBE_MULTI, &options)?)
+    }
 }
 
 fn c_string(text: &str) -> Result<CString, Reason> {
     CString::new(text).map_err(|_| Reason::new("a name with a NUL"))
-}
-
-/// Attaches to all places by a link for each file.
-fn multi(
-    points: &[AttachPoint],
-    program: BorrowedFd<'_>,
-    pid: Option<u32>,
-) -> Result<Vec<OwnedFd>, Reason> {
-    match points.first().and_then(|point| point.probe.as_ref()) {
-        Some(Place::Kprobe { at_return, .. }) => Ok(vec![kprobes(points, *at_return, program)?]),
-        Some(Place::Uprobe { at_return, .. }) => uprobes(points, *at_return, program, pid),
-        _ => Err(Reason::new("such probes can't be attached to many places at once")),
-    }
 }
 
 fn kprobes(
@@ -312,43 +383,18 @@ fn kprobes(
         if at_return { BPF_F_KPROBE_MULTI_RETURN } else { 0 };
     options.__bindgen_anon_1.kprobe_multi.cnt = pointers.len() as u32;
     options.__bindgen_anon_1.kprobe_multi.syms = pointers.as_mut_ptr();
-    sys::link_create(program, BPF_TRACE_KPROBE_MULTI, &options).map_err(Reason::from)
+    Ok(sys::link_create(program, None, BPF_TRACE_KPROBE_MULTI, &options)?)
 }
 
-fn uprobes(
-    points: &[AttachPoint],
-    at_return: bool,
-    program: BorrowedFd<'_>,
-    pid: Option<u32>,
-) -> Result<Vec<OwnedFd>, Reason> {
-    let mut files: Vec<(&str, Vec<&Address>)> = Vec::new();
-    for point in points {
-        let Some(Place::Uprobe { file, at, .. }) = &point.probe else { continue };
-        match files.iter_mut().find(|(name, _)| *name == &**file) {
-            Some((_, places)) => places.push(at),
-            None => files.push((file, vec![at])),
+/// Puts places of the same file together.
+fn by_file(points: &[AttachPoint], pid: Option<u32>) -> Result<Vec<Spots>, Reason> {
+    let mut files: Vec<Spots> = Vec::new();
+    for place in points.iter().filter_map(|point| point.probe.as_ref()) {
+        let of = Spots::of(place, pid)?;
+        match files.iter_mut().find(|known| known.path == of.path) {
+            Some(known) => known.spots.extend(of.spots),
+            None => files.push(of),
         }
     }
-    let mut links = Vec::new();
-    for (file, places) in files {
-        let path = elf::resolve(file, pid)
-            .ok_or_else(|| Reason::new(format!("there is no file {file}")))?;
-        let elf = elf::File::open(&path).map_err(|error| Reason::new(error.to_string()))?;
-        let offsets = places.into_iter().map(|place| elf.place(place));
-        let offsets = offsets.collect::<Result<Vec<u64>, _>>();
-        let offsets = offsets.map_err(|error| Reason::new(error.to_string()))?;
-        let name = c_string(&path.to_string_lossy())?;
-        let mut options = sys::link_options();
-        let multi = libbpf_sys::bpf_link_create_opts__bindgen_ty_1__bindgen_ty_3 {
-            flags: if at_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 },
-            cnt: offsets.len() as u32,
-            path: name.as_ptr(),
-            offsets: offsets.as_ptr(),
-            pid: pid.unwrap_or(0),
-            ..Default::default()
-        };
-        options.__bindgen_anon_1.uprobe_multi = multi;
-        links.push(sys::link_create(program, BPF_TRACE_UPROBE_MULTI, &options)?);
-    }
-    Ok(links)
+    Ok(files)
 }

@@ -35,6 +35,8 @@ pub struct LoadOptions {
     pub log_size: u64,
     /// The log is wanted also of what is accepted.
     pub with_logs: bool,
+    /// Only one process is looked at.
+    pub has_pid: bool,
 }
 
 /// A probe's program in the kernel.
@@ -163,7 +165,7 @@ impl One<'_> {
         options: &LoadOptions,
         diagnostics: &mut Diagnostics,
     ) -> Option<Loaded> {
-        let kinds = match kinds(&self.probe.attach, kernel) {
+        let kinds = match kinds(&self.probe.attach, kernel, options.has_pid) {
             Ok(kinds) => kinds,
             Err(why) => {
                 diagnostics.error(self.probe.span, why);
@@ -259,7 +261,7 @@ fn text(room: &[u8]) -> String {
 }
 
 /// How the kernel can take a probe that is attached to such places, the best way first.
-fn kinds(attach: &[AttachPoint], kernel: &KernelTypes) -> Result<Vec<Kind>, String> {
+fn kinds(attach: &[AttachPoint], kernel: &KernelTypes, has_pid: bool) -> Result<Vec<Kind>, String> {
     let Some(place) = attach.first().and_then(|point| point.probe.as_ref()) else {
         return Err("the probe has no place to be attached to".to_owned());
     };
@@ -280,8 +282,12 @@ fn kinds(attach: &[AttachPoint], kernel: &KernelTypes) -> Result<Vec<Kind>, Stri
         | Place::Watchpoint { .. } => vec![of(BPF_PROG_TYPE_PERF_EVENT)],
         Place::Tracepoint { .. } => vec![of(BPF_PROG_TYPE_TRACEPOINT)],
         Place::Kprobe { .. } if has_many => vec![multi(BPF_TRACE_KPROBE_MULTI), kprobe],
-        Place::Uprobe { .. } if has_many => vec![multi(BPF_TRACE_UPROBE_MULTI), kprobe],
-        Place::Kprobe { .. } | Place::Uprobe { .. } | Place::Usdt { .. } => vec![kprobe],
+        // Of a process such a link is of all its threads, an event of perf of one alone.
+        Place::Uprobe { .. } if has_many || has_pid => {
+            vec![multi(BPF_TRACE_UPROBE_MULTI), kprobe]
+        }
+        Place::Usdt { .. } => vec![multi(BPF_TRACE_UPROBE_MULTI), kprobe],
+        Place::Kprobe { .. } | Place::Uprobe { .. } => vec![kprobe],
         Place::RawTracepoint { event, .. } => {
             let typedef = format!("btf_trace_{event}");
             vec![tracing(

@@ -229,14 +229,16 @@ pub(super) fn attach_tracing(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     owned(unsafe { libbpf_sys::bpf_raw_tracepoint_open(null(), program.as_raw_fd()) })
 }
 
-/// A link of a program, with what the kind of link wants to know.
+/// A link of a program to something or other, with what the kind of link wants to know.
 pub(super) fn link_create(
     program: BorrowedFd<'_>,
+    target: Option<BorrowedFd<'_>>,
     kind: bpf_attach_type,
     options: &bpf_link_create_opts,
 ) -> io::Result<OwnedFd> {
+    let target = target.map_or(0, |target| target.as_raw_fd());
     // SAFETY: options of their own size; who made them keeps alive what they point to.
-    owned(unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), 0, kind, options) })
+    owned(unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), target, kind, options) })
 }
 
 /// Options of a link without any.
@@ -249,7 +251,7 @@ pub(super) fn link_options() -> bpf_link_create_opts {
 
 /// A walk of an iterator's program, which is done by reading.
 pub(super) fn iterator(program: BorrowedFd<'_>) -> io::Result<(OwnedFd, OwnedFd)> {
-    let link = link_create(program, BPF_TRACE_ITER, &link_options())?;
+    let link = link_create(program, None, BPF_TRACE_ITER, &link_options())?;
     // SAFETY: a number alone.
     let walk = owned(unsafe { libbpf_sys::bpf_iter_create(link.as_raw_fd()) })?;
     Ok((link, walk))

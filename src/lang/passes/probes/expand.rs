@@ -10,7 +10,7 @@ use super::super::super::ktypes::btf::Kind;
 use super::super::super::probe::{Address, Probe};
 use super::super::super::types::Name;
 use super::super::super::wildcard::{has_wildcard, is_match};
-use super::{Context, missing};
+use super::{Context, files, missing};
 use crate::tracefs::Tracefs;
 
 /// An attach point with its probe, or all that its wildcards mean.
@@ -19,10 +19,14 @@ pub(super) fn expand(
     probe: Probe,
     context: &mut Context<'_>,
 ) -> Vec<AttachPoint> {
-    let probes = match found(&probe, context) {
-        Some(found) => found,
-        None => vec![probe.clone()],
+    let probes = match files::found(&probe, context) {
+        Ok(of_files) => of_files.or_else(|| found(&probe, context)),
+        Err(why) => {
+            context.diagnostics.error(point.span, why);
+            return Vec::new();
+        }
     };
+    let probes = probes.unwrap_or_else(|| vec![probe.clone()]);
     // A wildcard may mean nothing, if only something else of the probe is there.
     let is_optional =
         has_wildcard(&point.name) || matches!(probe, Probe::RawTracepoint { module: None, .. });

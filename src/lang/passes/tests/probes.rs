@@ -29,23 +29,23 @@ fn providers_and_their_words() {
             Probe::Software { event: "page-faults".into(), count: 100 },
         ),
         (
-            "uretprobe:/bin/sh:\"a:b\"",
-            "uretprobe:/bin/sh:a:b",
+            "uretprobe:/proc/self/exe:\"nettrace_test_place\"",
+            "uretprobe:/proc/self/exe:nettrace_test_place",
             Probe::Uprobe {
                 at_return: true,
-                file: "/bin/sh".into(),
+                file: "/proc/self/exe".into(),
                 is_cpp: false,
-                at: function("a:b", 0),
+                at: function("nettrace_test_place", 0),
             },
         ),
         (
-            "u:/bin/sh:main+0x10",
-            "uprobe:/bin/sh:main+16",
+            "u:/proc/self/exe:nettrace_test_place+0x1",
+            "uprobe:/proc/self/exe:nettrace_test_place+1",
             Probe::Uprobe {
                 at_return: false,
-                file: "/bin/sh".into(),
+                file: "/proc/self/exe".into(),
                 is_cpp: false,
-                at: function("main", 16),
+                at: function("nettrace_test_place", 1),
             },
         ),
         (

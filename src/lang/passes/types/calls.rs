@@ -135,7 +135,7 @@ impl Typer<'_, '_> {
             },
             Function::Kptr => in_space(first, AddressSpace::Kernel),
             Function::Uptr => in_space(first, AddressSpace::User),
-            Function::Uaddr => Type::U64.pointer(AddressSpace::User),
+            Function::Uaddr => self.symbol_pointer(arguments.first()),
             Function::UsdtArg => Type::U64.pointer(AddressSpace::User),
             Function::Ksym => Type::KSym,
             Function::Usym => Type::USym,

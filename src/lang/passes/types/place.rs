@@ -1,10 +1,14 @@
 //! What depends on where a program is attached: its arguments, its context, what the traced function returns.
 
+use std::path::Path;
+
+use super::super::super::ast::Expr;
+use super::super::super::elf;
 use super::super::super::ktypes::tracepoint_fields;
 use super::super::super::probe::{Address, Probe as Place};
 use super::super::super::source::Span;
 use super::super::super::types::{
-    AddressSpace, Field, Name, Origin, StructDef, StructId, StructKind, Type, TypeSource,
+    AddressSpace, Field, Int, Name, Origin, StructDef, StructId, StructKind, Type, TypeSource,
 };
 use super::Typer;
 
@@ -50,6 +54,25 @@ impl Typer<'_, '_> {
             );
         }
         Type::U64
+    }
+
+    /// What a symbol of the probed file points to: an integer of its size.
+    pub(super) fn symbol_pointer(&self, name: Option<&Expr>) -> Type {
+        let file = match &self.place {
+            Some(Place::Uprobe { file, .. } | Place::Usdt { file, .. }) => Some(file),
+            _ => None,
+        };
+        let size = file.zip(name.and_then(Expr::as_str)).and_then(|(file, name)| {
+            let (_, size) = elf::File::open(Path::new(&**file)).ok()?.symbol(name).ok()??;
+            Some(size)
+        });
+        let bits = match size {
+            Some(1) => 8,
+            Some(2) => 16,
+            Some(4) => 32,
+            _ => 64,
+        };
+        Type::Int(Int { bits, signed: false }).pointer(AddressSpace::User)
     }
 
     fn not_here(&mut self, message: &str, span: Span) {

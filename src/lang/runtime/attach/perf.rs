@@ -4,15 +4,19 @@ use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use libbpf_sys::{
-    PERF_COUNT_SW_CPU_CLOCK, PERF_FLAG_FD_CLOEXEC, PERF_TYPE_BREAKPOINT, PERF_TYPE_HARDWARE,
-    PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT, perf_event_attr,
+    BPF_PERF_EVENT, PERF_COUNT_SW_CPU_CLOCK, PERF_FLAG_FD_CLOEXEC, PERF_TYPE_BREAKPOINT,
+    PERF_TYPE_HARDWARE, PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT, perf_event_attr,
 };
 
+use super::super::sys;
 use crate::lang::probe::Period;
 use crate::tracefs::{self, Tracefs};
+
+const ENABLE: libc::Ioctl = libc::_IO(b'$' as u32, 0);
+const SET_BPF: libc::Ioctl = libc::_IOW::<u32>(b'$' as u32, 8);
 
 /// Names of perf_event_open(2)'s software events, their numbers, and how much they count between two events if
 /// nobody says.
@@ -58,23 +62,47 @@ pub(super) fn attach(
     whose: Whose,
     program: BorrowedFd<'_>,
 ) -> io::Result<OwnedFd> {
-    const ENABLE: libc::Ioctl = libc::_IO(b'$' as u32, 0);
-    const SET_BPF: libc::Ioctl = libc::_IOW::<u32>(b'$' as u32, 8);
+    let event = open(attr, whose)?;
+    for (request, argument) in [(SET_BPF, program.as_raw_fd()), (ENABLE, 0)] {
+        control(&event, request, argument)?;
+    }
+    Ok(event)
+}
 
+/// The same by a link with a number that the program can ask for: link and event.
+///
+/// # Errors
+/// Where the kernel has no such links (before Linux 5.15), and as above.
+pub(super) fn attach_numbered(
+    attr: &perf_event_attr,
+    whose: Whose,
+    program: BorrowedFd<'_>,
+    number: u64,
+) -> io::Result<[OwnedFd; 2]> {
+    let event = open(attr, whose)?;
+    let mut options = sys::link_options();
+    options.__bindgen_anon_1.perf_event.bpf_cookie = number;
+    let link = sys::link_create(program, Some(event.as_fd()), BPF_PERF_EVENT, &options)?;
+    control(&event, ENABLE, 0)?;
+    Ok([link, event])
+}
+
+fn open(attr: &perf_event_attr, whose: Whose) -> io::Result<OwnedFd> {
     let pid = whose.pid.map_or(-1, u32::cast_signed);
     let cpu = whose.cpu.map_or(-1, u32::cast_signed);
     // SAFETY: an attr of its own size, with a string that lives during the call if it has one; no group.
-    let event = tracefs::owned(unsafe {
+    tracefs::owned(unsafe {
         let (attr, flags) = (std::ptr::from_ref(attr), PERF_FLAG_FD_CLOEXEC);
         libc::syscall(libc::SYS_perf_event_open, attr, pid, cpu, -1, flags)
-    })?;
-    for (request, argument) in [(SET_BPF, program.as_raw_fd()), (ENABLE, 0)] {
-        // SAFETY: our own descriptor, and a program's, which lives during the call.
-        if unsafe { libc::ioctl(event.as_raw_fd(), request, argument) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+    })
+}
+
+fn control(event: &OwnedFd, request: libc::Ioctl, argument: RawFd) -> io::Result<()> {
+    // SAFETY: our own descriptor, and a program's or none, which lives during the call.
+    if unsafe { libc::ioctl(event.as_raw_fd(), request, argument) } < 0 {
+        return Err(io::Error::last_os_error());
     }
-    Ok(event)
+    Ok(())
 }
 
 fn attr(kind: u32, config: u64) -> perf_event_attr {
