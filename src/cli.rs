@@ -68,6 +68,9 @@ pub struct DashboardArgs {
     /// Which sockets to look at.
     #[command(flatten)]
     pub sockets: SocketArgs,
+    /// What before the stack.
+    #[command(flatten)]
+    pub xdp: XdpArgs,
 }
 
 impl From<&DashboardArgs> for TopArgs {
@@ -85,6 +88,7 @@ impl From<&DashboardArgs> for TopArgs {
             words: args.words.clone(),
             run,
             sockets: args.sockets.clone(),
+            xdp: args.xdp,
             ..TopArgs::default()
         }
     }
@@ -132,6 +136,8 @@ Examples:
   nettrace top hosts 10 -O json       who was talked to in 10 s, as JSON
   nettrace top flows 2 0 -i eth0      packets by flow on an interface, every 2 s
   nettrace top flows 5 udp port 53    flows of DNS, over 5 s
+  nettrace top ifaces 1 0 -i eth0 --xdp-mode auto
+                                      packets before the stack, and what XDP programs drop
   nettrace top -- curl -sO URL        what a command sends and receives"
 )]
 pub struct TopArgs {
@@ -150,6 +156,10 @@ pub struct TopArgs {
     /// What of flows.
     #[command(flatten)]
     pub flows: FlowArgs,
+
+    /// What before the stack.
+    #[command(flatten)]
+    pub xdp: XdpArgs,
 
     /// So many tables; 0 goes on until Ctrl-C
     #[arg(long, value_name = "N", help_heading = "Time")]
@@ -344,7 +354,7 @@ pub struct SocketArgs {
     /// Only this network namespace: a name of `ip netns`, or a path
     #[arg(long, value_name = "NAME")]
     pub netns: Option<String>,
-    /// Only this interface (views ifaces, drops and flows); of flows several, as -i 'eth*' -i lo
+    /// Only this interface (views ifaces, drops and flows); but for drops several, as -i 'eth*' -i lo
     #[arg(short, long = "interface", value_name = "IF")]
     pub interfaces: Vec<String>,
     /// Only IPv4
@@ -368,6 +378,32 @@ pub struct FlowArgs {
     /// Count what is within VXLAN, GRE and IP in IP in place of the tunnel
     #[arg(long)]
     pub inner: bool,
+}
+
+/// What before the stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Hooks")]
+pub struct XdpArgs {
+    /// Count packets of interfaces before the stack sees them, and what XDP programs do with them; auto is
+    /// native, else skb. A driver may start its queues anew for it
+    #[arg(long, value_enum, default_value_t, value_name = "MODE")]
+    pub xdp_mode: XdpModeArg,
+}
+
+/// Where nettrace's XDP program is to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum XdpModeArg {
+    /// Nowhere
+    #[default]
+    Off,
+    /// In the driver, or behind it if the driver can't
+    Auto,
+    /// In the driver
+    Native,
+    /// Behind the driver
+    Skb,
+    /// On the card
+    Hw,
 }
 
 /// In which order, and how much of it.

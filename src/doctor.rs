@@ -11,7 +11,7 @@ use crate::kernel::{self, Reason, Unsupported};
 use crate::privileges;
 use crate::probes::ladder::{Hook, Refused, Rung, Standing, Way};
 use crate::probes::path::PathProbe;
-use crate::probes::{capture, drops, flows, ifaces, path, sockets, syscalls};
+use crate::probes::{capture, drops, flows, ifaces, path, sockets, syscalls, xdp};
 use crate::session::{Options, Session};
 
 /// No namespace has it.
@@ -88,6 +88,10 @@ fn examine() -> Report {
     }) {
         Ok(session) => hooks.extend(standings(&session)),
         Err(error) => hooks.push(("capture", capture::not_had(&error))),
+    }
+    match Session::open(Options { xdp: Some(xdp::Options::default()), ..Options::default() }) {
+        Ok(session) => hooks.extend(standings(&session)),
+        Err(error) => hooks.push(("xdp", xdp::not_had(&error))),
     }
     hooks.extend(paths());
     hooks.push(("ifaces", interfaces()));

@@ -10,8 +10,10 @@ use crate::names::syscalls::Call;
 use crate::probes::sockets::types;
 
 mod packets;
+pub mod xdp;
 
 pub use packets::{CaptureCounts, CaptureReading, PacketBatch, PacketDirection, PacketRecord};
+pub use xdp::{XdpMode, XdpProgram, XdpRecord, XdpWanted};
 
 /// A socket as the kernel side describes it; see `struct socket_record` in `sockets.bpf.c`.
 pub type SocketRecord = types::socket_record;
@@ -507,6 +509,8 @@ pub struct Sample<'a> {
     pub calls_counted: bool,
     /// The interfaces, if they were asked for.
     pub ifaces: &'a [IfaceRecord],
+    /// Packets before the stack, by interface, if they are watched.
+    pub xdp: &'a [XdpRecord],
     /// System calls, if they are watched.
     pub syscalls: Option<SyscallReading<'a>>,
     /// Drops, if they are watched.

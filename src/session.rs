@@ -19,6 +19,7 @@ use crate::probes::ifaces;
 use crate::probes::ladder::Standing;
 use crate::probes::sockets::{self, SocketProbe};
 use crate::probes::syscalls::{self, SyscallProbe};
+use crate::probes::xdp::{self, XdpProbe};
 use crate::probes::{Probe, monotonic_ns};
 use crate::sample::{Backlog, IfaceRecord, Losses, OwnCost, Sample};
 
@@ -41,6 +42,8 @@ pub struct Options {
     pub capture: Option<capture::Options>,
     /// The interfaces' counters.
     pub ifaces: bool,
+    /// Packets before the stack, in a namespace of their own options.
+    pub xdp: Option<xdp::Options>,
     /// The namespace whose interfaces are read; nettrace's own if none.
     pub netns: Option<Netns>,
 }
@@ -105,7 +108,7 @@ impl Session {
     /// # Errors
     /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
     pub fn open(options: Options) -> Result<Self> {
-        let Options { sockets, listeners, syscalls, drops, flows, capture, .. } = options;
+        let Options { sockets, listeners, syscalls, drops, flows, capture, xdp, .. } = options;
         let mut opened = Opened::default();
         let sockets = sockets.as_ref().map(SocketProbe::open);
         let flows = || flows.map(FlowProbe::open);
@@ -128,6 +131,7 @@ impl Session {
             opened.add("capture", capture(), capture::not_had)?;
             let listeners = listeners.as_ref().map(SocketProbe::open);
             opened.add("listeners", listeners, sockets::listeners_not_had)?;
+            opened.add("xdp", xdp.map(XdpProbe::open), xdp::not_had)?;
         }
         let Opened { probes, lacking } = opened;
         let backlog_after = probes.iter().filter_map(|(_, probe)| probe.backlog_after()).min();
@@ -233,6 +237,7 @@ impl Session {
             usage: &[],
             calls_counted: true,
             ifaces: &self.ifaces,
+            xdp: &[],
             syscalls: None,
             drops: None,
             flows: None,

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::{DashboardArgs, FlowArgs, TopArgs};
+use crate::cli::{DashboardArgs, FlowArgs, FormatArg, TopArgs, XdpArgs, XdpModeArg};
+use crate::columns;
 use crate::filter::Filter;
 use crate::model::View;
 use crate::netns::Netns;
-use crate::probes::{Pace, drops, flows, ifaces, sockets, syscalls};
+use crate::output;
+use crate::probes::{Pace, drops, flows, ifaces, sockets, syscalls, xdp};
 use crate::run::{self, Asked, Plan, Usage};
+use crate::sample::{XdpMode, XdpWanted};
 use crate::session;
 use crate::tui::singles::DROPS_PER_SECOND;
 
@@ -38,6 +41,9 @@ fn plan(args: &TopArgs) -> Result<Plan> {
     let words = Words::parse(&args.words).map_err(Usage)?;
     let view = words.view.unwrap_or(View::Procs);
     check_scope(view, args).map_err(Usage)?;
+    if view != View::Ifaces && args.xdp != XdpArgs::default() {
+        return Err(Usage("--xdp-mode goes with the view ifaces".to_owned()).into());
+    }
     let (mut plan, netns) = in_scope(view, &words.filter, args)?;
     run::check_filter(view, &plan.filter)?;
     let count = args.count.or(words.count);
@@ -49,10 +55,14 @@ fn plan(args: &TopArgs) -> Result<Plan> {
     plan.count = Some(count.unwrap_or(default_count)).filter(|count| *count > 0);
     let default_interval = (!has_command).then_some(DEFAULT_INTERVAL);
     plan.interval = words.interval.or(default_interval).map(Duration::from_secs_f64);
-    if view == View::Flows {
+    if matches!(view, View::Flows | View::Ifaces) {
         check_interfaces(&args.sockets.interfaces, netns.as_ref())?;
     }
-    plan.probes = probes(&plan, args, netns);
+    if args.xdp != XdpArgs::default() && args.run.output.format == FormatArg::Table {
+        let of_xdp = columns::OF_XDP.map(str::to_owned);
+        plan.columns = plan.columns.or(Some(output::select(view, &of_xdp).map_err(Usage)?));
+    }
+    plan.probes = probes(&plan, args, netns)?;
     Ok(plan)
 }
 
@@ -87,7 +97,7 @@ fn in_scope(view: View, filter: &str, args: &TopArgs) -> Result<(Plan, Option<Ne
     if args.sockets.v4 || args.sockets.v6 {
         plan.filter.and_family(args.sockets.v6);
     }
-    plan.interface = only_interface(&args.sockets.interfaces).cloned();
+    plan.interfaces.clone_from(&args.sockets.interfaces);
     Ok((plan, netns))
 }
 
@@ -116,7 +126,8 @@ pub fn dashboard(args: &DashboardArgs) -> Result<Start> {
             Usage("the dashboard goes on until q; nettrace top takes COUNT".to_owned()).into()
         );
     }
-    let view = words.view.or((!top.sockets.interfaces.is_empty()).then_some(View::Ifaces));
+    let is_of_interfaces = !top.sockets.interfaces.is_empty() || top.xdp != XdpArgs::default();
+    let view = words.view.or(is_of_interfaces.then_some(View::Ifaces));
     check_scope(view.unwrap_or(View::Procs), &top).map_err(Usage)?;
     let asked = asked(view.unwrap_or(View::Procs), &words.filter)?;
     let filter = Filter::parse(&asked.rows);
@@ -127,6 +138,7 @@ pub fn dashboard(args: &DashboardArgs) -> Result<Start> {
     let (mut plan, netns) = in_scope(view.unwrap_or(View::Procs), "", &top)?;
     plan.packets = asked.packets;
     let flows = flows_of_dashboard(&plan, &top)?;
+    let xdp = of_xdp(&top)?;
     plan.probes = session::Options {
         sockets: Some(sockets::Options {
             events: Some(Pace::Tick),
@@ -140,6 +152,7 @@ pub fn dashboard(args: &DashboardArgs) -> Result<Start> {
         }),
         flows,
         ifaces: true,
+        xdp,
         netns,
         ..session::Options::default()
     };
@@ -171,25 +184,43 @@ fn of_sockets(plan: &Plan, args: &TopArgs, netns: Option<&Netns>) -> sockets::Op
 fn of_drops(plan: &Plan, netns: Option<&Netns>) -> drops::Options {
     drops::Options {
         netns: netns.map_or(0, Netns::inode),
-        interface: plan.interface.clone(),
+        interface: only_interface(&plan.interfaces).cloned(),
         filter: plan.packets.clone(),
         ..drops::Options::default()
     }
 }
 
 fn of_flows(plan: &Plan, args: &TopArgs, netns: Option<Netns>) -> flows::Options {
-    let mut interfaces = args.sockets.interfaces.clone();
-    if interfaces.is_empty() {
-        interfaces.push("any".to_owned());
-    }
     flows::Options {
         netns,
-        interfaces,
+        interfaces: wanted_interfaces(args),
         inner: args.flows.inner,
         entries: args.flows.entries,
         filter: plan.packets.clone(),
         ..flows::Options::default()
     }
+}
+
+/// Before the stack, if that is wanted.
+fn of_xdp(args: &TopArgs) -> Result<Option<xdp::Options>> {
+    let wanted = match args.xdp.xdp_mode {
+        XdpModeArg::Off => return Ok(None),
+        XdpModeArg::Auto => XdpWanted::Auto,
+        XdpModeArg::Native => XdpWanted::Only(XdpMode::Native),
+        XdpModeArg::Skb => XdpWanted::Only(XdpMode::Skb),
+        XdpModeArg::Hw => XdpWanted::Only(XdpMode::Hw),
+    };
+    let netns = args.sockets.netns.as_deref().map(Netns::open).transpose()?;
+    Ok(Some(xdp::Options { netns, interfaces: wanted_interfaces(args), wanted }))
+}
+
+/// All but the loopback, where none is named.
+fn wanted_interfaces(args: &TopArgs) -> Vec<String> {
+    let mut interfaces = args.sockets.interfaces.clone();
+    if interfaces.is_empty() {
+        interfaces.push("any".to_owned());
+    }
+    interfaces
 }
 
 /// Makes sure that there are the interfaces that are named in full.
@@ -202,10 +233,15 @@ fn check_interfaces(names: &[String], netns: Option<&Netns>) -> Result<()> {
     named.into_iter().try_for_each(|name| run::check_interface(name, &here))
 }
 
-fn probes(plan: &Plan, args: &TopArgs, netns: Option<Netns>) -> session::Options {
+fn probes(plan: &Plan, args: &TopArgs, netns: Option<Netns>) -> Result<session::Options> {
     if plan.view == View::Ifaces {
-        return session::Options { ifaces: true, netns, ..session::Options::default() };
+        let xdp = of_xdp(args)?;
+        return Ok(session::Options { ifaces: true, xdp, netns, ..session::Options::default() });
     }
+    Ok(probes_of_packets(plan, args, netns))
+}
+
+fn probes_of_packets(plan: &Plan, args: &TopArgs, netns: Option<Netns>) -> session::Options {
     if plan.view == View::Drops {
         let drops = of_drops(plan, netns.as_ref());
         return session::Options {
@@ -277,8 +313,8 @@ fn check_scope(view: View, args: &TopArgs) -> Result<(), String> {
             "-i goes with the views ifaces, drops and flows; what {view} counts has no interface"
         ));
     }
-    if view != View::Flows && sockets.interfaces.len() > 1 {
-        return Err(format!("{view} takes one -i; flows takes several"));
+    if view == View::Drops && sockets.interfaces.len() > 1 {
+        return Err("drops takes one -i; flows and ifaces take several".to_owned());
     }
     if view != View::Flows && args.flows != FlowArgs::default() {
         return Err("--flows and --inner go with the view flows".to_owned());

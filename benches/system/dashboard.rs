@@ -65,7 +65,7 @@ impl Screen {
         app.show(View::Conns);
         Screen {
             app,
-            model: Model::new(Names::new(true), Filter::default(), None),
+            model: Model::new(Names::new(true), Filter::default(), Vec::new()),
             preparer: Preparer::default(),
             terminal: Terminal::with_options(backend, options).expect("a terminal"),
             rows,
@@ -227,6 +227,7 @@ fn sample(sockets: &[SocketRecord], second: u64) -> Sample<'_> {
         usage: &[],
         calls_counted: true,
         ifaces: &[],
+        xdp: &[],
         syscalls: Some(SyscallReading::default()),
         drops: None,
         flows: None,

@@ -101,7 +101,7 @@ fn ticks(pair: &Pair, view: View, sockets: usize) -> (Vec<f64>, Vec<f64>) {
     let options = sockets::Options { netns, ..sockets::Options::default() };
     let mut session =
         Session::open(Options { sockets: Some(options), ..Options::default() }).expect("attach");
-    let mut model = Model::new(Names::new(true), Filter::default(), None);
+    let mut model = Model::new(Names::new(true), Filter::default(), Vec::new());
     let mut one = || {
         let before = cpu_ms();
         let sample = session.sample().expect("a sample");

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::{Column, Row, Unit, Value};
 use crate::model::{
-    ConnRow, ContainerRow, HostRow, IfaceRow, ListenerRow, ProcRow, Process, SyscallRow, View,
+    ConnRow, ContainerRow, HostRow, ListenerRow, ProcRow, Process, SyscallRow, View,
 };
 use crate::names::{self, syscalls};
 
@@ -270,39 +270,6 @@ static CONTAINERS: [Column<ContainerRow>; 9] = [
     ),
 ];
 
-static IFACES: [Column<IfaceRow>; 12] = [
-    shown("interface", "IFACE", Text, "the interface's name", |r| text(&r.interface)),
-    shown("rx_bytes_per_second", "RX/s", ByteRate, "bytes on the wire in the interval", |r| {
-        Value::Real(r.rx_rate)
-    }),
-    shown("tx_bytes_per_second", "TX/s", ByteRate, "bytes on the wire in the interval", |r| {
-        Value::Real(r.tx_rate)
-    }),
-    shown("rx_packets_per_second", "RXPPS", Rate, "packets in the interval", |r| {
-        Value::Real(r.rx_packet_rate)
-    }),
-    shown("tx_packets_per_second", "TXPPS", Rate, "packets in the interval", |r| {
-        Value::Real(r.tx_packet_rate)
-    }),
-    extra("rx_bytes", "RX", Bytes, "bytes since nettrace's start", |r| Value::Int(r.rx_bytes)),
-    extra("tx_bytes", "TX", Bytes, "bytes since nettrace's start", |r| Value::Int(r.tx_bytes)),
-    extra("rx_packets", "RXPKTS", Count, "packets since nettrace's start", |r| {
-        Value::Int(r.rx_packets)
-    }),
-    extra("tx_packets", "TXPKTS", Count, "packets since nettrace's start", |r| {
-        Value::Int(r.tx_packets)
-    }),
-    shown("errors", "ERR", Count, "rx_errors + tx_errors since the start", |r| {
-        Value::Int(r.errors)
-    }),
-    shown("drops", "DROP", Count, "rx_dropped + tx_dropped + rx_missed since the start", |r| {
-        Value::Int(r.drops)
-    }),
-    shown("hook", "HOOK", Text, "XDP and tcx programs and classifiers found on it", |r| {
-        r.hook.as_deref().map_or(Value::None, text)
-    }),
-];
-
 static LISTENERS: [Column<ListenerRow>; 12] = [
     shown("proto", "PROTO", Text, "tcp, udp, udplite", |r| text(r.proto)),
     shown("local_address", "LADDR", Text, "the address it listens on", |r| address(r.local)),
@@ -502,30 +469,6 @@ impl Row for ContainerRow {
 
     fn identity(&self) -> impl Hash {
         self.container.as_ref().map(|container| &container.name)
-    }
-
-    fn is_last(&self) -> bool {
-        false
-    }
-}
-
-impl Row for IfaceRow {
-    const VIEW: View = View::Ifaces;
-
-    fn columns() -> &'static [Column<Self>] {
-        &IFACES
-    }
-
-    fn weight(&self) -> [f64; 2] {
-        [self.rx_rate + self.tx_rate, 0.0]
-    }
-
-    fn among_equals(a: &Self, b: &Self) -> Ordering {
-        a.interface.cmp(&b.interface)
-    }
-
-    fn identity(&self) -> impl Hash {
-        &self.interface
     }
 
     fn is_last(&self) -> bool {

@@ -3,6 +3,7 @@
 
 mod drops;
 mod flows;
+mod ifaces;
 mod lists;
 
 use std::borrow::Cow;
@@ -11,6 +12,7 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::ops::Range;
 
+pub use ifaces::OF_XDP;
 use rustc_hash::FxHasher;
 
 use crate::filter::nearest;

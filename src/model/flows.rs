@@ -240,6 +240,7 @@ mod tests {
                 usage: &[],
                 calls_counted: true,
                 ifaces: &[],
+                xdp: &[],
                 syscalls: None,
                 drops: None,
                 flows: Some(flows),

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use super::Span;
+use super::xdp::{self, XdpRow};
 use crate::names;
-use crate::sample::IfaceRecord;
+use crate::sample::xdp::XdpCounts;
+use crate::sample::{IfaceRecord, XdpRecord};
 
 /// A row of `ifaces`.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,29 +35,55 @@ pub struct IfaceRow {
     pub drops: u64,
     /// Programs and classifiers on it; none where there are none.
     pub hook: Option<String>,
+    /// Packets before the stack, if they are watched.
+    pub xdp: Option<XdpRow>,
 }
 
 /// First and last counters of each interface.
 #[derive(Debug, Default)]
-pub(super) struct IfaceTable(HashMap<u32, (IfaceRecord, IfaceRecord)>);
+pub(super) struct IfaceTable(HashMap<u32, Counted>);
+
+/// At one reading.
+#[derive(Clone, Debug, Default)]
+struct Reading {
+    own: IfaceRecord,
+    xdp: XdpCounts,
+}
+
+#[derive(Debug)]
+struct Counted {
+    first: Reading,
+    last: Reading,
+}
 
 impl IfaceTable {
-    pub(super) fn advance(&mut self, records: &[IfaceRecord], span: Span) -> Vec<IfaceRow> {
-        let before = std::mem::take(&mut self.0);
+    pub(super) fn advance(
+        &mut self,
+        records: &[IfaceRecord],
+        xdp: &[XdpRecord],
+        span: Span,
+    ) -> Vec<IfaceRow> {
+        let mut before = std::mem::take(&mut self.0);
         let is_baseline = before.is_empty();
-        let nothing = IfaceRecord::default();
-        records
-            .iter()
-            .map(|record| {
-                // One that came later has counted nothing but what came since.
-                let unseen = if is_baseline { record } else { &nothing };
-                let (first, last) =
-                    before.get(&record.index).map_or((unseen, unseen), |(f, l)| (f, l));
-                let row = row(first, last, record, span);
-                self.0.insert(record.index, (first.clone(), record.clone()));
-                row
-            })
-            .collect()
+        let xdp: HashMap<u32, &XdpRecord> = xdp.iter().map(|it| (it.interface, it)).collect();
+        let mut rows = Vec::with_capacity(records.len());
+        for record in records {
+            let before_stack = xdp.get(&record.index);
+            let counts = before_stack.map(|it| it.counts).unwrap_or_default();
+            let now = Reading { own: record.clone(), xdp: counts };
+            // One that came later has counted nothing but what came since.
+            let unseen = || if is_baseline { now.clone() } else { Reading::default() };
+            let counted = before
+                .remove(&record.index)
+                .unwrap_or_else(|| Counted { first: unseen(), last: unseen() });
+            let Counted { first, last } = &counted;
+            let mut row = row(&first.own, &last.own, record, span);
+            let received = row.rx_packets;
+            row.xdp = before_stack.map(|it| xdp::row(&first.xdp, &last.xdp, it, received, span));
+            rows.push(row);
+            self.0.insert(record.index, Counted { last: now, ..counted });
+        }
+        rows
     }
 }
 
@@ -76,6 +104,7 @@ fn row(first: &IfaceRecord, last: &IfaceRecord, now: &IfaceRecord, span: Span) -
         errors: since(|r| r.errors),
         drops: since(|r| r.drops),
         hook: (!now.hooks.is_empty()).then(|| now.hooks.join(" ")),
+        xdp: None,
     }
 }
 
@@ -85,6 +114,8 @@ mod tests {
     use crate::filter::Filter;
     use crate::model::sockets::tests::{Run, Tick};
     use crate::model::{Rows, View};
+    use crate::probes::xdp::types::{packet_count, stack_count};
+    use crate::sample::{XdpMode, XdpProgram, XdpWanted};
 
     fn iface(index: u32, name: &str, bytes: u64) -> IfaceRecord {
         IfaceRecord {
@@ -128,6 +159,7 @@ mod tests {
                 errors: 3,
                 drops: 1,
                 hook: None,
+                xdp: None,
             }]
         );
     }
@@ -162,12 +194,98 @@ mod tests {
     }
 
     #[test]
-    fn only_the_one_that_was_asked_for_is_shown() {
+    fn only_those_that_were_asked_for_are_shown() {
         let records = [iface(1, "lo", 1), iface(2, "eth0", 2), iface(3, "eth01", 3)];
-        let mut run = Run::with(Filter::default(), Some("eth0"));
-        let rows = ifaces(&mut run, &records);
-        assert_eq!(rows.iter().map(|row| row.interface.as_str()).collect::<Vec<_>>(), ["eth0"]);
-        assert_eq!(ifaces(&mut Run::new(), &records).len(), 3);
+        for (wanted, shown) in [
+            (&["eth0"][..], &["eth0"][..]),
+            (&["eth*"], &["eth0", "eth01"]),
+            (&["lo", "*1"], &["lo", "eth01"]),
+            (&[], &["lo", "eth0", "eth01"]),
+            (&["any"], &["lo", "eth0", "eth01"]),
+        ] {
+            let rows = ifaces(&mut Run::with(Filter::default(), wanted), &records);
+            let names: Vec<_> = rows.iter().map(|row| row.interface.as_str()).collect();
+            assert_eq!(names, shown);
+        }
+    }
+
+    fn xdp(change: impl FnOnce(&mut XdpCounts)) -> XdpRecord {
+        let mut counts = XdpCounts::default();
+        change(&mut counts);
+        XdpRecord {
+            interface: 2,
+            wanted: XdpWanted::Auto,
+            mode: Some(XdpMode::Native),
+            others: Vec::new(),
+            obstacle: None,
+            has_stack: true,
+            seen_in_pieces: false,
+            counted_in_pieces: false,
+            counts,
+        }
+    }
+
+    fn with_xdp(run: &mut Run, record: XdpRecord) -> XdpRow {
+        let (ifaces, xdp) = (vec![iface(2, "eth0", 0)], vec![record]);
+        let tick = Tick { ifaces, xdp, ..Tick::default() };
+        let Rows::Ifaces(rows) = run.frame(View::Ifaces, &tick).rows else { panic!("ifaces") };
+        rows[0].xdp.clone().unwrap()
+    }
+
+    const UDP: usize = 1;
+    const DROP: usize = 1;
+    const PASS: usize = 2;
+
+    #[test]
+    fn what_the_stack_never_had_is_missing() {
+        let mut run = Run::new();
+        with_xdp(&mut run, xdp(|counts| counts.verdicts[DROP][UDP].packets = 1));
+        let row = with_xdp(
+            &mut run,
+            xdp(|counts| {
+                counts.verdicts[DROP][UDP] = packet_count { packets: 31, bytes: 3000 };
+                counts.verdicts[PASS][0] = packet_count { packets: 10, bytes: 1000 };
+                counts.stack[0] = stack_count { pieces: 3, segments: 8 };
+                counts.events[0] = 4;
+            }),
+        );
+        let seen = row.seen.as_ref().unwrap();
+        assert_eq!((seen.packets, seen.bytes, seen.packet_rate), (40, 4000, 20.0));
+        assert_eq!(seen.verdicts, [("drop udp".to_owned(), 30), ("pass tcp".to_owned(), 10)]);
+        assert_eq!(row.stack.as_ref().unwrap().protocols, [("tcp", 8)]);
+        assert_eq!((row.missing, row.events), (Some(32), vec![("aborted", 4)]));
+    }
+
+    #[test]
+    fn behind_the_driver_merged_packets_are_one() {
+        let counts = |counts: &mut XdpCounts| {
+            counts.verdicts[PASS][0].packets = 3;
+            counts.stack[0] = stack_count { pieces: 3, segments: 8 };
+        };
+        let mut run = Run::new();
+        with_xdp(&mut run, xdp(|_| {}));
+        let mode = Some(XdpMode::Skb);
+        let record = XdpRecord { mode, seen_in_pieces: true, ..xdp(counts) };
+        assert_eq!(with_xdp(&mut run, record).missing, Some(0));
+    }
+
+    #[test]
+    fn where_nothing_sees_packets_before_the_stack_the_interface_counts_them() {
+        let others = vec![XdpProgram { id: 12, name: Some("drop".into()), mode: XdpMode::Native }];
+        let record = XdpRecord { mode: None, others: others.clone(), ..xdp(|_| {}) };
+        let row = with_xdp(&mut Run::new(), record.clone());
+        assert!(row.seen.is_some());
+        assert_eq!(row.others, others);
+        let refused = XdpRecord { obstacle: Some("no".to_owned()), ..record };
+        let mut run = Run::new();
+        with_xdp(&mut run, refused.clone());
+        let mut after = refused;
+        after.counts.stack[UDP].segments = 6;
+        let tick =
+            Tick { ifaces: vec![iface(2, "eth0", 100)], xdp: vec![after], ..Tick::default() };
+        let Rows::Ifaces(rows) = run.frame(View::Ifaces, &tick).rows else { panic!("ifaces") };
+        let row = rows[0].xdp.clone().unwrap();
+        assert_eq!((rows[0].rx_packets, row.seen, row.missing), (10, None, Some(4)));
     }
 
     #[test]

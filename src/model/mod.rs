@@ -19,6 +19,7 @@ mod smooth;
 mod sockets;
 mod syscalls;
 mod totals;
+mod xdp;
 
 use std::fmt;
 use std::str::FromStr;
@@ -40,10 +41,12 @@ pub use smooth::{Smoother, TIME_CONSTANT_S};
 pub use sockets::Socket;
 pub use syscalls::{Grouping, SlowRow, Sums, SyscallRow, SyscallTotals};
 pub use totals::{Picture, Totals};
+pub use xdp::{Arrived, Seen, XdpRow};
 
 use crate::filter::{Filter, nearest};
 use crate::losses::{CALLERS_MERGED, CLOSED_UNLISTED};
 use crate::names::{Names, NetnsNames};
+use crate::probes::matches;
 use crate::sample::{Backlog, DropEvent, Losses, OwnCost, Sample, SocketRecord, SyscallReading};
 use crate::symbols::Symbols;
 
@@ -241,7 +244,7 @@ pub struct Model {
     filter: Filter,
     /// As far as it asks of processes.
     calls_filter: Filter,
-    only_iface: Option<String>,
+    interfaces: Vec<String>,
     sockets: sockets::SocketTable,
     /// What is shown in place of all that is counted.
     narrowed: Option<narrowed::Narrowed>,
@@ -259,14 +262,15 @@ pub struct Model {
 }
 
 impl Model {
-    /// A model of the sockets that match `filter`, and of the interface of that name or of all.
-    pub fn new(names: Names, filter: Filter, only_iface: Option<String>) -> Self {
+    /// A model of the sockets that match `filter`, and of the interfaces of those names,
+    /// with `*` for any part, or of all.
+    pub fn new(names: Names, filter: Filter, interfaces: Vec<String>) -> Self {
         Model {
             names,
             symbols: Symbols::default(),
             calls_filter: filter.of_processes(),
             filter,
-            only_iface,
+            interfaces,
             sockets: sockets::SocketTable::default(),
             narrowed: None,
             ifaces: ifaces::IfaceTable::default(),
@@ -459,7 +463,7 @@ impl Model {
         }
         let mut drops = self.drops(sample, span, wants(View::Drops));
         let mut flows = self.flows(sample, span);
-        let ifaces = self.ifaces.advance(sample.ifaces, span);
+        let ifaces = self.ifaces.advance(sample.ifaces, sample.xdp, span);
         let table = self.narrowed.as_ref().map_or(&self.sockets, |narrowed| &narrowed.sockets);
         let containers = wants(View::Containers).then(|| {
             let calls = calls.as_deref().filter(|_| sample.syscalls.is_some());
@@ -472,8 +476,11 @@ impl Model {
             View::Hosts => Rows::Hosts(std::mem::take(&mut hosts).rows(&mut self.names, span)),
             View::Containers => Rows::Containers(std::mem::take(&mut containers)),
             View::Ifaces => {
-                let only = self.only_iface.as_ref();
-                let wanted = |row: &&IfaceRow| only.is_none_or(|name| *name == row.interface);
+                let is_wanted = |name: &str| {
+                    let mut wanted = self.interfaces.iter();
+                    self.interfaces.is_empty() || wanted.any(|it| it == "any" || matches(it, name))
+                };
+                let wanted = |row: &&IfaceRow| is_wanted(&row.interface);
                 Rows::Ifaces(ifaces.iter().filter(wanted).cloned().collect())
             }
             View::Flows => Rows::Flows(std::mem::take(&mut flows)),

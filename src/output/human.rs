@@ -29,7 +29,7 @@ pub fn cell(value: &Value<'_>, unit: Unit, units: Units) -> String {
         (Value::Counts(counts), _) => {
             let words: Vec<String> =
                 counts.iter().map(|(name, count)| format!("{name}:{count}")).collect();
-            words.join(" ")
+            if words.is_empty() { UNKNOWN.to_owned() } else { words.join(" ") }
         }
         (Value::Buckets(buckets), _) => format!("{} buckets", buckets.len()),
         (Value::Bool(yes), _) => if *yes { "yes" } else { "no" }.to_owned(),

@@ -6,10 +6,11 @@ use std::mem::size_of;
 
 use anyhow::{Context, Result};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::tc::{TcAttribute, TcMessage};
 
 use crate::netns::Netns;
+use crate::probes::interfaces::xdp_programs;
 use crate::probes::netlink::dump;
 use crate::sample::IfaceRecord;
 
@@ -57,27 +58,12 @@ fn record(link: &LinkMessage) -> IfaceRecord {
                 record.errors = stats.rx_errors + stats.tx_errors;
                 record.drops = stats.rx_dropped + stats.tx_dropped + stats.rx_missed_errors;
             }
-            LinkAttribute::Xdp(xdp) => record.hooks.extend(xdp_hook(xdp)),
             _ => {}
         }
     }
+    let xdp = xdp_programs(&link.attributes).into_iter();
+    record.hooks.extend(xdp.map(|(mode, id)| format!("xdp:{mode}#{id}")));
     record
-}
-
-/// `xdp:native#12`: the mode and the program's id.
-fn xdp_hook(attributes: &[LinkXdp]) -> Option<String> {
-    let mode = attributes.iter().find_map(|a| match a {
-        LinkXdp::Attached(XdpAttached::Driver) => Some("native"),
-        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some("skb"),
-        LinkXdp::Attached(XdpAttached::Hardware) => Some("hw"),
-        LinkXdp::Attached(XdpAttached::Multiple) => Some("multi"),
-        _ => None,
-    })?;
-    let id = attributes.iter().find_map(|a| match a {
-        LinkXdp::ProgId(id) => Some(format!("#{id}")),
-        _ => None,
-    });
-    Some(format!("xdp:{mode}{}", id.unwrap_or_default()))
 }
 
 /// `tcx:in×1`, per direction; nothing where the kernel has no tcx or doesn't let us look.
@@ -130,12 +116,5 @@ mod tests {
         let records = read(None).unwrap();
         let lo = records.iter().find(|r| r.name == "lo").unwrap();
         assert_eq!(lo.rx_bytes, lo.tx_bytes);
-    }
-
-    #[test]
-    fn an_xdp_program_is_shown_with_its_mode() {
-        let attributes = [LinkXdp::Attached(XdpAttached::Driver), LinkXdp::ProgId(12)];
-        assert_eq!(xdp_hook(&attributes), Some("xdp:native#12".to_owned()));
-        assert_eq!(xdp_hook(&[LinkXdp::Attached(XdpAttached::None)]), None);
     }
 }

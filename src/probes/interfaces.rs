@@ -7,10 +7,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{
+    InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
+};
 use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption};
 
 use super::netlink::dump;
+use crate::sample::XdpMode;
 
 /// How our programs' names begin, and so those of our filters.
 const OURS: &str = "nettrace_";
@@ -33,14 +36,17 @@ pub(super) struct Interface {
     pub(super) has_link_header: bool,
     pub(super) is_loopback: bool,
     pub(super) is_veth: bool,
+    /// XDP programs on it, by their ids.
+    pub(super) xdp: Vec<(XdpMode, u32)>,
 }
 
 /// Programs on one interface.
 #[derive(Debug)]
 pub(super) enum Attached {
     /// As long as these are open.
-    Tcx { _links: [OwnedFd; 2] },
-    /// Until they are taken away: filters of these priorities; whether the qdisc is ours too.
+    Tcx { _links: Vec<OwnedFd> },
+    /// Until they are taken away: filters of these priorities, 0 where there is none; whether the qdisc is
+    /// ours too.
     Clsact { priorities: [u32; 2], made: bool },
 }
 
@@ -74,7 +80,23 @@ fn interface(link: &LinkMessage) -> Interface {
             LinkAttribute::LinkInfo(infos) => infos.iter().any(is_veth),
             _ => false,
         }),
+        xdp: xdp_programs(&link.attributes),
     }
+}
+
+/// XDP programs on an interface, with their ids.
+pub(super) fn xdp_programs(attributes: &[LinkAttribute]) -> Vec<(XdpMode, u32)> {
+    let xdp = attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::Xdp(xdp) => Some(xdp),
+        _ => None,
+    });
+    let program = |attribute: &LinkXdp| match attribute {
+        LinkXdp::DrvProgId(id) => Some((XdpMode::Native, *id)),
+        LinkXdp::SkbProgId(id) => Some((XdpMode::Skb, *id)),
+        LinkXdp::HwProgId(id) => Some((XdpMode::Hw, *id)),
+        _ => None,
+    };
+    xdp.flatten().filter_map(program).collect()
 }
 
 /// Whether the kernel has tcx at all: asked of the loopback, and nothing is attached.
@@ -92,18 +114,17 @@ pub(super) fn ask_for_tcx() -> io::Result<()> {
     check(unsafe { libbpf_sys::bpf_prog_query_opts(LOOPBACK, TCX[0], &raw mut opts) }).map(drop)
 }
 
-/// Links for both directions, before all others.
+/// Links for the directions that have a program, before all others.
 ///
 /// # Errors
 /// Of the system call.
-pub(super) fn attach_tcx(programs: [i32; 2], index: u32) -> io::Result<Attached> {
-    let link = |direction: usize| -> io::Result<OwnedFd> {
+pub(super) fn attach_tcx(programs: [Option<i32>; 2], index: u32) -> io::Result<Attached> {
+    let link = |(program, place): (i32, libbpf_sys::bpf_attach_type)| -> io::Result<OwnedFd> {
         let opts = libbpf_sys::bpf_link_create_opts {
             sz: size_of::<libbpf_sys::bpf_link_create_opts>() as _,
             flags: libbpf_sys::BPF_F_BEFORE,
             ..Default::default()
         };
-        let (program, place) = (programs[direction], TCX[direction]);
         // SAFETY: opts says its own size; zeroed, it is about no other program.
         let fd = check(unsafe {
             libbpf_sys::bpf_link_create(program, index.cast_signed(), place, &raw const opts)
@@ -111,14 +132,15 @@ pub(super) fn attach_tcx(programs: [i32; 2], index: u32) -> io::Result<Attached>
         // SAFETY: a descriptor that was just made.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     };
-    Ok(Attached::Tcx { _links: [link(0)?, link(1)?] })
+    let programs = programs.into_iter().zip(TCX).filter_map(|(it, place)| Some((it?, place)));
+    Ok(Attached::Tcx { _links: programs.map(link).collect::<io::Result<_>>()? })
 }
 
-/// Filters for both directions, before all others.
+/// Filters for the directions that have a program, before all others.
 ///
 /// # Errors
 /// Of netlink.
-pub(super) fn attach_clsact(programs: [i32; 2], index: u32) -> io::Result<Attached> {
+pub(super) fn attach_clsact(programs: [Option<i32>; 2], index: u32) -> io::Result<Attached> {
     let is_inherited = remove_dead(index);
     let mut both = hook(index, POINTS[0] | POINTS[1]);
     // SAFETY: a hook that says its own size.
@@ -129,6 +151,7 @@ pub(super) fn attach_clsact(programs: [i32; 2], index: u32) -> io::Result<Attach
     };
     let mut priorities = [0; 2];
     for (direction, program) in programs.into_iter().enumerate() {
+        let Some(program) = program else { continue };
         match filter(index, direction, program) {
             Ok(priority) => priorities[direction] = priority,
             Err(error) => {
@@ -160,7 +183,8 @@ fn filter(index: u32, direction: usize, program: i32) -> io::Result<u32> {
 /// Takes our filters away again, and the qdisc if it is ours and nobody uses it. What is gone already
 /// went with its interface.
 pub(super) fn detach_clsact(index: u32, priorities: &[u32], made: bool) {
-    for (direction, priority) in priorities.iter().enumerate() {
+    let there = priorities.iter().enumerate().filter(|(_, priority)| **priority > 0);
+    for (direction, priority) in there {
         remove(index, direction, std::process::id(), *priority);
     }
     let is_empty = || (0..2).all(|direction| filters(index, direction).is_ok_and(|f| f.is_empty()));
@@ -255,6 +279,14 @@ fn check(status: i32) -> io::Result<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn xdp_programs_have_their_modes() {
+        let xdp = [LinkXdp::DrvProgId(12), LinkXdp::SkbProgId(13), LinkXdp::ProgId(12)];
+        let attributes = [LinkAttribute::Mtu(1500), LinkAttribute::Xdp(xdp.to_vec())];
+        assert_eq!(xdp_programs(&attributes), [(XdpMode::Native, 12), (XdpMode::Skb, 13)]);
+        assert_eq!(xdp_programs(&attributes[..1]), []);
+    }
 
     #[test]
     fn loopback_is_one_with_a_header() {

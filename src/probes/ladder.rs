@@ -24,12 +24,16 @@ pub enum Rung {
     Iter,
     /// A trampoline on a function's entry or exit.
     Fentry,
+    /// A trampoline on the exit of another BPF program.
+    Fexit,
     /// One program on the entries of many functions.
     KprobeMulti,
     /// A breakpoint on a function's entry or return.
     Kprobe,
     /// Nothing to attach: a function of the kernel that a helper needs.
     Helper,
+    /// A link in an interface's driver, or right behind it.
+    Xdp,
     /// A link at an interface's ingress or egress.
     Tcx,
     /// A filter there, of a queueing discipline that is made for it.
@@ -39,15 +43,17 @@ pub enum Rung {
 }
 
 impl Rung {
-    const ALL: [Rung; 11] = [
+    const ALL: [Rung; 13] = [
         Rung::TpBtf,
         Rung::RawTp,
         Rung::Perf,
         Rung::Iter,
         Rung::Fentry,
+        Rung::Fexit,
         Rung::KprobeMulti,
         Rung::Kprobe,
         Rung::Helper,
+        Rung::Xdp,
         Rung::Tcx,
         Rung::Clsact,
         Rung::Netlink,
@@ -61,9 +67,11 @@ impl Rung {
             Rung::Perf => "perf",
             Rung::Iter => "iter",
             Rung::Fentry => "fentry",
+            Rung::Fexit => "fexit",
             Rung::KprobeMulti => "kprobe_multi",
             Rung::Kprobe => "kprobe",
             Rung::Helper => "helper",
+            Rung::Xdp => "xdp",
             Rung::Tcx => "tcx",
             Rung::Clsact => "clsact",
             Rung::Netlink => "netlink",
@@ -126,6 +134,8 @@ impl Hook {
                 kernel::has_function(btf, self.target) || kernel::has_symbol(self.target)
             }
             Rung::KprobeMulti => kernel::has_function(btf, "register_fprobe_ips"),
+            Rung::Fexit => kernel::has_function(btf, "bpf_trampoline_link_prog"),
+            Rung::Xdp => kernel::has_function(btf, "bpf_xdp_link_attach"),
             Rung::Tcx => kernel::has_function(btf, "tcx_link_attach"),
             // Tracefs has the answer, if it can be read at all; and clsact may be a module.
             Rung::Perf | Rung::Clsact | Rung::Netlink => true,

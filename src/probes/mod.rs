@@ -27,9 +27,11 @@ pub mod sockets;
 pub mod syscalls;
 mod taps;
 pub mod verify;
+pub mod xdp;
 
 pub use clock::monotonic_ns;
 use ladder::Standing;
+pub(crate) use taps::matches;
 
 /// How the second program of a pair is called; see `pairs.bpf.h`.
 const SECOND: &str = "_second";

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::climb::Failure;
 use super::interfaces::{self, Attached, Interface};
-use super::ladder::{Choice, Rung};
+use super::ladder::{Choice, Hook, Rung};
 use crate::names::visible;
 use crate::netns::Netns;
 
@@ -22,16 +22,22 @@ pub(super) const SCAN_AFTER: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Programs {
     /// Where packets begin with a link layer's header.
-    pub(super) ethernet: [i32; 2],
+    ethernet: [Option<i32>; 2],
     /// Where they begin with IP.
-    pub(super) ip: [i32; 2],
+    ip: [Option<i32>; 2],
 }
 
 impl Programs {
     /// These of a loaded object, each for ingress and egress.
     pub(super) fn of(ethernet: [&ProgramMut<'_>; 2], ip: [&ProgramMut<'_>; 2]) -> Self {
-        let fds = |programs: [&ProgramMut<'_>; 2]| programs.map(|it| it.as_fd().as_raw_fd());
+        let fds = |programs: [&ProgramMut<'_>; 2]| programs.map(|it| Some(it.as_fd().as_raw_fd()));
         Programs { ethernet: fds(ethernet), ip: fds(ip) }
+    }
+
+    /// This one for ingress, wherever packets begin, and none for egress.
+    pub(super) fn of_ingress(program: &ProgramMut<'_>) -> Self {
+        let fds = [Some(program.as_fd().as_raw_fd()), None];
+        Programs { ethernet: fds, ip: fds }
     }
 }
 
@@ -52,7 +58,11 @@ impl Wanted {
         })
     }
 
-    fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    /// Does something in their namespace.
+    ///
+    /// # Errors
+    /// Where entering it isn't permitted.
+    pub(super) fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         match &self.netns {
             Some(netns) => netns.run(work),
             None => work(),
@@ -67,7 +77,7 @@ impl Wanted {
 }
 
 /// Whether a name is as the pattern, in which `*` is anything.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else { return pattern == name };
     let Some(rest) = name.strip_prefix(before) else { return false };
     rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| matches(after, &rest[at..]))
@@ -98,7 +108,8 @@ impl Taps {
         here: &[Interface],
         prepare: impl FnMut(&Interface) -> io::Result<()>,
     ) -> Result<Self, Failure> {
-        let hook = choice.hooks().next().copied();
+        let is_of_taps = |hook: &&Hook| matches!(hook.rung, Rung::Tcx | Rung::Clsact);
+        let hook = choice.hooks().find(is_of_taps).copied();
         let mut taps = Taps {
             wanted: Arc::clone(wanted),
             rung: hook.map_or(Rung::Clsact, |hook| hook.rung),
@@ -267,6 +278,7 @@ mod tests {
             has_link_header: true,
             is_loopback,
             is_veth: false,
+            xdp: Vec::new(),
         };
         let wants = |names: &[&str], interface: Interface| {
             let names = names.iter().map(|name| (*name).to_owned()).collect();

@@ -7,7 +7,7 @@ use libbpf_rs::btf::Btf;
 use libbpf_rs::skel::OpenSkel;
 
 use super::ladder::{Arrangement, Choice, Datum, Hook, Rung, Standing, Way};
-use super::{capture, drops, flows, path, sockets, syscalls};
+use super::{capture, drops, flows, path, sockets, syscalls, xdp};
 use crate::kernel;
 use crate::packet::filter::{Filter, LinkType};
 
@@ -87,6 +87,7 @@ pub(super) fn subjects(in_pairs: bool) -> impl Iterator<Item = Subject> {
         flows::subjects(),
         capture::subjects(),
         path::subjects(in_pairs),
+        xdp::subjects(),
     ];
     probes.into_iter().flatten()
 }

@@ -25,7 +25,7 @@ pub fn run_events(mut plan: Plan, options: EventOptions, count: Option<u64>) -> 
     let Started { sink, session, mut watch } = start(&mut plan)?;
     let writer = EventWriter::new(sink, style(&plan));
     let filter = std::mem::take(&mut plan.filter);
-    let model = Model::new(Names::new(plan.numeric), filter, None).with_events(options);
+    let model = Model::new(Names::new(plan.numeric), filter, Vec::new()).with_events(options);
     let duration = plan.duration;
     let mut run = EventRun { session, model, writer, left: count, losses: Losses::default() };
     let result = run.until_the_end(duration, &mut watch);

@@ -53,7 +53,7 @@ pub fn run(mut plan: Plan) -> Result<i32> {
     let mut writer = Writer::new(sink, style(&plan));
     let names = Names::new(plan.numeric);
     let filter = std::mem::take(&mut plan.filter);
-    let model = Model::new(names, filter, plan.interface.clone())
+    let model = Model::new(names, filter, plan.interfaces.clone())
         .group_syscalls(plan.grouping, plan.histograms);
     let model = model.single_drops(plan.by_single_drops, plan.drop_stacks);
     let kept = Kept::default();
@@ -140,10 +140,6 @@ impl Run {
     /// Writes frames until the last one, and returns it.
     fn frames(&mut self, watch: &mut Watch, writer: &mut Writer) -> Result<Frame> {
         let baseline = self.session.sample()?;
-        if let Some(name) = self.plan.interface.as_ref().filter(|_| self.plan.view == View::Ifaces)
-        {
-            check_interface(name, baseline.ifaces)?;
-        }
         self.model.advance(&baseline, self.plan.view);
         watch.release()?;
         if self.plan.is_open_ended() && watch.child.is_none() && io::stderr().is_terminal() {

@@ -55,8 +55,8 @@ pub struct Plan {
     pub pids: Vec<u32>,
     /// The only users to watch; all if none are named.
     pub uids: Vec<u32>,
-    /// The one interface to show.
-    pub interface: Option<String>,
+    /// The interfaces to show, with `*` for any part of a name; all if none are named.
+    pub interfaces: Vec<String>,
     /// The column to sort by.
     pub sort: Option<usize>,
     /// The other way round.

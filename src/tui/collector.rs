@@ -18,7 +18,6 @@ use crate::filter::Filter;
 use crate::model::{EventRow, Model, Picture, Rows, View};
 use crate::names::{Names, exists};
 use crate::privileges;
-use crate::run;
 use crate::session::{self, Session, Wake};
 
 /// With more sockets or flows, only the views that are wanted get rows: it is those rows that take time.
@@ -54,8 +53,8 @@ pub struct Begin {
     pub numeric: bool,
     /// The scope.
     pub filter: Filter,
-    /// The one interface to show.
-    pub interface: Option<String>,
+    /// The interfaces to show; all if none are named.
+    pub interfaces: Vec<String>,
     /// The only processes to watch; all if none are named.
     pub pids: Vec<u32>,
 }
@@ -195,14 +194,11 @@ impl Drop for Reporter {
 }
 
 fn collect(begin: Begin, reporter: &Reporter) -> Result<()> {
-    let Begin { probes, numeric, filter, interface, mut pids } = begin;
+    let Begin { probes, numeric, filter, interfaces, mut pids } = begin;
     let mut session = Session::open(probes)?;
-    if let Some(name) = &interface {
-        run::check_interface(name, session.sample()?.ifaces)?;
-    }
     // Of this thread and of that which looks up names.
     privileges::keep_only(&session.capabilities())?;
-    let model = Model::new(Names::new(numeric), filter, interface);
+    let model = Model::new(Names::new(numeric), filter, interfaces);
     let mut model = model.with_events(singles::options());
     if !reporter.report(Report::Ready(missing(&session))) {
         return Ok(());

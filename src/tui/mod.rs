@@ -67,7 +67,7 @@ pub fn run(args: &DashboardArgs) -> Result<i32> {
         probes: std::mem::take(&mut plan.probes),
         numeric: args.numeric,
         filter: plan.filter,
-        interface: plan.interface,
+        interfaces: plan.interfaces,
         pids: plan.pids,
     };
     let collector = Collector::start(begin, app.wanted())?;

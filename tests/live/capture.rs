@@ -253,7 +253,7 @@ fn what_cannot_be_kept_up_with_is_counted_to_the_packet() {
 }
 
 /// An interface that carries IP alone; what is written to the file is received by it.
-fn tunnel(dir: &TempDir) -> File {
+pub(crate) fn tunnel(dir: &TempDir) -> File {
     const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
 
     let mut node = PathBuf::from("/dev/net/tun");

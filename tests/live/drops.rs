@@ -18,7 +18,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, conn
 use serde_json::Value;
 
 use crate::frames::{BROADCAST, FIN, Frame, MAC_A, MAC_B, SYN, TCP, UDP, is_to};
-use crate::support::{A4, B4, B6, NOBODY, Pair, ip, nettrace, number, rows, text};
+use crate::support::{A4, A6, B4, B6, NOBODY, Pair, ip, nettrace, number, rows, text};
 
 const ELSEWHERE: &str = "203.0.113.7";
 
@@ -122,15 +122,19 @@ fn nft(netns: &str, rules: &str) {
 }
 
 /// A pair whose ends' addresses on the wire are known, and which has learnt them.
-fn pair() -> Pair {
+pub(crate) fn pair() -> Pair {
     let pair = Pair::new();
     for (ns, dev, mac) in [(&pair.a, "v0", MAC_A), (&pair.b, "v1", MAC_B)] {
         let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
         ip(&["-n", ns, "link", "set", dev, "address", &mac]);
     }
     let mac = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
-    ip(&["-n", &pair.a, "neigh", "replace", B4, "lladdr", &mac(MAC_B), "dev", "v0"]);
-    ip(&["-n", &pair.b, "neigh", "replace", A4, "lladdr", &mac(MAC_A), "dev", "v1"]);
+    for to in [B4, B6] {
+        ip(&["-n", &pair.a, "neigh", "replace", to, "lladdr", &mac(MAC_B), "dev", "v0"]);
+    }
+    for to in [A4, A6] {
+        ip(&["-n", &pair.b, "neigh", "replace", to, "lladdr", &mac(MAC_A), "dev", "v1"]);
+    }
     pair
 }
 

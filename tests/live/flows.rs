@@ -414,7 +414,7 @@ fn programs_of_others_go_on() {
 }
 
 /// In the namespace that the thread is in.
-fn index_of(interface: &str) -> i32 {
+pub(crate) fn index_of(interface: &str) -> i32 {
     let name = CString::new(interface).unwrap();
     // SAFETY: a string with its end.
     unsafe { libc::if_nametoindex(name.as_ptr()) }.cast_signed()

@@ -21,3 +21,4 @@ mod rungs;
 mod ss;
 mod syscalls;
 mod verifier;
+mod xdp;

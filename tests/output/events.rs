@@ -55,7 +55,8 @@ fn rows() -> Vec<EventRow> {
         per_second: 100,
         stacks: false,
     };
-    let mut model = Model::new(Names::new(true), Filter::default(), None).with_events(options);
+    let mut model =
+        Model::new(Names::new(true), Filter::default(), Vec::new()).with_events(options);
     let ends = ["10.0.0.1:50001", "192.0.2.7:443"];
     let client = SocketRecord {
         rx_bytes: 5_000_000,

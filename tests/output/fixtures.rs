@@ -16,7 +16,7 @@ use nettrace::sample::{
 };
 use serde_json::Value;
 
-use crate::rows::{self, PID, SECOND, START, drops, flows, iface, pod, process};
+use crate::rows::{self, PID, SECOND, START, drops, flows, iface, pod, process, xdp};
 
 pub(super) const FORMATS: [Format; 4] = [Format::Table, Format::Json, Format::Ndjson, Format::Csv];
 
@@ -101,6 +101,7 @@ pub(super) fn sample(number: u64) -> Sample<'static> {
         calls_counted: true,
         usage: &[],
         ifaces: &[],
+        xdp: &[],
         syscalls: None,
         drops: None,
         flows: None,
@@ -192,7 +193,7 @@ pub(super) fn slow_calls() -> Vec<SlowCall> {
 
 /// System calls, summed up so, in the order of weight.
 pub(super) fn syscalls(grouping: Grouping, with_histograms: bool) -> Frame {
-    let model = Model::new(Names::new(true), Filter::default(), None);
+    let model = Model::new(Names::new(true), Filter::default(), Vec::new());
     let mut model = model.group_syscalls(grouping, with_histograms);
     model.advance(&sample(0), View::Syscalls);
     let (calls, slow) = (system_calls(), slow_calls());
@@ -207,12 +208,13 @@ pub(super) fn frame(view: View) -> Frame {
     if view == View::Syscalls {
         return Frame { events: Events::default(), ..syscalls(Grouping::default(), false) };
     }
-    let mut model = Model::new(Names::new(true), Filter::default(), None);
+    let mut model = Model::new(Names::new(true), Filter::default(), Vec::new());
     let web = listener(3, 6, "[::]:443");
     model.advance(
         &Sample {
             sockets: &[session(), web, listener(4, 17, "0.0.0.0:68")],
             ifaces: &[iface(1, "lo", 1000), iface(2, "eth0", 50_000)],
+            xdp: &[xdp(2, 50)],
             ..sample(0)
         },
         view,
@@ -241,6 +243,7 @@ pub(super) fn frame(view: View) -> Frame {
                 iface(1, "lo", 1000),
                 IfaceRecord { hooks: hook, ..iface(2, "eth0", 3_050_001) },
             ],
+            xdp: &[xdp(2, 3050)],
             ..sample(1)
         },
         view,
@@ -263,7 +266,7 @@ pub(super) fn frame(view: View) -> Frame {
 }
 
 pub(super) fn empty(view: View) -> Frame {
-    Model::new(Names::new(true), Filter::default(), None).advance(&sample(0), view)
+    Model::new(Names::new(true), Filter::default(), Vec::new()).advance(&sample(0), view)
 }
 
 pub(super) fn style(format: Format) -> Style {

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use nettrace::model::{ContainerRow, DropRow, Flow, FlowRow};
 use nettrace::names::Container;
+use nettrace::probes::xdp::types::{packet_count, stack_count};
+use nettrace::sample::xdp::XdpCounts;
 use nettrace::sample::{
-    Endpoints, FlowDirection, FlowKey, IfaceRecord, ProcessRecord, SocketRecord,
+    Endpoints, FlowDirection, FlowKey, IfaceRecord, ProcessRecord, SocketRecord, XdpMode,
+    XdpProgram, XdpRecord, XdpWanted,
 };
 
 /// Above the highest that Linux gives, so that no living process is asked about.
@@ -95,6 +98,30 @@ pub(crate) fn iface(index: u32, name: &str, bytes: u64) -> IfaceRecord {
         errors: 0,
         drops: u64::from(index - 1),
         hooks: Vec::new(),
+    }
+}
+
+/// An interface on which a program of somebody else drops one packet of ten.
+pub(crate) fn xdp(interface: u32, packets: u64) -> XdpRecord {
+    let [tcp, udp] = [0, 1];
+    let [drop, pass] = [1, 2];
+    let dropped = packets / 10;
+    let mut counts = XdpCounts::default();
+    counts.verdicts[drop][udp] = packet_count { packets: dropped, bytes: 60 * dropped };
+    counts.verdicts[pass][tcp] = packet_count { packets: packets - dropped, bytes: 1000 * packets };
+    counts.stack[tcp] = stack_count { pieces: packets / 4, segments: packets - dropped };
+    counts.events[0] = 3;
+    let others = XdpProgram { id: 12, name: Some("drop_scans".to_owned()), mode: XdpMode::Native };
+    XdpRecord {
+        interface,
+        wanted: XdpWanted::Auto,
+        mode: None,
+        others: vec![others],
+        obstacle: None,
+        has_stack: true,
+        seen_in_pieces: false,
+        counted_in_pieces: false,
+        counts,
     }
 }
 

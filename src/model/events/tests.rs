@@ -61,7 +61,7 @@ fn model(filter: &str, change: fn(&mut EventOptions)) -> Model {
         stacks: false,
     };
     change(&mut options);
-    Model::new(Names::new(true), Filter::parse(filter).unwrap(), None).with_events(options)
+    Model::new(Names::new(true), Filter::parse(filter).unwrap(), Vec::new()).with_events(options)
 }
 
 fn sockets(model: &mut Model, events: &[SocketEvent], now: u64) -> Vec<EventRow> {
@@ -83,6 +83,7 @@ fn tick(model: &mut Model, open: &[SocketRecord], ms: u64, is_last: bool) -> Vec
         usage: &[],
         calls_counted: true,
         ifaces: &[],
+        xdp: &[],
         syscalls: None,
         drops: None,
         flows: None,

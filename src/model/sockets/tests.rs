@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::model::ends::{AF_UNIX, IPPROTO_TCP, IPPROTO_UDP};
 use crate::model::{ConnRow, Frame, HostRow, ListenerRow, Model, Picture, ProcRow, Rows, View};
 use crate::output::{self, Style};
-use crate::sample::{Backlog, Endpoints, IfaceRecord, Losses, OwnCost};
+use crate::sample::{Backlog, Endpoints, IfaceRecord, Losses, OwnCost, XdpRecord};
 
 /// Process ids above the highest that Linux gives (2²²), so these are dead.
 pub(in crate::model) const A: u32 = 4_194_305;
@@ -136,6 +136,7 @@ pub(in crate::model) struct Tick {
     pub(in crate::model) closed: Vec<SocketRecord>,
     pub(in crate::model) usage: Vec<UsageRecord>,
     pub(in crate::model) ifaces: Vec<IfaceRecord>,
+    pub(in crate::model) xdp: Vec<XdpRecord>,
     /// The kernel doesn't tell of calls.
     pub(in crate::model) uncounted: bool,
 }
@@ -162,15 +163,19 @@ pub(in crate::model) struct Run {
 
 impl Run {
     pub(in crate::model) fn new() -> Self {
-        Run::with(Filter::default(), None)
+        Run::with(Filter::default(), &[])
     }
 
     pub(in crate::model) fn filtered(filter: &str) -> Self {
-        Run::with(Filter::parse(filter).unwrap(), None)
+        Run::with(Filter::parse(filter).unwrap(), &[])
     }
 
-    pub(in crate::model) fn with(filter: Filter, only_iface: Option<&str>) -> Self {
-        let model = Model::new(Names::new(true), filter, only_iface.map(str::to_owned));
+    pub(in crate::model) fn with(filter: Filter, interfaces: &[&str]) -> Self {
+        let model = Model::new(
+            Names::new(true),
+            filter,
+            interfaces.iter().map(|name| (*name).to_owned()).collect(),
+        );
         Run { model, clock_ns: 1_000_000_000 }
     }
 
@@ -195,6 +200,7 @@ impl Run {
             calls_counted: !tick.uncounted,
             usage: &tick.usage,
             ifaces: &tick.ifaces,
+            xdp: &tick.xdp,
             syscalls: None,
             drops: None,
             flows: None,

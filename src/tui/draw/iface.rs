@@ -7,6 +7,7 @@ use super::charts::{self, Chart};
 use super::text;
 use crate::columns::{Unit, Value};
 use crate::output::cell;
+use crate::sample::XdpMode;
 use crate::tui::app::App;
 use crate::tui::pages::iface::{IfacePage, Point};
 
@@ -49,8 +50,10 @@ pub(super) fn draw(buffer: &mut Buffer, body: Rect, page: &IfacePage, app: &App)
         }
         y
     };
-    for words in text::flow(&facts(page, app), body.width) {
-        say(buffer, &words, theme.text);
+    for facts in [facts(page, app), before_the_stack(page, app)] {
+        for words in text::flow(&facts, body.width) {
+            say(buffer, &words, theme.text);
+        }
     }
     let top = say(buffer, "", theme.text);
     let hooks = page.hooks();
@@ -81,4 +84,30 @@ fn facts(page: &IfacePage, app: &App) -> Vec<String> {
         format!("drops {}", show(row.drops, Unit::Count)),
     ];
     gone.into_iter().chain(counters).collect()
+}
+
+/// Packets that XDP programs saw, nettrace's or others', and what of them the stack had.
+fn before_the_stack(page: &IfacePage, app: &App) -> Vec<String> {
+    let Some(xdp) = &page.row.xdp else { return Vec::new() };
+    let show = |value: Value<'_>, unit| cell(&value, unit, app.settings.units);
+    let count = |count| show(Value::Int(count), Unit::Count);
+    let counts = |counts: Vec<_>| show(Value::Counts(counts), Unit::Counts);
+    let mode = xdp.mode.map_or("not attached", XdpMode::name);
+    let mut facts = vec![format!("XDP {}: {mode}", xdp.wanted.name())];
+    if let Some(seen) = &xdp.seen {
+        facts.push(format!("before the stack {}", count(seen.packets)));
+    }
+    if let Some(stack) = &xdp.stack {
+        facts.push(format!("at the stack {}", count(stack.packets)));
+    }
+    facts.extend(xdp.missing.map(|missing| format!("missing {}", count(missing))));
+    if let Some(seen) = xdp.seen.as_ref().filter(|seen| !seen.verdicts.is_empty()) {
+        let verdicts = seen.verdicts.iter().map(|(name, n)| (name.as_str().into(), *n));
+        facts.push(counts(verdicts.collect()));
+    }
+    if !xdp.events.is_empty() {
+        facts.push(counts(xdp.events.iter().map(|(name, n)| ((*name).into(), *n)).collect()));
+    }
+    facts.extend(xdp.obstacle.clone());
+    facts
 }

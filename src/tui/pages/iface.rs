@@ -51,7 +51,13 @@ impl IfacePage {
     /// What is attached to it, in words.
     pub fn hooks(&self) -> Vec<String> {
         let hooks = self.row.hook.iter().flat_map(|hooks| hooks.split(' '));
-        hooks.map(|hook| format!("{hook}  {}", about(hook))).collect()
+        hooks.map(|hook| format!("{hook}  {}", about(hook, &self.others()))).collect()
+    }
+
+    /// XDP programs of others by their ids, as far as their names are known.
+    fn others(&self) -> Vec<(String, &str)> {
+        let others = self.row.xdp.iter().flat_map(|xdp| &xdp.others);
+        others.filter_map(|other| Some((other.id.to_string(), other.name.as_deref()?))).collect()
     }
 }
 
@@ -72,16 +78,17 @@ impl Point {
 }
 
 /// What a hook is, by how the interfaces' probe writes it.
-fn about(hook: &str) -> String {
+fn about(hook: &str, names: &[(String, &str)]) -> String {
     if let Some(rest) = hook.strip_prefix("xdp:") {
         let (mode, id) = rest.split_once('#').unwrap_or((rest, ""));
         let place = match mode {
             "native" => "in the driver",
             "skb" => "behind the driver, slower",
-            "hw" => "on the card",
-            _ => "several of them",
+            _ => "on the card",
         };
-        return format!("XDP program {id}").trim_end().to_owned() + ", " + place;
+        let name = names.iter().find(|(known, _)| known == id);
+        let name = name.map(|(_, name)| format!(" {name}")).unwrap_or_default();
+        return format!("XDP program {id}{name}, {place}");
     }
     if let Some((direction, count)) = hook.strip_prefix("tcx:").and_then(|r| r.split_once('×')) {
         let programs = if count == "1" { "program" } else { "programs" };
@@ -93,12 +100,16 @@ fn about(hook: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn hooks_are_told_in_words() {
+        let named = [("12".to_owned(), "drop_scans")];
+        assert_eq!(
+            super::about("xdp:native#12", &named),
+            "XDP program 12 drop_scans, in the driver"
+        );
+        let about = |hook| super::about(hook, &[]);
         assert_eq!(about("xdp:native#12"), "XDP program 12, in the driver");
-        assert_eq!(about("xdp:multi"), "XDP program, several of them");
+        assert_eq!(about("xdp:skb#13"), "XDP program 13, behind the driver, slower");
         assert_eq!(about("tcx:in×1"), "1 tcx program on what comes in");
         assert_eq!(about("tcx:out×2"), "2 tcx programs on what goes out");
         assert_eq!(about("clsact"), "qdisc that classifiers may hang on");

@@ -172,7 +172,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new() -> Self {
         Server {
-            model: Model::new(Names::new(true), Filter::default(), None)
+            model: Model::new(Names::new(true), Filter::default(), Vec::new())
                 .with_events(singles::options()),
             second: 0,
             losses: Losses(vec![("close_ring", 0)]),
@@ -213,6 +213,7 @@ impl Server {
         let eth0 = iface(2, "eth0", 3_050_001 * (second + 1));
         let hooks = vec!["xdp:native#12".to_owned()];
         let ifaces = [iface(1, "lo", 1000), IfaceRecord { hooks, ..eth0 }];
+        let xdp = [rows::xdp(2, 3050 * (second + 1))];
         let is_busy = !self.is_idle;
         let sample = Sample {
             time: at(second),
@@ -223,6 +224,7 @@ impl Server {
             calls_counted: true,
             usage: if is_busy { std::slice::from_ref(&usage) } else { &[] },
             ifaces: if is_busy { &ifaces } else { &[] },
+            xdp: if is_busy { &xdp } else { &[] },
             drops: Some(DropReading { counts: &[], events: &self.drop_events }),
             flows: None,
             packets: None,
