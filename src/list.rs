@@ -140,7 +140,9 @@ impl Lists {
                 }
                 // How often isn't a part of the name.
                 Probe::Interval(period) | Probe::Profile(period) => {
-                    writeln!(to, "{}:{}:", probe.provider(), period.words().0)?;
+                    let written = point.name.split(':').nth(1).filter(|unit| !unit.is_empty());
+                    let unit = written.unwrap_or_else(|| period.words().0);
+                    writeln!(to, "{}:{unit}:", probe.provider())?;
                 }
                 Probe::Software { event, .. } | Probe::Hardware { event, .. } => {
                     writeln!(to, "{}:{event}:", probe.provider())?;

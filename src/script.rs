@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use caps::Capability;
+use regex::Regex;
 
 use crate::cli::{Buffering, RunFormat, RunProgramArgs, Stage};
 use crate::kernel::{Reason, Unsupported};
@@ -18,6 +19,7 @@ use crate::lang::diagnostics::Diagnostics;
 use crate::lang::ktypes::KernelTypes;
 use crate::lang::output::{Format, Output, OutputOptions};
 use crate::lang::passes;
+use crate::lang::probe::Probe;
 use crate::lang::program::Program;
 use crate::lang::runtime::{self, LoadOptions, RunError};
 use crate::lang::source::Sources;
@@ -82,6 +84,8 @@ pub struct Invocation {
     pub is_test: bool,
     /// `bench` probes alone are run.
     pub is_bench: bool,
+    /// Only probes of such names are attached, and begin and end.
+    pub filter: Option<Regex>,
 }
 
 impl Invocation {
@@ -105,6 +109,7 @@ impl Invocation {
             stages: Vec::new(),
             is_test: false,
             is_bench: false,
+            filter: None,
         }
     }
 }
@@ -198,10 +203,24 @@ fn checked(invocation: &Invocation, kernel: &KernelTypes) -> Result<Option<Typed
     let passes::Checked { typed, diagnostics, sources } =
         passes::check(&name, &text, &options, kernel);
     tell(diagnostics, &sources, invocation);
-    if let Some(typed) = &typed {
-        stages::show(typed, &invocation.stages);
+    let Some(mut typed) = typed else { return Ok(None) };
+    if let Some(filter) = &invocation.filter {
+        let probes = &mut typed.script.probes;
+        for probe in probes.iter_mut() {
+            let is_wanted = |point: &AttachPoint| {
+                matches!(point.probe, Some(Probe::Begin | Probe::End))
+                    || filter.is_match(&point.name)
+            };
+            probe.attach_points.retain(is_wanted);
+        }
+        probes.retain(|probe| !probe.attach_points.is_empty());
+        if probes.is_empty() {
+            eprintln!("No probes to attach");
+            return Ok(None);
+        }
     }
-    Ok(typed)
+    stages::show(&typed, &invocation.stages);
+    Ok(Some(typed))
 }
 
 fn generated(typed: &Typed, kernel: &KernelTypes, invocation: &Invocation) -> Option<Program> {

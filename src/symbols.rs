@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use blazesym::Pid;
-use blazesym::symbolize::source::{Kernel, Process, Source};
+use blazesym::symbolize::source::{Elf, Kernel, Process, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 
 /// Processes whose maps are remembered, before all are forgotten.
@@ -63,6 +63,12 @@ impl Symbols {
     pub fn at(&mut self, pid: u32, address: u64) -> Vec<Symbol> {
         let source = Source::Process(self.process(pid));
         self.found_at(&source, Input::AbsAddr(&[address]))
+    }
+
+    /// The same of a program's file, as it is linked: of a process that is gone, unless the kernel put it elsewhere.
+    pub fn at_file(&self, path: &std::path::Path, address: u64) -> Vec<Symbol> {
+        let source = Source::Elf(Elf::new(path));
+        self.found_at(&source, Input::VirtOffset(&[address]))
     }
 
     /// The same of the kernel.

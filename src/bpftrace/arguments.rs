@@ -4,6 +4,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use regex::Regex;
+
 use crate::cli::{Buffering, Stage};
 use crate::lang::output::Format;
 use crate::script::{Invocation, Text};
@@ -69,6 +71,7 @@ enum Flag {
     NoWarnings,
     Output,
     Pid,
+    ProbeFilter,
     Quiet,
     Test,
     /// Known to bpftrace and not to us.
@@ -107,7 +110,7 @@ const FLAGS: &[(Option<char>, &str, Flag)] = &[
     (None, "no-warnings", Flag::NoWarnings),
     (Some('o'), "output", Flag::Output),
     (Some('p'), "pid", Flag::Pid),
-    (None, "probe-filter", Flag::UnknownValue),
+    (None, "probe-filter", Flag::ProbeFilter),
     (Some('q'), "quiet", Flag::Quiet),
     (None, "test", Flag::Test),
     (None, "traceable-functions", Flag::IgnoredValue),
@@ -133,6 +136,7 @@ impl Flag {
                 | Flag::NoFeature
                 | Flag::Output
                 | Flag::Pid
+                | Flag::ProbeFilter
                 | Flag::UnknownValue
         )
     }
@@ -149,6 +153,7 @@ struct Said {
     format: Option<String>,
     buffering: Option<Buffering>,
     stages: Vec<Stage>,
+    filter: Option<Regex>,
     mode: Option<Mode>,
     is_list: bool,
     is_quiet: bool,
@@ -292,6 +297,11 @@ impl Said {
             Flag::NoWarnings => self.warnings = Some(false),
             Flag::Output => self.out = Some(value.into()),
             Flag::Pid => self.pid = Some(value),
+            Flag::ProbeFilter => {
+                let filter = Regex::new(&value);
+                let why = |error| Because(format!("Invalid --probe-filter regex: {error}"));
+                self.filter = Some(filter.map_err(why)?);
+            }
             Flag::Quiet => self.is_quiet = true,
             Flag::Unsafe => self.is_unsafe = true,
             Flag::Verbose => self.is_verbose = true,
@@ -367,6 +377,7 @@ impl Said {
             is_test: self.mode == Some(Mode::Test),
             is_bench: self.mode == Some(Mode::Bench),
             with_percentiles: false,
+            filter: self.filter,
             ..Invocation::new(text)
         })
     }

@@ -3,6 +3,7 @@
 //! Headers aren't read. `#include` says where types come from, and here they come from the kernel's BTF.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use super::ast::CText;
 use super::diagnostics::Diagnostics;
@@ -46,6 +47,17 @@ impl Declarations {
             let Some(source) = sources.of(text.span) else { continue };
             let body = sources.text(text.span);
             if let Some(directive) = body.strip_prefix('#') {
+                if counts.iter().all(|counts| *counts)
+                    && let Some(missing) = missing_include(directive)
+                {
+                    // Where it would be in the C that bpftrace hands to its compiler.
+                    let line = source.position(text.span.start).line + 1;
+                    let message = format!(
+                        "a header is missing\ndefinitions.h:{line}:10: fatal error: '{missing}' file \
+                         not found"
+                    );
+                    diagnostics.error(text.span, message);
+                }
                 declarations.directive(directive, text.span, &mut counts);
             } else if counts.iter().all(|counts| *counts) {
                 let mut reader = Reader {
@@ -106,6 +118,26 @@ impl Declarations {
         let start = span.end - (rest.len() - name.len()) as u32;
         self.defines.insert(name.into(), Span { start, end: start + value.len() as u32 });
     }
+}
+
+/// The header that a directive wants, if it is one of the system's that isn't there. What there is isn't read; the
+/// kernel's own headers may be missing, since its types are had from itself.
+fn missing_include(directive: &str) -> Option<&str> {
+    let path = directive.trim_start().strip_prefix("include")?.trim_start();
+    let path = path.strip_prefix('<')?.split_once('>')?.0;
+    let is_kernel_s = ["linux/", "net/", "uapi/", "asm/", "asm-generic/", "trace/", "kernel/"]
+        .iter()
+        .chain(&[
+            "bpf/", "bcc/", "fs/", "mm/", "block/", "drivers/", "sound/", "crypto/", "rdma/",
+            "scsi/",
+        ])
+        .any(|folder| path.starts_with(folder));
+    let is_there = || {
+        let folders = ["/usr/include", "/usr/local/include"];
+        folders.iter().any(|folder| Path::new(folder).join(path).exists())
+    };
+    // Without a folder it may be the compiler's: `stdint.h`.
+    (!is_kernel_s && path.contains('/') && !is_there()).then_some(path)
 }
 
 /// What is wrong with a declaration, and where.

@@ -26,7 +26,7 @@ pub enum Token {
     Map,
     #[regex(r"[0-9][0-9a-zA-Z_]*")]
     Int,
-    #[regex(r#""([^"\\\n]|\\(.|\n))*""#)]
+    #[regex(r#""([^"\\]|\\(.|\n))*""#)]
     Str,
     /// A string without its end.
     #[regex(r#""([^"\\\n]|\\(.|\n))*"#)]

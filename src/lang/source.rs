@@ -15,6 +15,9 @@ pub struct Span {
 }
 
 impl Span {
+    /// In no text: of what the command line says.
+    pub const NOWHERE: Span = Span { start: u32::MAX, end: u32::MAX };
+
     /// From the first byte of `self` to the last of `other`.
     pub fn to(self, other: Span) -> Span {
         Span { start: self.start, end: other.end.max(self.start) }
@@ -153,6 +156,9 @@ impl Sources {
 
     /// The text that a span is in.
     pub fn of(&self, span: Span) -> Option<&Source> {
+        if span == Span::NOWHERE {
+            return None;
+        }
         let span = self.written(span);
         let behind = self.all.partition_point(|source| source.base <= span.start);
         self.all.get(behind.checked_sub(1)?)

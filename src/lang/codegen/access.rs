@@ -148,7 +148,7 @@ impl Coder<'_, '_> {
                 None
             }
             Where::Memory(space, offset) => {
-                self.machine.alu(Alu::Add, Reg::R0, offset);
+                self.advance(Reg::R0, offset);
                 Some(space)
             }
             Where::Context(offset) => {
@@ -161,8 +161,11 @@ impl Coder<'_, '_> {
             }
         };
         self.machine.take(held, Reg::R1);
-        if let (None, Some(count)) = (space, count) {
-            self.within_bounds(count, index.span);
+        match (space, count) {
+            (None, Some(count)) => self.within_bounds(count, index.span),
+            // Memory can be read there too, whatever it is.
+            (Some(_), Some(count)) => self.tell_out_of_bounds(count, index.span),
+            _ => {}
         }
         self.machine.alu(Alu::Mul, Reg::R1, element as i32);
         self.machine.alu(Alu::Add, Reg::R0, Reg::R1);
@@ -184,6 +187,33 @@ impl Coder<'_, '_> {
         self.machine.asm.bind(fits);
     }
 
+    /// Tells that R1 is no index that is in bounds. R0 and R1 stay.
+    fn tell_out_of_bounds(&mut self, count: u32, span: Span) {
+        let fits = self.machine.asm.label();
+        self.machine.jump_if(Cond::Lt, Reg::R1, count as i32, fits);
+        let address = self.machine.hold();
+        self.machine.mov(Reg::R0, Reg::R1);
+        let index = self.machine.hold();
+        self.machine.mov(Reg::R0, 0);
+        self.runtime_error(RuntimeError::OutOfBounds, span);
+        self.machine.take(address, Reg::R0);
+        self.machine.take(index, Reg::R1);
+        self.machine.asm.bind(fits);
+    }
+
+    /// A pointer further on. One that an iterator hands over may be null, which the verifier wants to be asked.
+    pub(super) fn advance(&mut self, pointer: Reg, by: i32) {
+        if by == 0 {
+            return;
+        }
+        let is_null = self.machine.asm.label();
+        if matches!(self.attach(), Some(Probe::Iter { .. })) {
+            self.machine.jump_if(Cond::Eq, pointer, 0, is_null);
+        }
+        self.machine.alu(Alu::Add, pointer, by);
+        self.machine.asm.bind(is_null);
+    }
+
     /// Reads what an expression locates into R0.
     pub(super) fn read_scalar(&mut self, expr: &Expr) -> Result<()> {
         let mark = self.machine.mark();
@@ -195,7 +225,7 @@ impl Coder<'_, '_> {
         if field.as_ref().is_some_and(|field| field.is_data_loc) {
             self.data_location(from);
         } else if let Some(bits) = bits {
-            self.read_bits(from, bits, &expr.ty, expr.span)?;
+            self.read_bits(from, bits, expr.span)?;
         } else {
             self.read_word(from, &expr.ty, expr.span)?;
         }
@@ -223,7 +253,7 @@ impl Coder<'_, '_> {
     }
 
     /// A bit-field: the bytes that have it, shifted.
-    fn read_bits(&mut self, from: Where, bits: BitField, ty: &Type, span: Span) -> Result<()> {
+    fn read_bits(&mut self, from: Where, bits: BitField, span: Span) -> Result<()> {
         let bytes = (bits.shift + bits.width).div_ceil(8).next_power_of_two().min(8);
         let size = size_of_word(bytes).unwrap_or(Size::DW);
         match from {
@@ -241,8 +271,8 @@ impl Coder<'_, '_> {
         }
         let above = 64 - (bits.shift + bits.width) as i32;
         self.machine.alu(Alu::Lsh, Reg::R0, above);
-        let down = if ty.is_signed() { Alu::Arsh } else { Alu::Rsh };
-        self.machine.alu(down, Reg::R0, 64 - bits.width as i32);
+        // Never below 0, as bpftrace has it.
+        self.machine.alu(Alu::Rsh, Reg::R0, 64 - bits.width as i32);
         Ok(())
     }
 
@@ -284,9 +314,7 @@ impl Coder<'_, '_> {
             }
             Where::Memory(space, offset) => {
                 self.machine.mov(Reg::R3, Reg::R0);
-                if offset != 0 {
-                    self.machine.alu(Alu::Add, Reg::R3, offset);
-                }
+                self.advance(Reg::R3, offset);
                 self.machine.address(Reg::R1, to);
                 self.machine.mov(Reg::R2, size as i32);
                 let helper = self.reader(space);

@@ -2,7 +2,7 @@
 
 use super::machine::{Place, size_of_word};
 use super::{Coder, Refusal, Result};
-use crate::bytecode::{Alu, Cond, Operand, Reg, Size, Width};
+use crate::bytecode::{Alu, Cond, Label, Operand, Reg, Size, Width};
 use crate::lang::ast::{BinaryOp, Expr, ExprKind, UnaryOp};
 use crate::lang::program::RuntimeError;
 use crate::lang::types::Type;
@@ -102,11 +102,13 @@ impl Coder<'_, '_> {
             Operand::Imm(number) => self.machine.mov(Reg::R1, number),
             Operand::Reg(_) => {}
         }
+        let end = self.machine.asm.label();
         if right == Operand::Imm(0) || matches!(right, Operand::Reg(_)) {
-            self.nonzero(whole);
+            self.nonzero(whole, end);
         }
         if !signed {
             self.machine.alu(alu, Reg::R0, Reg::R1);
+            self.machine.asm.bind(end);
             return;
         }
         // The quotient is negative if one side is; the rest, if the left one is.
@@ -121,19 +123,17 @@ impl Coder<'_, '_> {
         self.machine.jump_if(Cond::Sge, Reg::R2, 0, positive);
         self.machine.asm.neg(Width::W64, Reg::R0);
         self.machine.asm.bind(positive);
+        self.machine.asm.bind(end);
     }
 
-    /// 1 in R1 in place of 0.
-    fn nonzero(&mut self, whole: &Expr) {
+    /// 1 in R0, and on to the end, if R1 is 0.
+    fn nonzero(&mut self, whole: &Expr, end: Label) {
         let divides = self.machine.asm.label();
         self.machine.jump_if(Cond::Ne, Reg::R1, 0, divides);
-        let mark = self.machine.mark();
-        let held = self.machine.hold();
         self.machine.mov(Reg::R0, 0);
         self.runtime_error(RuntimeError::DivideByZero, whole.span);
-        self.machine.take(held, Reg::R0);
-        self.machine.mov(Reg::R1, 1);
-        self.machine.release(mark);
+        self.machine.mov(Reg::R0, 1);
+        self.machine.asm.jump(end);
         self.machine.asm.bind(divides);
     }
 

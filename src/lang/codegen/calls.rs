@@ -21,7 +21,7 @@ use crate::lang::ktypes::btf;
 use crate::lang::probe::Probe;
 use crate::lang::program::Parameter;
 use crate::lang::source::Span;
-use crate::lang::types::{Clock, Type};
+use crate::lang::types::{Clock, Type, TypeSource};
 
 /// Address families as the socket calls number them.
 const AF_INET: i32 = libc::AF_INET;
@@ -38,8 +38,15 @@ impl Coder<'_, '_> {
         use Function as F;
         let span = expr.span;
         match function {
-            F::Pid => self.process(true)?,
-            F::Tid => self.process(false)?,
+            F::Pid | F::Tid => {
+                let is_process = function == F::Pid;
+                let of_first = |argument: &Expr| matches!(&argument.kind, ExprKind::Ident(word) if &**word == "init");
+                if arguments.first().is_some_and(of_first) {
+                    self.first_process(is_process);
+                } else {
+                    self.process(is_process);
+                }
+            }
             F::Uid => self.lower_half(BPF_FUNC_get_current_uid_gid),
             F::Username => self.lower_half(BPF_FUNC_get_current_uid_gid),
             F::Gid => self.upper_half(BPF_FUNC_get_current_uid_gid),
@@ -74,7 +81,7 @@ impl Coder<'_, '_> {
             F::Reg => self.register(arguments, span)?,
             F::Kptr | F::Uptr | F::Ksym => self.scalar(first(arguments, span)?)?,
             F::Kaddr => {
-                let address = known::kernel_symbol(first(arguments, span)?)?;
+                let address = known::kernel_symbol(first(arguments, span)?, span)?;
                 self.machine.number(Reg::R0, address);
             }
             F::Uaddr => self.file_symbol(arguments, span)?,
@@ -130,6 +137,7 @@ impl Coder<'_, '_> {
                 self.machine.mov(Reg::R2, 16);
                 self.machine.asm.call(BPF_FUNC_get_current_comm);
             }
+            (F::Comm, _) => self.comm_of(first(arguments, span)?, span, to)?,
             (F::Kstack | F::Ustack, Type::KStack(stack) | Type::UStack(stack)) => {
                 self.stack_into(expr, *stack, to)?;
             }
@@ -164,7 +172,11 @@ impl Coder<'_, '_> {
                 self.user_symbol(to);
             }
             (F::Func, _) => {
-                self.instruction_pointer();
+                match self.attach() {
+                    // The instruction is the one that is returned to.
+                    Some(Probe::Uprobe { at_return: true, .. }) => self.traced_function(),
+                    _ => self.instruction_pointer(),
+                }
                 self.user_symbol(to);
             }
             (F::Strftime, _) => self.timestamp_into(arguments, span, to)?,
@@ -207,14 +219,9 @@ impl Coder<'_, '_> {
     }
 
     /// `pid`, or `tid`: in the namespace of who asks, if that isn't the first one.
-    fn process(&mut self, is_process: bool) -> Result<()> {
+    pub(super) fn process(&mut self, is_process: bool) {
         let Some((device, inode)) = self.unit.options.pid_namespace else {
-            if is_process {
-                self.upper_half(BPF_FUNC_get_current_pid_tgid);
-            } else {
-                self.lower_half(BPF_FUNC_get_current_pid_tgid);
-            }
-            return Ok(());
+            return self.first_process(is_process);
         };
         let mark = self.machine.mark();
         let ids = self.machine.room(8);
@@ -227,7 +234,15 @@ impl Coder<'_, '_> {
         // struct bpf_pidns_info: the thread, then the process.
         self.machine.load(Size::W, Reg::R0, ids.at(if is_process { 4 } else { 0 }));
         self.machine.release(mark);
-        Ok(())
+    }
+
+    /// The same in the first namespace.
+    fn first_process(&mut self, is_process: bool) {
+        if is_process {
+            self.upper_half(BPF_FUNC_get_current_pid_tgid);
+        } else {
+            self.lower_half(BPF_FUNC_get_current_pid_tgid);
+        }
     }
 
     fn nanoseconds(&mut self, arguments: &[Expr]) {
@@ -247,6 +262,37 @@ impl Coder<'_, '_> {
         }
     }
 
+    /// `comm(pid)`: empty if there is no such process.
+    fn comm_of(&mut self, pid: &Expr, span: Span, to: Place) -> Result<()> {
+        let kfuncs = (self.unit.kfunc("bpf_task_from_pid"), self.unit.kfunc("bpf_task_release"));
+        let (Some(find), Some(release)) = kfuncs else {
+            return Err(Refusal::missing(span, "comm() of another process, on this kernel,"));
+        };
+        let kernel = self.unit.kernel;
+        let structs = &mut self.unit.program.structs;
+        let task = kernel.record("struct task_struct", structs);
+        let field = task.and_then(|task| structs.field(task, "comm", kernel));
+        let Some(field) = field else { return Err(self.unknown(Function::Comm, span)) };
+        self.machine.zero(to, 16);
+        self.scalar(pid)?;
+        self.machine.mov(Reg::R1, Reg::R0);
+        self.machine.asm.call_kfunc(find);
+        let none = self.machine.asm.label();
+        self.machine.jump_if(Cond::Eq, Reg::R0, 0, none);
+        let mark = self.machine.mark();
+        let task = self.machine.hold();
+        self.machine.address(Reg::R1, to);
+        self.machine.mov(Reg::R2, 16);
+        self.machine.take(task, Reg::R3);
+        self.machine.alu(Alu::Add, Reg::R3, field.offset as i32);
+        self.machine.asm.call(libbpf_sys::BPF_FUNC_probe_read_kernel_str);
+        self.machine.take(task, Reg::R1);
+        self.machine.asm.call_kfunc(release);
+        self.machine.release(mark);
+        self.machine.asm.bind(none);
+        Ok(())
+    }
+
     /// `func` of the kernel: where the probe is.
     fn traced_function(&mut self) {
         self.machine.context(Reg::R1);
@@ -256,7 +302,7 @@ impl Coder<'_, '_> {
     /// R0 as an address of the current process, and which process that is.
     fn user_symbol(&mut self, to: Place) {
         self.machine.store(Size::DW, to, Reg::R0);
-        self.upper_half(BPF_FUNC_get_current_pid_tgid);
+        self.process(true);
         self.machine.store(Size::W, to.at(8), Reg::R0);
         let place = self.place as i32;
         self.machine.store(Size::W, to.at(12), place);
@@ -484,8 +530,13 @@ impl Coder<'_, '_> {
         let table = self.unit.constant(&table);
         self.machine.zero(to, size);
         self.scalar(number)?;
-        let end = self.machine.asm.label();
-        self.machine.jump_if(Cond::Ge, Reg::R0, names.len() as i32, end);
+        let (known, end) = (self.machine.asm.label(), self.machine.asm.label());
+        self.machine.jump_if(Cond::Lt, Reg::R0, names.len() as i32, known);
+        if function == Function::SignalName {
+            self.machine.write(to, b"N/A\0");
+        }
+        self.machine.asm.jump(end);
+        self.machine.asm.bind(known);
         self.machine.alu(Alu::Mul, Reg::R0, width as i32);
         self.machine.address(Reg::R1, table);
         self.machine.alu(Alu::Add, Reg::R0, Reg::R1);

@@ -11,15 +11,16 @@ use nix::sys::signal::Signal;
 use super::{Refusal, Result};
 use crate::lang::ast::Expr;
 use crate::lang::functions::Function;
+use crate::lang::source::Span;
 
 fn text(of: &Expr) -> Result<&str> {
     of.as_str().ok_or_else(|| Refusal::new(of.span, "this must be a string that is known now"))
 }
 
 /// The address of a symbol of the kernel, `kaddr("name")`.
-pub(super) fn kernel_symbol(name: &Expr) -> Result<u64> {
+pub(super) fn kernel_symbol(name: &Expr, call: Span) -> Result<u64> {
     let wanted = text(name)?;
-    let missing = || Refusal::new(name.span, format!("Failed to resolve kernel symbol: {wanted}"));
+    let missing = || Refusal::new(call, format!("Failed to resolve kernel symbol: {wanted}"));
     let symbols = File::open("/proc/kallsyms").map_err(|_| missing())?;
     for line in BufReader::new(symbols).lines().map_while(std::io::Result::ok) {
         let mut words = line.split_ascii_whitespace();
@@ -61,6 +62,13 @@ pub(super) fn signal(name: &str) -> Option<i32> {
     full.parse::<Signal>().ok().map(|signal| signal as i32)
 }
 
+/// What a signal says, as the C library has it.
+fn described(signal: i32) -> String {
+    // SAFETY: the text is the library's own, or in a buffer of this thread, and is copied at once.
+    let text = unsafe { std::ffi::CStr::from_ptr(libc::strsignal(signal)) };
+    text.to_string_lossy().into_owned()
+}
+
 /// The texts of errors, signals or system calls by their numbers, from 0; what has none is empty.
 pub(super) fn names(function: Function) -> Vec<String> {
     match function {
@@ -68,9 +76,11 @@ pub(super) fn names(function: Function) -> Vec<String> {
             (0..134).map(|error| Errno::from_raw(error).desc().to_owned()).collect()
         }
         Function::SignalName => {
-            let name =
-                |signal| Signal::try_from(signal).map_or(String::new(), |one| one.to_string());
-            (0..32).map(name).collect()
+            // As strsignal(3) has it.
+            let known = |signal: i32| Signal::try_from(signal).is_ok();
+            let unknown = |signal| format!("Unknown signal {signal}");
+            let name = |signal| if known(signal) { described(signal) } else { unknown(signal) };
+            (0..64).map(name).collect()
         }
         _ => {
             let name =
@@ -86,7 +96,6 @@ mod tests {
 
     use super::*;
     use crate::lang::ast::ExprKind;
-    use crate::lang::source::Span;
 
     #[test]
     fn signals_and_addresses() {
@@ -100,7 +109,8 @@ mod tests {
     #[test]
     fn numbers_have_names() {
         assert_eq!(names(Function::Strerror)[2], "No such file or directory");
-        assert_eq!(names(Function::SignalName)[9], "SIGKILL");
+        let signals = names(Function::SignalName);
+        assert_eq!([&*signals[0], &signals[9]], ["Unknown signal 0", "Killed"]);
         assert!(names(Function::SyscallName).contains(&"openat".to_owned()));
     }
 }

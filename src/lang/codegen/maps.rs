@@ -117,14 +117,34 @@ impl Coder<'_, '_> {
             return self.map_sum(name, key, aggregate, expr.span);
         }
         let key = self.key_of(map, key)?;
-        self.map_value_or_zero(map, key, &expr.ty);
+        self.look_up(map, key);
+        self.tell_missing(map, expr.span);
+        self.found_value(&expr.ty);
         self.machine.release(mark);
         Ok(())
     }
 
+    /// Tells that a look-up found nothing, if somebody wants to know (`-k`). R0 stays.
+    fn tell_missing(&mut self, map: usize, span: Span) {
+        let (key, _) = self.types_of(map);
+        if !self.unit.options.tells_failed_reads || key.is_none() {
+            return;
+        }
+        let found = self.machine.asm.label();
+        self.machine.jump_if(Cond::Ne, Reg::R0, 0, found);
+        self.runtime_error(RuntimeError::Helper(BPF_FUNC_map_lookup_elem), span);
+        self.machine.mov(Reg::R0, 0);
+        self.machine.asm.bind(found);
+    }
+
     pub(super) fn map_value_or_zero(&mut self, map: usize, key: Place, ty: &Type) {
-        let missing = self.machine.asm.label();
         self.look_up(map, key);
+        self.found_value(ty);
+    }
+
+    /// The value that R0 points to into R0.
+    fn found_value(&mut self, ty: &Type) {
+        let missing = self.machine.asm.label();
         // Null is the zero that is wanted.
         self.machine.jump_if(Cond::Eq, Reg::R0, 0, missing);
         if let Some(size) = super::machine::size_of_word(self.size_of(ty)) {
@@ -147,6 +167,7 @@ impl Coder<'_, '_> {
         let map = self.map_number(name, expr.span)?;
         let key = self.key_of(map, key)?;
         self.look_up(map, key);
+        self.tell_missing(map, expr.span);
         self.found_into(to, self.size_of(&expr.ty));
         Ok(())
     }

@@ -1,8 +1,7 @@
 //! Stacks: frames go to a map under their hash; what a program has of a stack is the key there.
 
 use libbpf_sys::{
-    BPF_F_USER_STACK, BPF_FUNC_get_current_pid_tgid, BPF_FUNC_get_stack, BPF_FUNC_map_lookup_elem,
-    BPF_FUNC_map_update_elem,
+    BPF_F_USER_STACK, BPF_FUNC_get_stack, BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem,
 };
 
 use super::machine::Place;
@@ -57,8 +56,7 @@ impl Coder<'_, '_> {
     fn owner_of_stack(&mut self, to: Place) {
         let mark = self.machine.mark();
         let got = self.machine.hold();
-        self.machine.asm.call(BPF_FUNC_get_current_pid_tgid);
-        self.machine.alu(Alu::Rsh, Reg::R0, 32);
+        self.process(true);
         self.machine.store(Size::W, to.at(16), Reg::R0);
         let place = self.place as i32;
         self.machine.store(Size::W, to.at(20), place);

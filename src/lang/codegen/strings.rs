@@ -5,7 +5,7 @@ use libbpf_sys::{
 };
 
 use super::access::Where;
-use super::machine::Place;
+use super::machine::{Held, Place};
 use super::{Coder, Refusal, Result};
 use crate::bytecode::{Alu, Cond, Reg, Size};
 use crate::lang::ast::{Expr, ExprKind};
@@ -13,6 +13,8 @@ use crate::lang::functions::Function;
 use crate::lang::source::Span;
 use crate::lang::types::{AddressSpace, Type};
 
+/// From this max_strlen on, bpftrace doesn't say of a string that it was cut.
+const MARKS_CUT_STRINGS: u64 = 1024;
 /// Needles longer than this would make a search too long for the verifier.
 const LONGEST_NEEDLE: u32 = 64;
 
@@ -32,10 +34,10 @@ impl Coder<'_, '_> {
         }
         let space = self.pointed_to(from)?;
         let pointer = self.machine.hold();
+        // The length counts the NUL.
         let length = match length {
-            Some(length) if length.as_int().is_none_or(|known| known + 1 < i128::from(size)) => {
+            Some(length) if length.as_int().is_none_or(|known| known < i128::from(size)) => {
                 self.scalar(length)?;
-                self.machine.alu(Alu::Add, Reg::R0, 1);
                 let fits = self.machine.asm.label();
                 self.machine.jump_if(Cond::Le, Reg::R0, size as i32, fits);
                 self.machine.mov(Reg::R0, size as i32);
@@ -58,8 +60,30 @@ impl Coder<'_, '_> {
         };
         self.machine.asm.call(helper);
         self.tell_failed_read(helper, from.span);
+        if length.is_none() && self.unit.typed.config.max_strlen < MARKS_CUT_STRINGS {
+            self.mark_cut_string(helper, pointer, size, to);
+        }
         self.machine.release(mark);
         Ok(())
+    }
+
+    /// A string that has more than there is room for loses its NUL, by which it is known to be cut. R0 is how much was
+    /// read of it.
+    fn mark_cut_string(&mut self, helper: u32, pointer: Held, size: u32, to: Place) {
+        let whole = self.machine.asm.label();
+        self.machine.jump_if(Cond::Ne, Reg::R0, size as i32, whole);
+        self.machine.take(pointer, Reg::R3);
+        self.machine.alu(Alu::Add, Reg::R3, size as i32 - 1);
+        self.machine.address(Reg::R1, to.at(size - 1));
+        self.machine.mov(Reg::R2, 1);
+        self.machine.asm.call(if helper == BPF_FUNC_probe_read_kernel_str {
+            libbpf_sys::BPF_FUNC_probe_read_kernel
+        } else if helper == BPF_FUNC_probe_read_user_str {
+            libbpf_sys::BPF_FUNC_probe_read_user
+        } else {
+            libbpf_sys::BPF_FUNC_probe_read
+        });
+        self.machine.asm.bind(whole);
     }
 
     /// A string's beginning.
@@ -109,7 +133,7 @@ impl Coder<'_, '_> {
                 Ok(AddressSpace::Kernel)
             }
             Where::Memory(space, offset) => {
-                self.machine.alu(Alu::Add, Reg::R0, offset);
+                self.advance(Reg::R0, offset);
                 Ok(space)
             }
             Where::Context(offset) => {

@@ -19,7 +19,7 @@ impl Cgroups {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let mut found = Vec::new();
         for (name, root) in hierarchies(&mounts) {
-            if wildcard::is_match(pattern, &name)
+            if (pattern.is_empty() || wildcard::is_match(pattern, &name))
                 && let Some(path) = self.path(&root, id)
             {
                 found.push(format!("{name}:{path}"));

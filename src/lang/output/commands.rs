@@ -35,9 +35,10 @@ pub(super) fn cat(path: &[u8], most: u64) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let read =
         File::open(OsStr::from_bytes(path)).and_then(|file| file.take(most).read_to_end(&mut text));
-    read.map(|_| text).map_err(|_| {
+    read.map(|_| text).map_err(|error| {
         let path = String::from_utf8_lossy(path);
-        io::Error::other(format!("failed to open file '{path}'"))
+        let why = super::errno_text(-i64::from(error.raw_os_error().unwrap_or_default()));
+        io::Error::other(format!("failed to open file '{path}' ({why})"))
     })
 }
 
@@ -59,6 +60,7 @@ mod tests {
         std::fs::write(&path, "abcdef").unwrap();
         assert_eq!(cat(path.as_os_str().as_bytes(), 4).unwrap(), b"abcd");
         let error = cat(b"/nonexistent/x", 4).unwrap_err();
-        assert_eq!(error.to_string(), "failed to open file '/nonexistent/x'");
+        let why = "failed to open file '/nonexistent/x' (No such file or directory)";
+        assert_eq!(error.to_string(), why);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::rc::Rc;
 
 use nix::unistd::{Uid, User};
 
@@ -11,6 +13,8 @@ use super::stacks::{Functions, Space};
 use super::times::{self, Zone};
 use super::value::Value;
 use crate::lang::config::Config;
+use crate::lang::elf;
+use crate::lang::probe::Probe;
 use crate::lang::program::{Program, Role};
 use crate::lang::types::{BitField, Clock, Int, Stack, StructId, Type};
 
@@ -20,6 +24,8 @@ pub(super) struct Known {
     functions: Functions,
     cgroups: Cgroups,
     users: HashMap<u64, Vec<u8>>,
+    /// Of probes: the file that they are in, if it is one.
+    files: HashMap<u32, Option<Rc<Path>>>,
     /// How far the time of day is ahead of the time since boot, ns.
     pub(super) boot_time: u64,
 }
@@ -30,8 +36,22 @@ impl Known {
             functions: Functions::new(config),
             cgroups: Cgroups::default(),
             users: HashMap::new(),
+            files: HashMap::new(),
             boot_time: times::boot_time(),
         }
+    }
+
+    fn file(&mut self, program: &Program, probe: u32) -> Option<Rc<Path>> {
+        let find = || {
+            let [point] = program.probes.get(probe as usize)?.attach.as_slice() else {
+                return None;
+            };
+            let Some(Probe::Uprobe { file, .. } | Probe::Usdt { file, .. }) = &point.probe else {
+                return None;
+            };
+            elf::resolve(file, None).map(Rc::from)
+        };
+        self.files.entry(probe).or_insert_with(find).clone()
     }
 
     fn user(&mut self, uid: u64) -> Vec<u8> {
@@ -88,11 +108,17 @@ impl Reader<'_> {
         let size = self.program.structs.size_of(ty) as usize;
         let bytes = &bytes[..bytes.len().min(size)];
         match ty {
-            Type::None | Type::Void | Type::TimestampMode(_) | Type::Aggregate(_) => Value::Null,
+            Type::None | Type::Void | Type::TimestampMode(_) => Value::Null,
+            // In an entry that a loop is over: what the program summed.
+            Type::Aggregate(of) if !of.is_table() => {
+                let sign = Int { signed: of.signed() == Some(true), ..Int::U64 };
+                number(int(sign, bytes), sign.signed)
+            }
+            Type::Aggregate(_) => Value::Null,
             Type::Bool => Value::Bool(bytes.first().is_some_and(|byte| *byte != 0)),
             Type::Int(of) => number(int(*of, bytes), of.signed),
             Type::Enum(name, of) => self.enumerator(name, int(*of, bytes)),
-            Type::String(_) => self.string(bytes),
+            Type::String(_) => self.string(bytes, size),
             Type::Buffer(_) => {
                 let there = bytes.get(4..).unwrap_or_default();
                 Value::Buffer(there[..there.len().min(half(bytes, 0) as usize)].to_vec())
@@ -118,11 +144,15 @@ impl Reader<'_> {
                 };
                 Value::Record(parts.map(field).collect())
             }
-            Type::KStack(stack) => self.stack(*stack, Space::Kernel, bytes),
-            Type::UStack(stack) => self.stack(*stack, Space::Process(half(bytes, 16)), bytes),
+            Type::KStack(stack) => self.stack(*stack, None, bytes),
+            Type::UStack(stack) => {
+                let process = (half(bytes, 16), half(bytes, 20));
+                self.stack(*stack, Some(process), bytes)
+            }
             Type::KSym => Value::text(self.known.functions.name(Space::Kernel, word(bytes, 0))),
             Type::USym => {
-                let space = Space::Process(half(bytes, 8));
+                let file = self.known.file(self.program, half(bytes, 12));
+                let space = Space::Process(half(bytes, 8), file.as_deref());
                 Value::text(self.known.functions.name(space, word(bytes, 0)))
             }
             Type::Username => Value::Text(self.known.user(word(bytes, 0))),
@@ -136,9 +166,10 @@ impl Reader<'_> {
         }
     }
 
-    fn string(&self, bytes: &[u8]) -> Value {
+    fn string(&self, bytes: &[u8], size: usize) -> Value {
         match memchr::memchr(0, bytes) {
             Some(end) => Value::text(&bytes[..end]),
+            None if bytes.len() < size => Value::text(bytes),
             // One that fills its room was cut.
             None => Value::Text([bytes, self.config.str_trunc_trailer.as_bytes()].concat()),
         }
@@ -169,8 +200,8 @@ impl Reader<'_> {
             match (&field.ty, field.bits) {
                 (Type::Struct(inner), _) if field.name.is_empty() => self.fields(*inner, there, to),
                 (ty, Some(bits)) => {
-                    let signed = ty.is_signed();
-                    to.push((field.name.clone(), number(bit_field(bits, there, signed), signed)));
+                    let value = number(bit_field(bits, there), ty.is_signed());
+                    to.push((field.name.clone(), value));
                 }
                 (ty, None) => {
                     let value = self.value(ty, there);
@@ -180,7 +211,8 @@ impl Reader<'_> {
         }
     }
 
-    fn stack(&mut self, stack: Stack, space: Space, bytes: &[u8]) -> Value {
+    /// Of the kernel, or of a process that a probe was in.
+    fn stack(&mut self, stack: Stack, process: Option<(u32, u32)>, bytes: &[u8]) -> Value {
         let limit = u32::from(stack.limit).max(1);
         let map = self
             .program
@@ -194,6 +226,11 @@ impl Reader<'_> {
         let count = (word(bytes, 8) as usize).min(frames.len());
         let frames: Vec<u64> =
             frames[..count].iter().map(|frame| u64::from_ne_bytes(*frame)).collect();
+        let file = process.and_then(|(_, probe)| self.known.file(self.program, probe));
+        let space = match process {
+            Some((pid, _)) => Space::Process(pid, file.as_deref()),
+            None => Space::Kernel,
+        };
         Value::text(self.known.functions.stack(stack, space, &frames))
     }
 
@@ -216,11 +253,10 @@ fn from(bytes: &[u8], at: u32) -> &[u8] {
     bytes.get(at as usize..).unwrap_or_default()
 }
 
-fn bit_field(bits: BitField, bytes: &[u8], signed: bool) -> i128 {
+/// Never below 0, as bpftrace has it.
+fn bit_field(bits: BitField, bytes: &[u8]) -> i128 {
     let value = u128::from_ne_bytes(part(bytes, 0)) >> bits.shift;
-    let value = value & ((1 << bits.width) - 1);
-    let is_negative = signed && value >> (bits.width - 1) != 0;
-    value.cast_signed() - if is_negative { 1 << bits.width } else { 0 }
+    (value & ((1 << bits.width) - 1)).cast_signed()
 }
 
 fn inet(bytes: &[u8]) -> Value {

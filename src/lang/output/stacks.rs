@@ -2,22 +2,24 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use blazesym::helper::read_elf_build_id;
 
 use crate::lang::config::Config;
 use crate::lang::types::{Stack, StackMode};
+use crate::names::exists;
 use crate::symbols::{Detail, Symbol, Symbols};
 
 /// Indent of a frame.
 const INDENT: &str = "        ";
 
 /// Whose addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Space {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Space<'a> {
     Kernel,
-    Process(u32),
+    /// Of a process, and the program that it probably ran, in case it is gone.
+    Process(u32, Option<&'a Path>),
 }
 
 /// Functions by their addresses.
@@ -35,20 +37,28 @@ impl Functions {
     }
 
     /// The name of the function at an address, or the address.
-    pub(super) fn name(&mut self, space: Space, address: u64) -> String {
+    pub(super) fn name(&mut self, space: Space<'_>, address: u64) -> String {
         let found = self.found(space, address);
         found.into_iter().next_back().map_or_else(|| format!("{address:#x}"), |symbol| symbol.name)
     }
 
-    fn found(&mut self, space: Space, address: u64) -> Vec<Symbol> {
+    fn found(&mut self, space: Space<'_>, address: u64) -> Vec<Symbol> {
         match space {
             Space::Kernel => self.symbols.at_kernel(address),
-            Space::Process(pid) => self.symbols.at(pid, address),
+            Space::Process(pid, file) => {
+                let found = self.symbols.at(pid, address);
+                match file {
+                    Some(file) if found.is_empty() && !exists(pid) => {
+                        self.symbols.at_file(file, address)
+                    }
+                    _ => found,
+                }
+            }
         }
     }
 
     /// A line for each frame, behind an empty one.
-    pub(super) fn stack(&mut self, stack: Stack, space: Space, frames: &[u64]) -> String {
+    pub(super) fn stack(&mut self, stack: Stack, space: Space<'_>, frames: &[u64]) -> String {
         let mut text = "\n".to_owned();
         for &address in frames {
             // Writing to a string can't fail.
@@ -62,7 +72,7 @@ impl Functions {
         text
     }
 
-    fn frame(&mut self, text: &mut String, space: Space, address: u64) -> std::fmt::Result {
+    fn frame(&mut self, text: &mut String, space: Space<'_>, address: u64) -> std::fmt::Result {
         let found = self.found(space, address);
         if found.is_empty() {
             return writeln!(text, "{INDENT}{address:#x}");
@@ -79,7 +89,12 @@ impl Functions {
         Ok(())
     }
 
-    fn perf_frame(&mut self, text: &mut String, space: Space, address: u64) -> std::fmt::Result {
+    fn perf_frame(
+        &mut self,
+        text: &mut String,
+        space: Space<'_>,
+        address: u64,
+    ) -> std::fmt::Result {
         let found = self.found(space, address);
         if found.is_empty() {
             let unknown = if space == Space::Kernel { "" } else { " ([unknown])" };
@@ -99,8 +114,8 @@ impl Functions {
     }
 
     /// The build id of the file and the offset in it, or the address.
-    fn in_file(&mut self, space: Space, address: u64) -> String {
-        let Space::Process(pid) = space else { return format!("{address:x}") };
+    fn in_file(&mut self, space: Space<'_>, address: u64) -> String {
+        let Space::Process(pid, _) = space else { return format!("{address:x}") };
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
         let found =
             maps.lines().find_map(|line| mapped(line, address)).and_then(|(file, offset)| {
@@ -133,7 +148,7 @@ mod tests {
     fn shown(mode: StackMode, frames: &[u64]) -> String {
         let config = Config { show_debug_info: false, ..Config::default() };
         let stack = Stack { mode, limit: 127 };
-        Functions::new(&config).stack(stack, Space::Process(std::process::id()), frames)
+        Functions::new(&config).stack(stack, Space::Process(std::process::id(), None), frames)
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Names<'_, '_> {
             let got = value.as_deref().unwrap_or_default();
             let message =
                 format!("program command line option --{name} invalid {wanted} (value: {got})");
-            self.error(span, message);
+            self.error(Span::NOWHERE, message);
             ExprKind::None
         })
     }
@@ -81,17 +81,23 @@ impl Names<'_, '_> {
         if unknown.is_empty() {
             return;
         }
+        // Who asks what there is gets a line for each.
+        let is_help = unknown.iter().any(|name| name == "--help");
         let known: Vec<String> = self
             .known
             .iter()
             .map(|(name, about)| match about {
-                Some(about) => format!("--{name}: {about}"),
-                None => format!("--{name}"),
+                Some(about) if is_help => format!("--{name}: {about}"),
+                _ => format!("--{name}"),
             })
             .collect();
         let message = format!("unexpected program command line options: {}", unknown.join(", "));
-        let told = self.context.diagnostics.error(Span::default(), message);
-        told.hint(format!("expected program options: {}", known.join(", ")));
+        let told = self.context.diagnostics.error(Span::NOWHERE, message);
+        told.hint(match known.is_empty() {
+            true => "no custom program options defined.".to_owned(),
+            false if is_help => format!("expected program options:\n{}", known.join("\n")),
+            false => format!("expected program options: {}", known.join(", ")),
+        });
     }
 
     fn default(&mut self, span: Span, default: ExprKind) -> ExprKind {

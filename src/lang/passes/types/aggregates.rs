@@ -52,7 +52,7 @@ impl Typer<'_, '_> {
             Function::Stats => Ok(Aggregate::Stats { signed }),
             Function::Hist => self.hist(arguments),
             Function::Lhist => self.lhist(arguments),
-            _ => self.tseries(arguments, signed, span),
+            _ => self.tseries(arguments, signed),
         };
         match aggregate {
             Ok(aggregate) => self.know_aggregate(name, aggregate, span),
@@ -145,16 +145,11 @@ impl Typer<'_, '_> {
         Ok(Aggregate::Lhist { min, max, step })
     }
 
-    fn tseries(
-        &mut self,
-        arguments: &[Expr],
-        signed: bool,
-        span: Span,
-    ) -> Result<Aggregate, String> {
+    fn tseries(&mut self, arguments: &[Expr], signed: bool) -> Result<Aggregate, String> {
         match self.context.config.unstable_tseries {
             Unstable::Enable => {}
             Unstable::Warn => self.warn(
-                span,
+                Span::NOWHERE,
                 "tseries is an unstable feature. Set the config flag to suppress this warning: \
                  unstable_tseries=enable",
             ),

@@ -197,7 +197,7 @@ impl Typer<'_, '_> {
             && self.context.config.unstable_dw_ustack != Unstable::Enable
         {
             self.warn(
-                span,
+                Span::NOWHERE,
                 "dw_ustack is an unstable feature. Set the config flag to suppress this \
                              warning: unstable_dw_ustack=enable",
             );
