@@ -208,16 +208,18 @@ fn checked(invocation: &Invocation, kernel: &KernelTypes) -> Result<Option<Typed
         let probes = &mut typed.script.probes;
         for probe in probes.iter_mut() {
             let is_wanted = |point: &AttachPoint| {
-                matches!(point.probe, Some(Probe::Begin | Probe::End))
+                matches!(point.probe, Some(Probe::Begin | Probe::End | Probe::SelfSignal(_)))
                     || filter.is_match(&point.name)
             };
             probe.attach_points.retain(is_wanted);
         }
         probes.retain(|probe| !probe.attach_points.is_empty());
-        if probes.is_empty() {
+    }
+    if typed.script.probes.is_empty() {
+        if !invocation.is_quiet {
             eprintln!("No probes to attach");
-            return Ok(None);
         }
+        return Ok(None);
     }
     stages::show(&typed, &invocation.stages);
     Ok(Some(typed))
@@ -330,6 +332,7 @@ fn run_options(config: &Config, invocation: &Invocation) -> runtime::Options {
     runtime::Options {
         pid: invocation.pid,
         command: command.split_whitespace().map(OsString::from).collect(),
+        is_unsafe: invocation.is_unsafe,
         is_dry: invocation.is_dry,
         load: LoadOptions {
             log_size: config.log_size,

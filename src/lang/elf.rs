@@ -34,6 +34,16 @@ pub enum ElfError {
     /// Beyond what is loaded of it.
     #[error("{0} has no code at {1:#x}")]
     NoCode(PathBuf, u64),
+    /// No function is there, so that it may be amid an instruction.
+    #[error("Could not resolve address: {0}:{1:#x}")]
+    NoFunctionAt(PathBuf, u64),
+    /// Where the function ends isn't known.
+    #[error(
+        "Could not determine boundary for {0} (symbol has size 0).\n\
+             Use --unsafe to force attachment. WARNING: This option could lead to data corruption \
+             in the target process."
+    )]
+    NoSize(String),
     /// It is asked for by a line of source.
     #[error("lines of a file's source aren't supported yet")]
     Line,
@@ -106,6 +116,40 @@ impl File {
     /// Where it has no such place.
     pub fn place(&self, at: &Address) -> Result<u64, ElfError> {
         self.offset(self.address(at)?)
+    }
+
+    /// The same where a probe can do no harm, as far as that can be seen: within a function whose end is known.
+    ///
+    /// # Errors
+    /// Where it has no such place.
+    pub fn safe_place(&self, at: &Address) -> Result<u64, ElfError> {
+        match at {
+            Address::Function { name, .. } if self.function(name)?.size == 0 => {
+                return Err(ElfError::NoSize(name.to_string()));
+            }
+            Address::Absolute(address) => {
+                let is_in = |function: &Function| {
+                    let into = address.checked_sub(function.address);
+                    into.is_some_and(|into| into < function.size)
+                };
+                if !self.functions()?.iter().any(is_in) {
+                    return Err(ElfError::NoFunctionAt(self.path.clone(), *address));
+                }
+            }
+            _ => {}
+        }
+        self.place(at)
+    }
+
+    /// Where a number is in a file that a user vouches for: as it is, if it isn't ELF.
+    ///
+    /// # Errors
+    /// Where it has no such place.
+    pub fn forced_place(&self, at: &Address) -> Result<u64, ElfError> {
+        match (self.place(at), at) {
+            (Err(ElfError::Malformed(..)), Address::Absolute(offset)) => Ok(*offset),
+            (place, _) => place,
+        }
     }
 
     /// The address of a place of its code, as the file is linked.
@@ -209,6 +253,9 @@ mod tests {
         let function = own.function("nettrace_test_place").unwrap();
         assert_eq!(own.place(&Address::Absolute(function.address)).unwrap(), place);
         assert!(own.functions().unwrap().contains(&function));
+        assert_eq!(own.safe_place(&Address::Absolute(function.address + 1)).unwrap(), place + 1);
+        let nowhere = own.safe_place(&Address::Absolute(10));
+        assert!(matches!(nowhere, Err(ElfError::NoFunctionAt(_, 10))));
     }
 
     #[test]
@@ -218,5 +265,6 @@ mod tests {
         assert!(matches!(own().place(&Address::Absolute(u64::MAX)), Err(ElfError::NoCode(..))));
         let text = File::open(Path::new("/proc/self/status")).unwrap();
         assert!(matches!(text.functions(), Err(ElfError::Malformed(..))));
+        assert_eq!(text.forced_place(&Address::Absolute(7)).unwrap(), 7);
     }
 }

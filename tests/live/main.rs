@@ -17,6 +17,7 @@ mod frames;
 mod lockdown;
 mod path;
 mod privileges;
+mod run;
 mod rungs;
 mod ss;
 mod syscalls;

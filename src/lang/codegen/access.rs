@@ -236,12 +236,16 @@ impl Coder<'_, '_> {
     fn read_word(&mut self, from: Where, ty: &Type, span: Span) -> Result<()> {
         match from {
             Where::Own(place) => self.load_scalar(Reg::R0, place, ty),
-            Where::Register => self.extended(ty),
+            Where::Register => {
+                self.extended(ty);
+                self.nothing_or_something(ty);
+            }
             Where::Context(offset) => {
                 let size = size_of_word(self.size_of(ty)).unwrap_or(Size::DW);
                 self.machine.context(Reg::R1);
                 self.machine.asm.load(size, Reg::R0, Reg::R1, offset as i16);
                 self.extended(ty);
+                self.nothing_or_something(ty);
             }
             Where::Memory(..) => {
                 let room = self.machine.slot();
@@ -284,6 +288,26 @@ impl Coder<'_, '_> {
             self.machine.alu(Alu::And, Reg::R1, 0xffff);
             self.machine.alu(Alu::Add, Reg::R0, Reg::R1);
         }
+    }
+
+    /// Of a pointer of the context that may be null, the verifier lets nothing be computed before it was compared.
+    fn nothing_or_something(&mut self, ty: &Type) {
+        let has_typed_context = matches!(
+            self.attach(),
+            Some(
+                Probe::Iter { .. }
+                    | Probe::RawTracepoint { .. }
+                    | Probe::Fentry { .. }
+                    | Probe::FentryBpf { .. }
+            )
+        );
+        if !has_typed_context || !matches!(ty, Type::Pointer(_)) {
+            return;
+        }
+        let something = self.machine.asm.label();
+        self.machine.jump_if(Cond::Ne, Reg::R0, 0, something);
+        self.machine.mov(Reg::R0, 0);
+        self.machine.asm.bind(something);
     }
 
     fn extended(&mut self, ty: &Type) {

@@ -8,14 +8,19 @@ use crate::tracefs::Tracefs;
 
 /// Functions whose module and name are meant by these words, in the order of their names. Nothing if no list of them
 /// can be read.
+///
+/// A wildcard leaves out functions of RCU, which probes need themselves.
 pub fn functions(module: Option<&str>, pattern: &str) -> Option<Vec<Name>> {
     let list = list()?;
     let mut names: Vec<Name> = list
         .lines()
         .filter_map(parse)
         .filter(|(name, of)| {
-            let is_named =
-                if has_wildcard(pattern) { is_match(pattern, name) } else { *name == pattern };
+            let is_named = if has_wildcard(pattern) {
+                is_match(pattern, name) && !name.starts_with("rcu_")
+            } else {
+                *name == pattern
+            };
             is_named && module.is_none_or(|module| is_match(module, of))
         })
         .map(|(name, _)| name.into())

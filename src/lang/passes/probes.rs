@@ -9,7 +9,6 @@ use super::super::ast::{AttachPoint, BinaryOp, Expr, ExprKind, Probe as Body, Sc
 use super::super::config::MissingProbes;
 use super::super::functions::Function;
 use super::super::probe::{PROVIDERS, Probe};
-use super::super::source::Span;
 use super::super::walk::{self, Visit};
 use super::Context;
 use crate::filter::nearest;
@@ -18,7 +17,7 @@ mod expand;
 mod files;
 mod parts;
 
-/// Takes all attach points apart. Probes that nothing is left of are gone then.
+/// Takes all attach points apart. Probes that nothing is left of are gone then: perhaps all.
 pub(super) fn run(script: &mut Script, context: &mut Context<'_>) {
     for probe in &mut script.probes {
         let points = mem::take(&mut probe.attach_points);
@@ -31,9 +30,6 @@ pub(super) fn run(script: &mut Script, context: &mut Context<'_>) {
     }
     no_places(script, context);
     script.probes.retain(|probe| !probe.attach_points.is_empty());
-    if script.probes.is_empty() && context.diagnostics.errors() == 0 {
-        context.diagnostics.error(Span::default(), "No probes to attach");
-    }
     let probes = mem::take(&mut script.probes);
     script.probes = probes.into_iter().flat_map(split).collect();
     limit(script, context);

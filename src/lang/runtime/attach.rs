@@ -21,6 +21,15 @@ use perf::Whose;
 
 mod perf;
 
+/// Whose events, and how careful to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope {
+    /// Only this process's.
+    pub(super) pid: Option<u32>,
+    /// Also where a probe may do harm.
+    pub(super) is_unsafe: bool,
+}
+
 /// What is attached.
 #[derive(Debug, Default)]
 pub(super) struct Attached {
@@ -71,7 +80,7 @@ impl From<io::Error> for Reason {
 ///
 /// Some kinds are run by the kernel in the order of their attaching, others the other way round; so that probes run in the
 /// program's order, the latter are attached from the last to the first.
-pub(super) fn attach(probes: &[Probe], loaded: &[Loaded], pid: Option<u32>) -> Attached {
+pub(super) fn attach(probes: &[Probe], loaded: &[Loaded], scope: Scope) -> Attached {
     let mut attached = Attached::default();
     let all: Vec<(&Probe, &Loaded)> = probes.iter().zip(loaded).collect();
     let is_forward = |probe: &Probe| {
@@ -79,10 +88,10 @@ pub(super) fn attach(probes: &[Probe], loaded: &[Loaded], pid: Option<u32>) -> A
         place.is_some_and(|place| !runs_backward(place))
     };
     for (probe, loaded) in all.iter().filter(|(probe, _)| is_forward(probe)) {
-        attached.probe(probe, loaded, pid);
+        attached.probe(probe, loaded, scope);
     }
     for (probe, loaded) in all.iter().rev().filter(|(probe, _)| !is_forward(probe)) {
-        attached.probe(probe, loaded, pid);
+        attached.probe(probe, loaded, scope);
     }
     attached
 }
@@ -101,10 +110,10 @@ fn runs_backward(place: &Place) -> bool {
 }
 
 impl Attached {
-    fn probe(&mut self, probe: &Probe, loaded: &Loaded, pid: Option<u32>) {
+    fn probe(&mut self, probe: &Probe, loaded: &Loaded, scope: Scope) {
         let program = loaded.fd.as_fd();
         if loaded.is_multi {
-            if let Err(reason) = self.at_once(&probe.attach, program, pid)
+            if let Err(reason) = self.at_once(&probe.attach, program, scope)
                 && let Some(point) = probe.attach.first()
             {
                 self.fail(point, reason);
@@ -113,7 +122,7 @@ impl Attached {
         }
         for point in &probe.attach {
             let Some(place) = &point.probe else { continue };
-            match self.place(place, program, pid) {
+            match self.place(place, program, scope) {
                 Ok(places) => self.places += places,
                 Err(reason) => self.fail(point, reason),
             }
@@ -130,15 +139,15 @@ impl Attached {
         &mut self,
         points: &[AttachPoint],
         program: BorrowedFd<'_>,
-        pid: Option<u32>,
+        scope: Scope,
     ) -> Result<(), Reason> {
         match points.first().and_then(|point| point.probe.as_ref()) {
             Some(Place::Kprobe { at_return, .. }) => {
                 self.links.push(kprobes(points, *at_return, program)?);
             }
             _ => {
-                for spots in by_file(points, pid)? {
-                    self.links.push(spots.attach_at_once(program, pid)?);
+                for spots in by_file(points, scope)? {
+                    self.links.push(spots.attach_at_once(program, scope)?);
                 }
             }
         }
@@ -151,7 +160,7 @@ impl Attached {
         &mut self,
         place: &Place,
         program: BorrowedFd<'_>,
-        pid: Option<u32>,
+        scope: Scope,
     ) -> Result<usize, Reason> {
         match place {
             Place::Begin | Place::End | Place::SelfSignal(_) | Place::Test(_) | Place::Bench(_) => {
@@ -162,25 +171,25 @@ impl Attached {
                 let whose = Whose { pid: None, cpu };
                 self.links.push(perf::attach(&perf::clock(*period), whose, program)?);
             }
-            Place::Profile(period) => self.on_all_cpus(&perf::clock(*period), program, pid)?,
+            Place::Profile(period) => self.on_all_cpus(&perf::clock(*period), program, scope)?,
             Place::Software { event, count } => {
                 let attr = perf::software(event, *count);
                 let attr = attr.ok_or_else(|| Reason::new("perf has no such event"))?;
-                self.on_all_cpus(&attr, program, pid)?;
+                self.on_all_cpus(&attr, program, scope)?;
             }
             Place::Hardware { event, count } => {
                 let attr = perf::hardware(event, *count);
                 let attr = attr.ok_or_else(|| Reason::new("perf has no such event"))?;
-                self.on_all_cpus(&attr, program, pid).map_err(|error| no_counter(&error))?;
+                self.on_all_cpus(&attr, program, scope).map_err(|error| no_counter(&error))?;
             }
             Place::Watchpoint { address, length, mode } => {
                 let attr = perf::breakpoint(*address, *length, mode);
-                match pid {
+                match scope.pid {
                     Some(_) => {
-                        let whose = Whose { pid, cpu: None };
+                        let whose = Whose { pid: scope.pid, cpu: None };
                         self.links.push(perf::attach(&attr, whose, program)?);
                     }
-                    None => self.on_all_cpus(&attr, program, None)?,
+                    None => self.on_all_cpus(&attr, program, scope)?,
                 }
             }
             Place::Tracepoint { category, event } => {
@@ -201,7 +210,7 @@ impl Attached {
                 self.links.push(kprobe(at, *at_return, program)?);
             }
             Place::Uprobe { .. } | Place::Usdt { .. } => {
-                self.links.extend(Spots::of(place, pid)?.attach(program, pid)?);
+                self.links.extend(Spots::of(place, scope)?.attach(program, scope)?);
             }
         }
         Ok(1)
@@ -211,10 +220,10 @@ impl Attached {
         &mut self,
         attr: &perf_event_attr,
         program: BorrowedFd<'_>,
-        pid: Option<u32>,
+        scope: Scope,
     ) -> io::Result<()> {
         for cpu in perf::online_cpus() {
-            self.links.push(perf::attach(attr, Whose { pid, cpu: Some(cpu) }, program)?);
+            self.links.push(perf::attach(attr, Whose { pid: scope.pid, cpu: Some(cpu) }, program)?);
         }
         Ok(())
     }
@@ -295,13 +304,16 @@ struct Spots {
 
 impl Spots {
     /// Where a probe of a file is to be.
-    fn of(place: &Place, pid: Option<u32>) -> Result<Self, Reason> {
+    fn of(place: &Place, scope: Scope) -> Result<Self, Reason> {
         let said = |error: elf::ElfError| Reason::new(error.to_string());
         match place {
             Place::Uprobe { at_return, file, at, .. } => {
-                let path = elf::resolve(file, pid)
+                let path = elf::resolve(file, scope.pid)
                     .ok_or_else(|| Reason::new(format!("there is no file {file}")))?;
-                let offset = elf::File::open(&path).and_then(|elf| elf.place(at)).map_err(said)?;
+                let elf = elf::File::open(&path).map_err(said)?;
+                let offset =
+                    if scope.is_unsafe { elf.forced_place(at) } else { elf.safe_place(at) };
+                let offset = offset.map_err(said)?;
                 let spots = vec![Spot { offset, semaphore: 0, number: 0 }];
                 Ok(Self { path, at_return: *at_return, spots })
             }
@@ -325,10 +337,10 @@ impl Spots {
     }
 
     /// One by one.
-    fn attach(&self, program: BorrowedFd<'_>, pid: Option<u32>) -> Result<Vec<OwnedFd>, Reason> {
+    fn attach(&self, program: BorrowedFd<'_>, scope: Scope) -> Result<Vec<OwnedFd>, Reason> {
         let name = self.name()?;
         // Of a process wherever it runs; without one an event is of a CPU, but its probe is hit on all.
-        let whose = Whose { pid, cpu: if pid.is_some() { None } else { Some(0) } };
+        let whose = Whose { pid: scope.pid, cpu: if scope.pid.is_some() { None } else { Some(0) } };
         let mut links = Vec::new();
         for spot in &self.spots {
             let attr = perf::probe("uprobe", &name, spot.offset, self.at_return, spot.semaphore)
@@ -343,7 +355,7 @@ impl Spots {
     }
 
     /// By one link.
-    fn attach_at_once(&self, program: BorrowedFd<'_>, pid: Option<u32>) -> Result<OwnedFd, Reason> {
+    fn attach_at_once(&self, program: BorrowedFd<'_>, scope: Scope) -> Result<OwnedFd, Reason> {
         let name = self.name()?;
         let offsets: Vec<u64> = self.spots.iter().map(|spot| spot.offset).collect();
         let semaphores: Vec<u64> = self.spots.iter().map(|spot| spot.semaphore).collect();
@@ -356,7 +368,7 @@ impl Spots {
             offsets: offsets.as_ptr(),
             ref_ctr_offsets: semaphores.as_ptr(),
             cookies: numbers.as_ptr(),
-            pid: pid.unwrap_or(0),
+            pid: scope.pid.unwrap_or(0),
             ..Default::default()
         };
         Ok(sys::link_create(program, None, BPF_TRACE_UPROBE_MULTI, &options)?)
@@ -387,10 +399,10 @@ fn kprobes(
 }
 
 /// Puts places of the same file together.
-fn by_file(points: &[AttachPoint], pid: Option<u32>) -> Result<Vec<Spots>, Reason> {
+fn by_file(points: &[AttachPoint], scope: Scope) -> Result<Vec<Spots>, Reason> {
     let mut files: Vec<Spots> = Vec::new();
     for place in points.iter().filter_map(|point| point.probe.as_ref()) {
-        let of = Spots::of(place, pid)?;
+        let of = Spots::of(place, scope)?;
         match files.iter_mut().find(|known| known.path == of.path) {
             Some(known) => known.spots.extend(of.spots),
             None => files.push(of),

@@ -12,7 +12,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
-use super::attach::{Attached, Failed, attach};
+use super::attach::{Attached, Failed, Scope, attach};
 use super::load::{LoadOptions, Loaded, load};
 use super::maps::{KernelMaps, MapError, MapOptions};
 use super::ring::Ring;
@@ -40,6 +40,8 @@ pub struct Options {
     pub pid: Option<u32>,
     /// The words of `-c`; empty without.
     pub command: Vec<OsString>,
+    /// Probes may be put where they may do harm.
+    pub is_unsafe: bool,
     /// It ends once everything is attached.
     pub is_dry: bool,
     /// How programs are loaded.
@@ -93,7 +95,7 @@ pub fn run(
     output: &mut Output<'_>,
 ) -> Result<i32, RunError> {
     allow_descriptors(program);
-    let mut watch = Watch::new(program, options)?;
+    let mut watch = Watch::new(options)?;
     let maps = KernelMaps::create(
         &program.maps,
         &MapOptions { child: watch.child.as_ref().map(Child::pid), ring_size: options.ring_size },
@@ -109,7 +111,8 @@ pub fn run(
         Run { program, loaded: &loaded, maps: &maps, ring, output, lost: 0, status: None };
     run.fire(|place| matches!(place, Place::Begin))?;
     let pid = watch.child.as_ref().map(Child::pid).or(options.pid);
-    let mut attached = attach(&program.probes, &loaded, pid);
+    let scope = Scope { pid, is_unsafe: options.is_unsafe };
+    let mut attached = attach(&program.probes, &loaded, scope);
     report(&attached.failed, config.missing_probes, options.with_warnings)?;
     let by_itself =
         |place: &Place| matches!(place, Place::Begin | Place::End | Place::SelfSignal(_));
@@ -179,8 +182,8 @@ fn report(failed: &[Failed], missing: MissingProbes, with_warnings: bool) -> Res
 /// What ends a run, or calls for something, beside messages.
 struct Watch {
     ends: UnixStream,
-    /// SIGUSR1, if the program has a probe for it.
-    calls: Option<UnixStream>,
+    /// SIGUSR1, which ends no program that has no probe for it.
+    calls: UnixStream,
     child: Option<Child>,
     process: Option<OwnedFd>,
     pipe: Option<OwnedFd>,
@@ -199,14 +202,13 @@ enum Wake {
 }
 
 impl Watch {
-    fn new(program: &Program, options: &Options) -> Result<Self, RunError> {
+    fn new(options: &Options) -> Result<Self, RunError> {
         // Before anything else: a fork takes one thread along, and what is open.
         let command = &options.command;
         let child = if command.is_empty() { None } else { Some(Child::hold(command)?) };
         let process = options.pid.map(process).transpose()?;
         let ends = signal_pipe(&[SIGINT, SIGTERM, SIGHUP])?;
-        let is_called = count(program, |place| matches!(place, Place::SelfSignal(_))) > 0;
-        let calls = if is_called { Some(signal_pipe(&[SIGUSR1])?) } else { None };
+        let calls = signal_pipe(&[SIGUSR1])?;
         let pipe = stdout_pipe().filter(|_| options.to_stdout);
         Ok(Self { ends, calls, child, process, pipe })
     }
@@ -232,7 +234,7 @@ impl Watch {
         // Asked for nothing, a pipe still tells that its reader is gone.
         let all = [
             (Some(self.ends.as_fd()), readable, Wake::Signal),
-            (self.calls.as_ref().map(AsFd::as_fd), readable, Wake::Call),
+            (Some(self.calls.as_fd()), readable, Wake::Call),
             (self.pipe.as_ref().map(AsFd::as_fd), nothing, Wake::Unread),
             (ring, readable, Wake::Messages),
             (walked, readable, Wake::Walked),
@@ -349,9 +351,7 @@ impl Run<'_, '_> {
                     rests = !is_much;
                 }
                 Wake::Call => {
-                    if let Some(calls) = &mut watch.calls {
-                        let _ = calls.read(&mut [0; 16]);
-                    }
+                    let _ = watch.calls.read(&mut [0; 16]);
                     self.fire(|place| matches!(place, Place::SelfSignal(_)))?;
                     self.drain()?;
                 }

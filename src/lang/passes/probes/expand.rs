@@ -26,7 +26,12 @@ pub(super) fn expand(
             return Vec::new();
         }
     };
-    let probes = probes.unwrap_or_else(|| vec![probe.clone()]);
+    let mut probes = probes.unwrap_or_else(|| vec![probe.clone()]);
+    let is_forced = context.options.is_unsafe && matches!(probe, Probe::Kprobe { .. });
+    if probes.is_empty() && is_forced && !has_wildcard(&point.name) {
+        explain(point, &probe, context);
+        probes.push(probe.clone());
+    }
     // A wildcard may mean nothing, if only something else of the probe is there.
     let is_optional =
         has_wildcard(&point.name) || matches!(probe, Probe::RawTracepoint { module: None, .. });

@@ -1,0 +1,233 @@
+//! Programs of the bpftrace language, from their text to the end: what they count is compared with what the watched
+//! program did, and nothing of them stays behind.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nettrace::bytecode::{Assembler, Reg, Size};
+use nettrace::lang::config::Config;
+use nettrace::lang::ktypes::KernelTypes;
+use nettrace::lang::output::{Output, OutputOptions};
+use nettrace::lang::passes;
+use nettrace::lang::program::{Code, Probe, Program};
+use nettrace::lang::runtime::{self, LoadOptions, RunError};
+use nettrace::lang::source::{Sources, Span};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::behaviour::assert_nothing_is_left;
+use crate::support::{example, nettrace, text};
+
+/// What a program said, and how it ended.
+struct Ran {
+    status: ExitStatus,
+    stdout: String,
+    stderr: String,
+}
+
+fn run(args: &[&str]) -> Ran {
+    ended(nettrace().arg("run").args(args))
+}
+
+fn ended(command: &mut Command) -> Ran {
+    let output = command.output().unwrap();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    Ran { status: output.status, stdout, stderr }
+}
+
+/// A program that is attached by now; its stdout goes on from there.
+fn attached(args: &[&str]) -> (Child, BufReader<std::process::ChildStdout>) {
+    const NOTICE: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
+
+    let mut child = nettrace()
+        .arg("run")
+        .args(args)
+        .env(NOTICE, "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), NOTICE);
+    (child, stdout)
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+}
+
+/// A program that makes a getppid() for each line that it reads.
+fn caller() -> Child {
+    let mut calls = Command::new(example("calls"))
+        .arg("hold")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(calls.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), "ready");
+    calls
+}
+
+#[test]
+fn begin_and_end_and_the_status() {
+    let ran = run(&["-e", "begin { printf(\"hello\\n\"); @x = 7; exit(3); } end { @x++; }"]);
+    assert_eq!(ran.status.code(), Some(3), "{}", ran.stderr);
+    assert_eq!(ran.stdout, "hello\n\n\n@x: 8\n");
+    assert_eq!(ran.stderr, "Attached 2 probes\n");
+}
+
+#[test]
+fn a_process_is_counted_exactly_until_it_ends() {
+    const CALLS: usize = 1000;
+
+    let mut calls = caller();
+    let pid = calls.id().to_string();
+    let program = "tracepoint:syscalls:sys_enter_getppid { @perf = count(); } \
+                   rawtracepoint:sys_enter /args.id == SYS/ { @raw[pid] = count(); }";
+    let program = program.replace("SYS", &libc::SYS_getppid.to_string());
+    let (child, stdout) = attached(&["-q", "-p", &pid, "-e", &program]);
+    calls.stdin.take().unwrap().write_all("\n".repeat(CALLS).as_bytes()).unwrap();
+    assert!(calls.wait().unwrap().success());
+    let lines: Vec<String> = stdout.lines().map_while(Result::ok).collect();
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert_eq!(lines.join("\n").trim(), format!("@perf: {CALLS}\n@raw[{pid}]: {CALLS}"));
+}
+
+#[test]
+fn a_command_is_watched_from_its_first_call() {
+    let calls = example("calls");
+    let program = "uprobe:libc:getppid { @function = count(); } \
+                   rawtracepoint:sys_enter /pid == cpid && args.id == SYS/ { @call = count(); }";
+    let program = program.replace("SYS", &libc::SYS_getppid.to_string());
+    let mut child = nettrace()
+        .args(["run", "-q", "-c", &format!("{} hold", calls.display()), "-e", &program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"\n\n\n\n\n").unwrap();
+    let ran = child.wait_with_output().unwrap();
+    assert!(ran.status.success());
+    let stdout = text(&ran.stdout);
+    assert!(stdout.contains("@call: 5\n"), "{stdout}");
+    assert!(stdout.starts_with("ready\n"), "{stdout}");
+}
+
+#[test]
+fn messages_come_while_it_runs_and_signals_end_it() {
+    let program = "interval:ms:20 { printf(\"tick\\n\"); @ticks = count(); } \
+                   self:signal:SIGUSR1 { printf(\"called\\n\"); } end { printf(\"end\\n\"); }";
+    let (mut child, mut stdout) = attached(&["-e", program]);
+    let mut line = String::new();
+    let begin = Instant::now();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "tick\n");
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    signal(&child, Signal::SIGUSR1);
+    while line != "called\n" {
+        line.clear();
+        assert!(stdout.read_line(&mut line).unwrap() > 0);
+    }
+    signal(&child, Signal::SIGINT);
+    let rest: Vec<String> = stdout.lines().map_while(Result::ok).collect();
+    assert!(child.wait().unwrap().success());
+    assert!(rest.contains(&"end".to_owned()), "{rest:?}");
+    assert!(rest.iter().any(|line| line.starts_with("@ticks: ")), "{rest:?}");
+}
+
+#[test]
+fn a_reader_that_is_gone_ends_it() {
+    let (mut child, stdout) = attached(&["-e", "interval:ms:10 { printf(\"tick\\n\"); }"]);
+    drop(stdout);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn nothing_is_left_of_one_that_is_killed() {
+    let program =
+        "rawtracepoint:sys_enter /pid == 1 && pid == 2/ { @ = count(); } interval:s:1 { }";
+    let (mut child, _stdout) = attached(&["-e", program]);
+    assert_nothing_is_left(&mut child);
+}
+
+#[test]
+fn an_iterator_is_read_to_its_end() {
+    let own = std::process::id();
+    let program = format!(
+        "iter:task /ctx.task && ctx.task.pid == {own}/ {{ printf(\"%d\\n\", ctx.task.tgid); }}"
+    );
+    let ran = run(&["-q", "-e", &program]);
+    assert!(ran.status.success(), "{}", ran.stderr);
+    assert_eq!(ran.stdout.trim(), own.to_string());
+}
+
+#[test]
+fn what_cant_be_attached_says_why() {
+    let ran = run(&["-e", "kprobe:vfs_read { } begin { exit(); }"]);
+    if nettrace::kernel::has_kprobes() {
+        assert!(ran.status.success(), "{}", ran.stderr);
+        return;
+    }
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(ran.stderr.contains("ERROR: this kernel has no kprobes\n"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("ERROR: Unable to attach probe: kprobe:vfs_read."),
+        "{}",
+        ran.stderr
+    );
+    let program = "config = { missing_probes = warn } kprobe:vfs_read { } begin { exit(); }";
+    let ran = run(&["-e", program]);
+    assert!(ran.status.success(), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Unable to attach probe: kprobe:vfs_read. Skipping.\n"));
+}
+
+/// The verifier's complaint is told at the line of the source.
+#[test]
+fn the_verifiers_refusal_is_shown_at_its_line() {
+    let mut sources = Sources::default();
+    let source = sources.add("test.bt", "begin {\n  fine();\n  broken();\n}\n");
+    let span = |start: u32, len: u32| Span {
+        start: source.start + start,
+        end: source.start + start + len,
+    };
+    let mut asm = Assembler::new();
+    asm.load_imm64(Reg::R0, 0);
+    asm.load(Size::DW, Reg::R0, Reg::R1, 4096);
+    asm.exit();
+    let lines = vec![(0, span(10, 6)), (2, span(20, 8))];
+    let typed =
+        passes::check("begin", "begin { }", &passes::Options::default(), &KernelTypes::new());
+    let attach = typed.typed.unwrap().script.probes[0].attach_points.clone();
+    let code = Code { insns: asm.finish().unwrap(), lines };
+    let probe = Probe { name: "begin".into(), attach, span: span(0, 5), code, sleepable: false };
+    let program = Program { license: "GPL".into(), probes: vec![probe], ..Program::default() };
+    let config = Config::default();
+    let to = Box::new(std::io::sink());
+    let mut output = Output::new(&program, &config, &sources, OutputOptions::default(), to);
+    let options = runtime::Options {
+        pid: None,
+        command: Vec::new(),
+        is_unsafe: false,
+        is_dry: false,
+        load: LoadOptions { log_size: 1 << 20, with_logs: false, has_pid: false },
+        ring_size: None,
+        with_warnings: true,
+        notice: None,
+        to_stdout: false,
+    };
+    let refused =
+        runtime::run(&program, &config, &sources, &KernelTypes::new(), &options, &mut output);
+    let Err(RunError::Refused(diagnostics)) = refused else { panic!("{refused:?}") };
+    let said = diagnostics.render(&sources);
+    assert!(
+        said.starts_with("test.bt:3:3-11: ERROR: the kernel's verifier refuses this: "),
+        "{said}"
+    );
+    assert!(said.contains("context access off=4096 size=8"), "{said}");
+    assert!(said.contains("\n  broken();\n  ~~~~~~~~\n"), "{said}");
+}
