@@ -65,6 +65,7 @@ for goal in "$@"; do
 	bench)
 		need tcpdump has tcpdump
 		need nethogs has nethogs
+		need iftop has iftop
 		need bpftrace has bpftrace
 		need strace has strace
 		need libbpf-tools has syscount

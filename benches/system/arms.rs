@@ -24,21 +24,17 @@ pub(crate) enum Arm {
     /// Programs that do nothing on nettrace's per-call hooks.
     Empty,
     Nettrace,
+    /// Programs that do nothing at the interface's ingress and egress.
+    EmptyTcx,
+    Flows,
     Nethogs,
+    Iftop,
     Bandwhich,
     Tcpdump,
 }
 
 impl Arm {
-    pub(crate) const ALL: [Arm; 7] = [
-        Arm::Nothing,
-        Arm::NothingAgain,
-        Arm::Empty,
-        Arm::Nettrace,
-        Arm::Nethogs,
-        Arm::Bandwhich,
-        Arm::Tcpdump,
-    ];
+    pub(crate) const COUNT: usize = Arm::Tcpdump as usize + 1;
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -46,7 +42,10 @@ impl Arm {
             Arm::NothingAgain => "nothing again",
             Arm::Empty => "empty programs",
             Arm::Nettrace => "nettrace top procs",
+            Arm::EmptyTcx => "empty tcx programs",
+            Arm::Flows => "nettrace top flows",
             Arm::Nethogs => "nethogs",
+            Arm::Iftop => "iftop",
             Arm::Bandwhich => "bandwhich",
             Arm::Tcpdump => "tcpdump",
         }
@@ -60,16 +59,27 @@ impl Arm {
             command
         };
         Some(match self {
-            Arm::Nothing | Arm::NothingAgain | Arm::Empty => return None,
+            Arm::Nothing | Arm::NothingAgain | Arm::Empty | Arm::EmptyTcx => return None,
             Arm::Nettrace => {
                 let mut command = nettrace();
                 let pid = std::process::id().to_string();
                 command.args(["top", "procs", "1", "0", "-O", "ndjson", "-p", &pid]);
                 command
             }
+            Arm::Flows => {
+                let mut command = nettrace();
+                command.args(["top", "flows", "1", "0", "-i", "v1", "--netns", &pair.b]);
+                command.args(["-O", "ndjson"]);
+                command
+            }
             Arm::Nethogs => {
                 let mut command = inside(find("nethogs")?);
                 command.args(["-t", "-C", "v1"]);
+                command
+            }
+            Arm::Iftop => {
+                let mut command = inside(find("iftop")?);
+                command.args(["-t", "-n", "-N", "-P", "-i", "v1"]);
                 command
             }
             Arm::Bandwhich => {
@@ -87,7 +97,9 @@ impl Arm {
 
     pub(crate) fn is_missing(self) -> bool {
         match self {
-            Arm::Nethogs | Arm::Bandwhich | Arm::Tcpdump => find(self.name()).is_none(),
+            Arm::Nethogs | Arm::Iftop | Arm::Bandwhich | Arm::Tcpdump => {
+                find(self.name()).is_none()
+            }
             _ => false,
         }
     }
@@ -97,8 +109,11 @@ impl Arm {
         let observer = self
             .command(pair)
             .map(|command| Observer::start(command, Stdio::null(), Stdio::null()));
-        let empty =
-            (self == Arm::Empty).then(|| Empty::attach(&["sock_send_length", "sock_recv_length"]));
+        let empty = match self {
+            Arm::Empty => Some(Empty::attach(&["sock_send_length", "sock_recv_length"])),
+            Arm::EmptyTcx => Some(Empty::attach_tcx(&pair.b, "v1")),
+            _ => None,
+        };
         thread::sleep(SETTLE);
         Running { _observer: observer, _empty: empty }
     }

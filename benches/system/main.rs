@@ -1,8 +1,9 @@
 //! `make bench`: what nettrace costs beside nothing and beside its peers, as ratios taken in the same
 //! interleaved rounds. Prints a table and writes `target/bench.json`.
 //!
-//!     cargo bench --bench system [-- ROW…]     rows: packets ring tick start memory draw dashboard
-//!                                                syscalls-count syscalls-latency syscalls-table
+//!     cargo bench --bench system [-- ROW…]     rows: packets packets-flows programs growth ring tick start
+//!                                                memory draw dashboard syscalls-count syscalls-latency
+//!                                                syscalls-table
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,8 +14,11 @@ mod arms;
 mod crowd;
 mod dashboard;
 mod empty;
+mod growth;
+mod load;
 mod machine;
 mod packets;
+mod programs;
 mod ring;
 mod stats;
 mod syscalls;
@@ -34,8 +38,11 @@ fn main() {
     println!("not measured: packets of a real NIC, more than 2 CPUs\n");
     let mut results = Vec::new();
     type Run = fn() -> Vec<Value>;
-    let rows: [(&str, Run); 10] = [
-        ("packets", packets::run),
+    let rows: [(&str, Run); 13] = [
+        ("packets", packets::sockets_view),
+        ("packets-flows", packets::flows_view),
+        ("programs", programs::run),
+        ("growth", growth::run),
         ("tick", table::tick),
         ("start", table::start),
         ("memory", table::memory),

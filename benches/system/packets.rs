@@ -1,17 +1,18 @@
-//! *packets, sockets view*: 18-byte UDP datagrams and TCP segments over veth, one thread that sends
-//! in one namespace and receives in the other, under each observer in turn.
+//! *packets, sockets view* and *packets, flows view*: 18-byte UDP datagrams and TCP segments over veth, one thread
+//! that sends in one namespace and receives in the other, under each observer in turn.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use nettrace::netns::Netns;
 use serde_json::{Value, json};
 
-use crate::arms::Arm;
+use crate::arms::{Arm, Observer, SETTLE};
 use crate::machine::{LOAD_CPU, pin};
 use crate::stats::{Dice, NOISE, median, quartiles, ratios, verdict};
-use crate::support::{B4, Pair};
+use crate::support::{B4, Pair, nettrace, number, rows};
 
 const ROUNDS: usize = 9;
 const PAYLOAD: usize = 18;
@@ -20,6 +21,55 @@ const CHUNKS: usize = 15;
 const PACKETS: usize = 4_000;
 /// Goals: UDP costs up to 3 % more than nothing; TCP nothing, which is what the noise allows.
 const UDP_GOAL: f64 = 1.03;
+/// Of the flows view, where each packet is seen.
+const FLOWS_GOAL: f64 = 1.05;
+
+/// What is compared.
+struct Comparison {
+    figure: &'static str,
+    /// The first two are the baseline and its noise.
+    arms: &'static [Arm],
+    ours: Arm,
+    /// What UDP and TCP may take of nothing; within noise of it if there is no goal.
+    goals: [Option<f64>; 2],
+}
+
+pub(crate) fn sockets_view() -> Vec<Value> {
+    measure(&Comparison {
+        figure: "packets, sockets view",
+        arms: &[
+            Arm::Nothing,
+            Arm::NothingAgain,
+            Arm::Empty,
+            Arm::Nettrace,
+            Arm::Nethogs,
+            Arm::Bandwhich,
+            Arm::Tcpdump,
+        ],
+        ours: Arm::Nettrace,
+        goals: [Some(UDP_GOAL), None],
+    })
+}
+
+pub(crate) fn flows_view() -> Vec<Value> {
+    let mut results = measure(&Comparison {
+        figure: "packets, flows view",
+        arms: &[
+            Arm::Nothing,
+            Arm::NothingAgain,
+            Arm::EmptyTcx,
+            Arm::Flows,
+            Arm::Nethogs,
+            Arm::Iftop,
+            Arm::Bandwhich,
+            Arm::Tcpdump,
+        ],
+        ours: Arm::Flows,
+        goals: [Some(FLOWS_GOAL), Some(FLOWS_GOAL)],
+    });
+    results.push(totals());
+    results
+}
 
 struct Load {
     udp: (UdpSocket, UdpSocket),
@@ -79,10 +129,10 @@ fn per_packet(mut one: impl FnMut()) -> f64 {
     median(&chunks)
 }
 
-pub(crate) fn run() -> Vec<Value> {
+fn measure(comparison: &Comparison) -> Vec<Value> {
     let pair = Pair::new();
-    let arms: Vec<Arm> = Arm::ALL.into_iter().filter(|arm| !arm.is_missing()).collect();
-    let (mut udp, mut tcp) = (vec![Vec::new(); Arm::ALL.len()], vec![Vec::new(); Arm::ALL.len()]);
+    let arms: Vec<Arm> = comparison.arms.iter().copied().filter(|arm| !arm.is_missing()).collect();
+    let (mut udp, mut tcp) = (vec![Vec::new(); Arm::COUNT], vec![Vec::new(); Arm::COUNT]);
     std::thread::scope(|scope| {
         // Its own thread, so that the observers don't inherit its CPU.
         scope.spawn(|| {
@@ -103,20 +153,27 @@ pub(crate) fn run() -> Vec<Value> {
             }
         });
     });
-    let mut results = report("packets, sockets view, udp", &udp, Some(UDP_GOAL));
-    results.extend(report("packets, sockets view, tcp", &tcp, None));
+    let [udp_goal, tcp_goal] = comparison.goals;
+    let mut results = report(comparison, "udp", &udp, udp_goal);
+    results.extend(report(comparison, "tcp", &tcp, tcp_goal));
     results
 }
 
 /// Ratios to nothing attached, round by round.
-fn report(figure: &str, times: &[Vec<f64>], goal: Option<f64>) -> Vec<Value> {
+fn report(
+    comparison: &Comparison,
+    protocol: &str,
+    times: &[Vec<f64>],
+    goal: Option<f64>,
+) -> Vec<Value> {
+    let figure = format!("{}, {protocol}", comparison.figure);
     let base = &times[Arm::Nothing as usize];
     println!("{figure}: nothing takes {:.0} ns a packet", median(base));
     let of = |arm: Arm| ratios(&times[arm as usize], base);
     let noise = quartiles(&of(Arm::NothingAgain));
     let is_valid = (noise[1] - 1.0).abs() <= NOISE;
     let mut results = Vec::new();
-    for arm in Arm::ALL.into_iter().skip(1) {
+    for arm in comparison.arms.iter().copied().skip(1) {
         if arm.is_missing() {
             println!("  {:<20} missing", arm.name());
             results.push(json!({ "figure": figure, "arm": arm.name(), "missing": true }));
@@ -125,16 +182,58 @@ fn report(figure: &str, times: &[Vec<f64>], goal: Option<f64>) -> Vec<Value> {
         let [low, middle, high] = quartiles(&of(arm));
         // Within noise: not above what doing nothing twice may differ by.
         let most = goal.unwrap_or(1.0 + (noise[2] - 1.0).max(1.0 - noise[0]).max(0.01));
-        let met = (arm == Arm::Nettrace && is_valid).then_some(middle <= most);
+        let is_ours = arm == comparison.ours;
+        let met = (is_ours && is_valid).then_some(middle <= most);
         let verdict = met.map_or(String::new(), |met| verdict(&format!("{most:.3}"), met));
         println!("  {:<20} {middle:.3}× ({low:.3} to {high:.3}){verdict}", arm.name());
         results.push(json!({
             "figure": figure, "arm": arm.name(), "ratio": middle, "quartiles": [low, high],
-            "goal": (arm == Arm::Nettrace).then_some(most), "met": met,
+            "goal": is_ours.then_some(most), "met": met,
         }));
     }
     if !is_valid {
         println!("  thrown away: the two idle arms differ by more than {:.0} %", NOISE * 100.0);
     }
     results
+}
+
+/// Whether the flows of all this load sum up to what the interface counted of it.
+fn totals() -> Value {
+    let pair = Pair::new();
+    let mut load = Load::new(&pair);
+    load.udp();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let mut command = nettrace();
+    command.args(["top", "flows", "0.5", "0", "-i", "v1", "--netns", &pair.b, "-O", "json"]);
+    command.arg("--force").arg("-o").arg(file.path());
+    let observer = Observer::start(command, Stdio::null(), Stdio::null());
+    std::thread::sleep(SETTLE);
+    let before = interface_counters(&pair.b);
+    load.udp();
+    load.tcp();
+    // The last acknowledgement too.
+    std::thread::sleep(SETTLE);
+    let after = interface_counters(&pair.b);
+    drop(observer);
+    let document = std::fs::read(file.path()).expect("its output");
+    let rows = rows(&serde_json::from_slice(&document).expect("JSON"));
+    let sum = |direction: &str, key: &str| -> u64 {
+        rows.iter().filter(|row| row["direction"] == direction).map(|row| number(row, key)).sum()
+    };
+    let counted = [("in", "packets"), ("in", "bytes"), ("out", "packets"), ("out", "bytes")];
+    let counted = counted.map(|(direction, key)| sum(direction, key));
+    let truth: [u64; 4] = std::array::from_fn(|at| after[at] - before[at]);
+    let met = counted == truth;
+    println!("packets, flows view, totals of packets and bytes in and out");
+    println!("  flows {counted:?}, interface {truth:?}: {}", if met { "equal" } else { "DIFFER" });
+    json!({ "figure": "packets, flows view, totals", "flows": counted, "interface": truth, "met": met })
+}
+
+/// Packets and bytes in, and out.
+fn interface_counters(netns: &str) -> [u64; 4] {
+    let show = ["-n", netns, "-s", "-j", "link", "show", "dev", "v1"];
+    let output = Command::new("ip").args(show).output().expect("run ip");
+    let links: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let of = |direction: &str, key: &str| number(&links[0]["stats64"][direction], key);
+    [of("rx", "packets"), of("rx", "bytes"), of("tx", "packets"), of("tx", "bytes")]
 }

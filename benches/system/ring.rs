@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::mem::size_of;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use nettrace::sample::Backlog;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
+use crate::load::run_program;
 use crate::machine::{LOAD_CPU, OBSERVER_CPU, pin};
 
 const SIZES: [usize; 2] = [64, 256];
@@ -125,16 +125,7 @@ fn produce(program: i32, size: usize, per_second: Option<f64>, produced: &Atomic
     let start = Instant::now();
     let mut next = start;
     while start.elapsed() < TRIAL {
-        let mut opts = libbpf_sys::bpf_test_run_opts {
-            sz: size_of::<libbpf_sys::bpf_test_run_opts>() as _,
-            data_in: packet.as_ptr().cast(),
-            data_size_in: size as u32,
-            repeat: beat as i32,
-            ..Default::default()
-        };
-        // SAFETY: opts says its own size and its packet's, which outlives the call.
-        let status = unsafe { libbpf_sys::bpf_prog_test_run_opts(program, &raw mut opts) };
-        assert_eq!(status, 0, "run the program");
+        run_program(program, &packet, beat);
         produced.fetch_add(beat.into(), Ordering::Relaxed);
         next += BEAT;
         while per_second.is_some() && Instant::now() < next {

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,6 +143,11 @@ impl FlowProbe {
         };
         probe.ask_for_splits()?;
         Ok(probe)
+    }
+
+    /// The program at ingress of Ethernet interfaces, for benchmarks that run it by themselves.
+    pub fn ingress_program(&self) -> BorrowedFd<'_> {
+        self.skel.progs.nettrace_in.as_fd()
     }
 
     /// What the interfaces' own counters split may change.

@@ -2,7 +2,7 @@
 //! watches those of others, and reads what each interface had since the start.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -212,6 +212,16 @@ impl XdpProbe {
         };
         probe.settle(&here)?;
         Ok(probe)
+    }
+
+    /// The program before the stack, for benchmarks that run it by themselves.
+    pub fn program(&self) -> BorrowedFd<'_> {
+        self.skel.progs.nettrace_xdp.as_fd()
+    }
+
+    /// The one at the stack.
+    pub fn stack_program(&self) -> BorrowedFd<'_> {
+        self.skel.progs.nettrace_stack.as_fd()
     }
 
     /// Goes by what there is now: interfaces, and programs of others.
