@@ -6,6 +6,7 @@ mod drops;
 mod events;
 mod human;
 mod json;
+mod objects;
 mod path;
 mod schema;
 mod sink;
@@ -17,6 +18,8 @@ use std::io::{self, Write};
 pub use events::EventWriter;
 pub(crate) use events::{detail as event_detail, ends as event_ends};
 pub use human::{Units, cell};
+#[cfg(test)]
+pub(crate) use objects::assert_fits;
 pub use path::{write_losses, write_path_lines, write_path_object};
 pub use sink::Sink;
 

@@ -148,6 +148,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::output::assert_fits;
 
     fn flow(last: u8) -> Flow {
         let address = |last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
@@ -235,6 +236,7 @@ mod tests {
         let mut out = Vec::new();
         write_path_object(&mut out, &packet()).unwrap();
         let object: Value = serde_json::from_slice(&out).unwrap();
+        assert_fits("path", &object);
         assert_eq!(object["view"], "path");
         assert_eq!((&object["end"], &object["destination_port"]), (&json!("consumed"), &json!(53)));
         let steps = object["steps"].as_array().unwrap();

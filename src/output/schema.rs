@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::drops;
+use super::{drops, objects};
 use crate::columns::{self, ColumnInfo, Unit};
 use crate::model::View;
 
@@ -15,11 +15,13 @@ pub(super) fn schema() -> Value {
         View::ALL.into_iter().map(|view| (format!("{view}_row"), row(view))).collect();
     rows.insert("slow_syscall".to_owned(), slow_syscall());
     rows.insert("drop".to_owned(), drops::schema());
+    rows.extend(objects::schemas());
     let frames: Vec<Value> = View::ALL.into_iter().map(frame).collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "nettrace",
-        "description": "What `nettrace -O json` writes. Unknown values are null, never 0.",
+        "description": "What `nettrace -O json` writes. Unknown values are null, never 0. In $defs are also the objects that \
+    `-O ndjson` alone writes, by their view: packet (nettrace capture), event (nettrace events), path (nettrace path).",
         "type": "object",
         "required": ["schema_version", "nettrace", "host", "kernel", "frames"],
         "properties": {

@@ -9,8 +9,11 @@ use nettrace::sample::{
     SocketRecord, SyscallReading,
 };
 
+use serde_json::Value;
+
 use super::fixtures::{listener, sample, slow_calls, socket, style};
 use super::rows::{PID, process};
+use super::{check, schema};
 
 const MILLISECOND: u64 = 1_000_000;
 const BORN_NS: u64 = 64 * MILLISECOND;
@@ -117,5 +120,10 @@ fn a_line_each_and_an_object_each() {
         writer.finish().unwrap();
         format!("{format:?}\n{}", std::fs::read_to_string(&path).unwrap())
     });
+    let schema = &schema()["$defs"]["event"];
+    let objects = forms[1].lines().filter(|line| line.contains("\"view\":\"event\""));
+    let objects: Vec<Value> = objects.map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(objects.len(), rows.len());
+    objects.iter().for_each(|object| check(object, schema, "event"));
     insta::assert_snapshot!(forms.join("\n"));
 }

@@ -3,6 +3,7 @@
 use etherparse::PacketBuilder;
 
 use super::*;
+use crate::output::assert_fits;
 use crate::packet::comment::Owner;
 use crate::packet::filter::LinkType;
 
@@ -72,6 +73,10 @@ fn an_object_has_what_is_known_and_null_for_the_rest() {
         assert_eq!(known[key], value, "{key}");
     }
     let unknown = object(&mut line::Lines::default(), &shown(&[0; 5], None));
+    for object in [&known, &unknown] {
+        assert_fits("packet", object);
+        assert_eq!(object.as_object().unwrap().len(), 17);
+    }
     for key in ["source_address", "source_port", "ip_protocol", "pid", "comm", "container"] {
         assert_eq!(unknown[key], Value::Null, "{key}");
     }
