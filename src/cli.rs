@@ -130,6 +130,10 @@ container: pod: netns: as in port:443,8000-8100 or host:10.0.0.0/8, /REGEX/ over
 and !FILTER for what must not hold. Of flows and drops also an expression of pcap-filter(7), as \
 tcp port 443 and net 10.0.0.0/8, which the kernel's side asks first; it may stand before or behind those.
 
+A packet of flows is what the interface counts, so that sums are those of ip -s link: of a large TCP segment, one \
+where the card splits it (TSO), as many as it is split into where the stack does, and as many as arrived where \
+the stack has merged them (GRO). ethtool -k shows which.
+
 Examples:
   nettrace top                        processes, over one second
   nettrace top conns 2 0 dport:443    connections to port 443, every 2 s until Ctrl-C

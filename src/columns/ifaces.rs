@@ -31,11 +31,17 @@ fn stack(row: &IfaceRow) -> Option<&Arrived> {
     row.xdp.as_ref()?.stack.as_ref()
 }
 
+/// None if there were no packets.
+fn size(byte_rate: f64, packet_rate: f64) -> Value<'static> {
+    let is_known = packet_rate > 0.0;
+    if is_known { Value::Int((byte_rate / packet_rate).round() as u64) } else { Value::None }
+}
+
 fn counts(counts: &[(impl AsRef<str>, u64)]) -> Value<'_> {
     Value::Counts(counts.iter().map(|(name, count)| (name.as_ref().into(), *count)).collect())
 }
 
-static IFACES: [Column<IfaceRow>; 26] = [
+static IFACES: [Column<IfaceRow>; 28] = [
     shown("interface", "IFACE", Text, "the interface's name", |r| text(&r.interface)),
     shown("rx_bytes_per_second", "RX/s", ByteRate, "bytes on the wire in the interval", |r| {
         Value::Real(r.rx_rate)
@@ -57,6 +63,20 @@ static IFACES: [Column<IfaceRow>; 26] = [
     extra("tx_packets", "TXPKTS", Count, "packets since nettrace's start", |r| {
         Value::Int(r.tx_packets)
     }),
+    extra(
+        "rx_packet_bytes",
+        "RXSIZE",
+        Bytes,
+        "a packet's bytes, on average in the interval",
+        |r| size(r.rx_rate, r.rx_packet_rate),
+    ),
+    extra(
+        "tx_packet_bytes",
+        "TXSIZE",
+        Bytes,
+        "a packet's bytes, on average in the interval",
+        |r| size(r.tx_rate, r.tx_packet_rate),
+    ),
     shown("errors", "ERR", Count, "rx_errors + tx_errors since the start", |r| {
         Value::Int(r.errors)
     }),

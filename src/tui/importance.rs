@@ -65,6 +65,7 @@ pub(super) fn of(view: View) -> &'static [&'static [&'static str]] {
             &["hook"],
             &["rx_bytes", "tx_bytes"],
             &["rx_packets", "tx_packets"],
+            &["rx_packet_bytes", "tx_packet_bytes"],
         ],
         View::Flows => &[
             &["source_address", "destination_address"],

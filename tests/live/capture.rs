@@ -20,6 +20,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::drops::inside;
+use crate::flows::{filters_and_qdiscs, hook};
 use crate::frames::{self, Frame, UDP};
 use crate::support::{A4, B4, Pair, Truth, ip, nettrace, number, text, traffic, truths};
 
@@ -374,6 +375,22 @@ fn files_follow_each_other_and_none_that_is_there_is_touched() {
         packets(&dir.path().join("x.1.pcapng")).len(),
     );
     assert_eq!(std::fs::read(&mine).unwrap(), b"old");
+}
+
+#[test]
+fn a_killed_one_leaves_nothing_or_the_next_one_removes_it() {
+    let pair = Pair::new();
+    let start = || Running::start(&pair, &tempfile::tempdir().unwrap(), &["-i", "v1"]);
+    let mut running = start();
+    running.child.kill().unwrap();
+    running.child.wait().unwrap();
+    start().end();
+    let is_clean = || filters_and_qdiscs(&pair.b, "v1") == (0, 0) && hook(&pair.b, "v1").is_null();
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is_clean() {
+        assert!(Instant::now() < end, "{}", hook(&pair.b, "v1"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]

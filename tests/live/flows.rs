@@ -328,8 +328,14 @@ fn qdiscs(netns: &str) -> String {
     text(&output.stdout)
 }
 
+/// How many filters there are on an interface, and qdiscs for them in the namespace.
+pub(crate) fn filters_and_qdiscs(netns: &str, interface: &str) -> (usize, usize) {
+    let filters = filters(netns, interface).matches(" handle 0x").count();
+    (filters, qdiscs(netns).matches("clsact").count())
+}
+
 /// Programs by tcx on an interface, as `top ifaces` has them.
-fn hook(netns: &str, interface: &str) -> Value {
+pub(crate) fn hook(netns: &str, interface: &str) -> Value {
     let output = nettrace()
         .args(["top", "ifaces", "0.05", "--netns", netns, "-i", interface, "-O", "json"])
         .output()
@@ -352,24 +358,23 @@ fn a_killed_one_leaves_nothing_or_the_next_one_removes_it() {
         }
         assert_eq!(hook(&pair.b, "v1"), Value::Null);
     }
-    let count = || filters(&pair.b, "v1").matches(" handle 0x").count();
+    let there = || filters_and_qdiscs(&pair.b, "v1");
     let living = watch(&pair.b, &["-i", "v1"], "tcx");
     kill(watch(&pair.b, &["-i", "v1"], "tcx"));
-    assert_eq!(count(), 4, "{}", filters(&pair.b, "v1"));
+    assert_eq!(there(), (4, 1), "{}", filters(&pair.b, "v1"));
     let next = watch(&pair.b, &["-i", "v1"], "tcx");
-    assert_eq!(count(), 4, "{}", filters(&pair.b, "v1"));
+    assert_eq!(there(), (4, 1), "{}", filters(&pair.b, "v1"));
     send_udp(&pair, B4, 1, 9, 10);
     for one in [next, living] {
         let rows = one.end().rows();
         let udp = rows.iter().find(|row| row["proto"] == "udp").unwrap();
         assert_eq!(number(udp, "packets"), 9);
     }
-    let clsacts = || qdiscs(&pair.b).matches("clsact").count();
-    assert_eq!((count(), clsacts()), (0, 0));
+    assert_eq!(there(), (0, 0));
     kill(watch(&pair.b, &["-i", "v1"], "tcx"));
-    assert_eq!((count(), clsacts()), (2, 1));
+    assert_eq!(there(), (2, 1));
     watch(&pair.b, &[], "").end();
-    assert_eq!((count(), clsacts()), (0, 0));
+    assert_eq!(there(), (0, 0));
 }
 
 fn kill(watch: Watch) {

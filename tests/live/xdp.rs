@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::capture::tunnel;
 use crate::drops::{Watch, inside, pair};
-use crate::flows::index_of;
+use crate::flows::{filters_and_qdiscs, index_of};
 use crate::frames::{self, Frame, TCP, UDP};
 use crate::support::{A4, B4, B6, Pair, ip, nettrace, number, rows, text, use_libbpf};
 
@@ -278,7 +278,7 @@ fn on_a_tunnel_packets_begin_with_ip() {
 }
 
 #[test]
-fn a_killed_one_leaves_nothing() {
+fn a_killed_one_leaves_nothing_or_the_next_one_removes_it() {
     let pair = pair();
     for mode in ["native", "skb"] {
         let mut child = watch(&pair.b, &["-i", "v1", "--xdp-mode", mode]).child;
@@ -288,6 +288,9 @@ fn a_killed_one_leaves_nothing() {
         // The kernel takes links away a little later.
         wait_until(|| on_it(&pair.b, "v1").is_none());
     }
+    // Without tcx a filter stays until the next start.
+    watch(&pair.b, &["-i", "v1", "--xdp-mode", "auto"]).end();
+    assert_eq!(filters_and_qdiscs(&pair.b, "v1"), (0, 0));
 }
 
 #[test]
