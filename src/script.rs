@@ -333,6 +333,12 @@ fn run_options(config: &Config, invocation: &Invocation) -> runtime::Options {
         pid: invocation.pid,
         command: command.split_whitespace().map(OsString::from).collect(),
         is_unsafe: invocation.is_unsafe,
+        mode: match (invocation.is_test, invocation.is_bench) {
+            (true, _) => runtime::Mode::Test,
+            (_, true) => runtime::Mode::Bench,
+            _ => runtime::Mode::Run,
+        },
+        format: invocation.format,
         is_dry: invocation.is_dry,
         load: LoadOptions {
             log_size: config.log_size,

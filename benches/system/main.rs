@@ -3,8 +3,7 @@
 //!
 //!     cargo bench --bench system [-- ROW…]     rows: packets packets-flows programs growth ring tick start
 //!                                                memory draw dashboard syscalls-count syscalls-latency
-//!                                                syscalls-table
-
+//!                                                syscalls-table run-start run-event
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../../tests/support/mod.rs"]
@@ -20,6 +19,7 @@ mod machine;
 mod packets;
 mod programs;
 mod ring;
+mod run;
 mod stats;
 mod syscalls;
 mod table;
@@ -38,7 +38,7 @@ fn main() {
     println!("not measured: packets of a real NIC, more than 2 CPUs\n");
     let mut results = Vec::new();
     type Run = fn() -> Vec<Value>;
-    let rows: [(&str, Run); 13] = [
+    let rows: [(&str, Run); 15] = [
         ("packets", packets::sockets_view),
         ("packets-flows", packets::flows_view),
         ("programs", programs::run),
@@ -50,6 +50,8 @@ fn main() {
         ("syscalls-latency", syscalls::latency),
         ("syscalls-table", crowd::run),
         ("ring", ring::run),
+        ("run-start", run::start),
+        ("run-event", run::event),
         ("draw", dashboard::draw),
         ("dashboard", dashboard::dashboard),
     ];

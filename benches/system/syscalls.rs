@@ -106,14 +106,14 @@ const WITH_LATENCY: Figure = Figure {
 };
 
 /// The process that calls.
-struct Load {
+pub(crate) struct Load {
     child: Child,
     orders: Option<ChildStdin>,
     times: Lines<BufReader<ChildStdout>>,
 }
 
 impl Load {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut command = Command::new(example("load"));
         // SAFETY: sched_setaffinity is async-signal-safe.
         unsafe {
@@ -129,8 +129,12 @@ impl Load {
         Load { child, orders, times }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Nanoseconds per call.
-    fn run(&mut self, call: &str, calls: u64) -> f64 {
+    pub(crate) fn run(&mut self, call: &str, calls: u64) -> f64 {
         let mut orders = self.orders.as_ref().expect("open until the end");
         writeln!(orders, "{call} {CHUNKS} {calls}").expect("tell the load");
         let time = self.times.next().expect("a line").expect("its time");
@@ -268,7 +272,7 @@ impl Watch {
 }
 
 /// Until it has a hook of BPF, or traces the load.
-fn wait_until_attached(observer: u32, load: u32) {
+pub(crate) fn wait_until_attached(observer: u32, load: u32) {
     let is_hook = |target: &Path| {
         let target = target.to_string_lossy();
         ["bpf_link", "bpf-link", "perf_event"].iter().any(|kind| target.contains(kind))
@@ -291,7 +295,7 @@ fn text(path: &Path) -> String {
 }
 
 /// A peer that looks for tracepoints in tracefs, which isn't mounted everywhere.
-fn with_tracefs(name: &str) -> Option<Command> {
+pub(crate) fn with_tracefs(name: &str) -> Option<Command> {
     const MOUNT: &str =
         "[ -e /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing
         exec \"$@\"";

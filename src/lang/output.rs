@@ -165,6 +165,14 @@ impl<'p> Output<'p> {
         self
     }
 
+    /// What somebody else has put into words.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn say(&mut self, text: &str) -> io::Result<()> {
+        self.to.write_all(text.as_bytes())
+    }
+
     /// So many probes are attached.
     ///
     /// # Errors

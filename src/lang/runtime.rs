@@ -13,6 +13,7 @@
 //! | `attach` | to its places |
 //! | `ring` | messages |
 //! | `run` | the loop |
+//! | `trials` | tests and benchmarks in the language |
 
 mod attach;
 mod btf;
@@ -22,8 +23,9 @@ mod maps;
 mod ring;
 mod run;
 mod sys;
+mod trials;
 mod verifier;
 
 pub use load::LoadOptions;
 pub use maps::{MapError, MapOptions};
-pub use run::{Options, RunError, run};
+pub use run::{Mode, Options, RunError, run};

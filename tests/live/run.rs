@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nettrace::bytecode::{Assembler, Reg, Size};
 use nettrace::lang::config::Config;
 use nettrace::lang::ktypes::KernelTypes;
-use nettrace::lang::output::{Output, OutputOptions};
+use nettrace::lang::output::{Format, Output, OutputOptions};
 use nettrace::lang::passes;
 use nettrace::lang::program::{Code, Probe, Program};
 use nettrace::lang::runtime::{self, LoadOptions, RunError};
@@ -213,6 +213,8 @@ fn the_verifiers_refusal_is_shown_at_its_line() {
         pid: None,
         command: Vec::new(),
         is_unsafe: false,
+        mode: runtime::Mode::Run,
+        format: Format::Text,
         is_dry: false,
         load: LoadOptions { log_size: 1 << 20, with_logs: false, has_pid: false },
         ring_size: None,

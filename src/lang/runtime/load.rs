@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use libbpf_sys::{
     BPF_PROG_TYPE_KPROBE, BPF_PROG_TYPE_PERF_EVENT, BPF_PROG_TYPE_RAW_TRACEPOINT,
-    BPF_PROG_TYPE_TRACEPOINT, BPF_PROG_TYPE_TRACING, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT,
-    BPF_TRACE_ITER, BPF_TRACE_KPROBE_MULTI, BPF_TRACE_RAW_TP, BPF_TRACE_UPROBE_MULTI,
-    bpf_func_info, bpf_line_info,
+    BPF_PROG_TYPE_TRACEPOINT, BPF_PROG_TYPE_TRACING, BPF_PROG_TYPE_XDP, BPF_TRACE_FENTRY,
+    BPF_TRACE_FEXIT, BPF_TRACE_ITER, BPF_TRACE_KPROBE_MULTI, BPF_TRACE_RAW_TP,
+    BPF_TRACE_UPROBE_MULTI, bpf_func_info, bpf_line_info,
 };
 
 use super::btf::BtfWriter;
@@ -273,9 +273,9 @@ fn kinds(attach: &[AttachPoint], kernel: &KernelTypes, has_pid: bool) -> Result<
     let has_many = attach.len() > 1;
     let has_struct = |name| kernel.btf().is_none_or(|btf| btf.find_struct(name).is_some());
     Ok(match place {
-        Place::Begin | Place::End | Place::SelfSignal(_) | Place::Test(_) | Place::Bench(_) => {
-            vec![of(BPF_PROG_TYPE_RAW_TRACEPOINT)]
-        }
+        Place::Begin | Place::End | Place::SelfSignal(_) => vec![of(BPF_PROG_TYPE_RAW_TRACEPOINT)],
+        // The kernel measures how long these take.
+        Place::Test(_) | Place::Bench(_) => vec![of(BPF_PROG_TYPE_XDP)],
         Place::Interval(_)
         | Place::Profile(_)
         | Place::Software { .. }

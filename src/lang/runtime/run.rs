@@ -17,10 +17,11 @@ use super::load::{LoadOptions, Loaded, load};
 use super::maps::{KernelMaps, MapError, MapOptions};
 use super::ring::Ring;
 use super::sys;
+use super::trials::TrialOptions;
 use crate::lang::config::{Config, MissingProbes};
 use crate::lang::diagnostics::Diagnostics;
 use crate::lang::ktypes::KernelTypes;
-use crate::lang::output::{Asked, Output};
+use crate::lang::output::{Asked, Format, Output};
 use crate::lang::probe::Probe as Place;
 use crate::lang::program::Program;
 use crate::lang::source::Sources;
@@ -42,6 +43,10 @@ pub struct Options {
     pub command: Vec<OsString>,
     /// Probes may be put where they may do harm.
     pub is_unsafe: bool,
+    /// What is run.
+    pub mode: Mode,
+    /// How results of tests and benchmarks are written.
+    pub format: Format,
     /// It ends once everything is attached.
     pub is_dry: bool,
     /// How programs are loaded.
@@ -54,6 +59,18 @@ pub struct Options {
     pub notice: Option<&'static str>,
     /// Output goes to stdout, and there is no use in going on when nobody reads it any more.
     pub to_stdout: bool,
+}
+
+/// What of a program is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Probes, but those of the others.
+    #[default]
+    Run,
+    /// `test` probes.
+    Test,
+    /// `bench` probes.
+    Bench,
 }
 
 /// Why a program doesn't run.
@@ -110,6 +127,10 @@ pub fn run(
     let mut run =
         Run { program, loaded: &loaded, maps: &maps, ring, output, lost: 0, status: None };
     run.fire(|place| matches!(place, Place::Begin))?;
+    if options.mode != Mode::Run {
+        return run
+            .try_out(options.mode, &TrialOptions { config, sources, format: options.format });
+    }
     let pid = watch.child.as_ref().map(Child::pid).or(options.pid);
     let scope = Scope { pid, is_unsafe: options.is_unsafe };
     let mut attached = attach(&program.probes, &loaded, scope);
@@ -282,15 +303,15 @@ fn count(program: &Program, wanted: impl Fn(&Place) -> bool) -> usize {
 }
 
 /// A program that runs.
-struct Run<'r, 'o> {
-    program: &'r Program,
-    loaded: &'r [Loaded],
+pub(super) struct Run<'r, 'o> {
+    pub(super) program: &'r Program,
+    pub(super) loaded: &'r [Loaded],
     maps: &'r KernelMaps,
-    ring: Option<Ring<'r>>,
-    output: &'r mut Output<'o>,
+    pub(super) ring: Option<Ring<'r>>,
+    pub(super) output: &'r mut Output<'o>,
     lost: u64,
     /// What it wants to end with, once it does.
-    status: Option<u64>,
+    pub(super) status: Option<u64>,
 }
 
 impl Run<'_, '_> {
@@ -299,7 +320,7 @@ impl Run<'_, '_> {
     }
 
     /// Runs probes that nothing but the runtime runs.
-    fn fire(&self, wanted: impl Fn(&Place) -> bool) -> io::Result<()> {
+    pub(super) fn fire(&self, wanted: impl Fn(&Place) -> bool) -> io::Result<()> {
         for (probe, loaded) in self.program.probes.iter().zip(self.loaded) {
             let places = probe.attach.iter().filter_map(|point| point.probe.as_ref());
             for _ in places.filter(|place| wanted(place)) {
@@ -309,8 +330,21 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// Has another one write what is there by now.
+    pub(super) fn drain_into(&mut self, output: &mut Output<'_>) -> Result<(), RunError> {
+        let Some(ring) = &mut self.ring else { return Ok(()) };
+        let (maps, status) = (self.maps, &mut self.status);
+        ring.drain(|message| {
+            if let Asked::Exit(code) = output.message(message, maps)? {
+                *status = Some(code);
+            }
+            Ok::<bool, io::Error>(true)
+        })?;
+        Ok(output.flush()?)
+    }
+
     /// Hands over what is there by now; whether it was much.
-    fn drain(&mut self) -> Result<bool, RunError> {
+    pub(super) fn drain(&mut self) -> Result<bool, RunError> {
         let Some(ring) = &mut self.ring else { return Ok(false) };
         let (maps, output, status) = (self.maps, &mut *self.output, &mut self.status);
         let read = ring.drain(|message| match output.message(message, maps)? {
@@ -404,9 +438,6 @@ impl Run<'_, '_> {
         let status = self.status.take();
         self.drain()?;
         let status = status.or(self.status).unwrap_or(0);
-        if self.lost > 0 {
-            eprintln!("WARNING: Total lost event count: {}", self.lost);
-        }
         self.output.at_end(self.maps)?;
         self.output.flush()?;
         Ok(status as i32)

@@ -223,6 +223,31 @@ pub(super) fn test_run(program: BorrowedFd<'_>) -> io::Result<()> {
         .map(drop)
 }
 
+/// What came of runs with a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Runs {
+    /// What the last run returned.
+    pub(super) returned: u32,
+    /// What a run took, ns.
+    pub(super) ns: u32,
+}
+
+/// Runs a program of XDP so many times, with a packet of nothing.
+pub(super) fn test_runs(program: BorrowedFd<'_>, times: u32) -> io::Result<Runs> {
+    // The least that a packet has: an Ethernet header.
+    let packet = [0_u8; 14];
+    let mut options = bpf_test_run_opts {
+        sz: size_of::<bpf_test_run_opts>() as u64,
+        data_in: packet.as_ptr().cast(),
+        data_size_in: packet.len() as u32,
+        repeat: times.cast_signed(),
+        ..bpf_test_run_opts::default()
+    };
+    // SAFETY: options of their own size; the packet lives during the call, and nothing is to be written.
+    check(unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &mut options) })?;
+    Ok(Runs { returned: options.retval, ns: options.duration })
+}
+
 /// Attaches a program to what it was loaded for: a raw tracepoint or a function, by BTF.
 pub(super) fn attach_tracing(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // SAFETY: no name; the program knows it.
