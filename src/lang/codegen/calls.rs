@@ -77,6 +77,7 @@ impl Coder<'_, '_> {
             F::Retval => self.returned(expr)?,
             F::Usermode => self.user_mode(),
             F::Func => self.traced_function(),
+            F::Skboutput => self.packet(arguments, span)?,
             F::Ctx | F::Args => self.machine.context(Reg::R0),
             F::Reg => self.register(arguments, span)?,
             F::Kptr | F::Uptr | F::Ksym => self.scalar(first(arguments, span)?)?,

@@ -3,18 +3,18 @@
 use std::borrow::Cow;
 
 use libbpf_sys::{
-    BPF_FUNC_probe_read_user, BPF_FUNC_probe_read_user_str, BPF_FUNC_ringbuf_reserve,
-    BPF_FUNC_ringbuf_submit,
+    BPF_FUNC_ktime_get_boot_ns, BPF_FUNC_probe_read_kernel, BPF_FUNC_probe_read_user,
+    BPF_FUNC_probe_read_user_str, BPF_FUNC_ringbuf_reserve, BPF_FUNC_ringbuf_submit,
 };
 
-use super::machine::Place;
+use super::machine::{Held, Place};
 use super::{Coder, Refusal, Result};
-use crate::bytecode::{Alu, Cond, Reg, Size};
+use crate::bytecode::{Alu, Cond, Operand, Reg, Size};
 use crate::lang::ast::{Expr, ExprKind};
 use crate::lang::functions::Function;
 use crate::lang::program::{Action, Field, RuntimeError, Sink};
 use crate::lang::source::Span;
-use crate::lang::types::Type;
+use crate::lang::types::{Type, TypeSource};
 
 /// Strings that join() takes at most.
 const MOST_JOINED: u32 = 16;
@@ -226,6 +226,70 @@ impl Coder<'_, '_> {
         })?;
         self.machine.release(mark);
         Ok(())
+    }
+}
+
+/// Bytes of a packet that skboutput() takes at most.
+const LARGEST_PACKET: u32 = 4096;
+
+impl Coder<'_, '_> {
+    /// `skboutput(file, skb, length, offset)`: of the packet's beginning what isn't in fragments. Returns 0.
+    pub(super) fn packet(&mut self, arguments: &[Expr], span: Span) -> Result<()> {
+        let [path, skb, length, offset] = arguments else {
+            return Err(self.unknown(Function::Skboutput, span));
+        };
+        let (Some(path), Some(offset)) = (path.as_str(), offset.as_int()) else {
+            return Err(Refusal::new(span, "skboutput() expects a file and an offset known now"));
+        };
+        let offset = u64::try_from(offset).unwrap_or_default();
+        let action = self.unit.action(Action::Packet { path: path.to_owned(), offset });
+        let mark = self.machine.mark();
+        self.scalar(skb)?;
+        let skb = self.machine.hold();
+        let data = self.skb_field(skb, "data", span)?;
+        let fragments = self.skb_field(skb, "data_len", span)?;
+        let whole = self.skb_field(skb, "len", span)?;
+        self.scalar(length)?;
+        self.machine.load(Size::DW, Reg::R1, whole);
+        self.machine.load(Size::DW, Reg::R2, fragments);
+        self.machine.alu(Alu::Sub, Reg::R1, Reg::R2);
+        for bound in [Operand::Reg(Reg::R1), Operand::Imm(LARGEST_PACKET as i32)] {
+            let fits = self.machine.asm.label();
+            self.machine.jump_if(Cond::Le, Reg::R0, bound, fits);
+            self.machine.mov(Reg::R0, bound);
+            self.machine.asm.bind(fits);
+        }
+        let length = self.machine.hold();
+        self.message(action, 12 + LARGEST_PACKET, |coder, message| {
+            coder.machine.asm.call(BPF_FUNC_ktime_get_boot_ns);
+            coder.machine.store(Size::DW, message.at(8), Reg::R0);
+            coder.machine.take(length, Reg::R2);
+            coder.machine.store(Size::W, message.at(16), Reg::R2);
+            coder.machine.load(Size::DW, Reg::R3, data);
+            coder.machine.address(Reg::R1, message.at(20));
+            coder.machine.asm.call(BPF_FUNC_probe_read_kernel);
+            Ok(())
+        })?;
+        self.machine.mov(Reg::R0, 0);
+        self.machine.release(mark);
+        Ok(())
+    }
+
+    /// A field of a packet's head, read into a room of 8 bytes.
+    fn skb_field(&mut self, skb: Held, name: &str, span: Span) -> Result<Place> {
+        let kernel = self.unit.kernel;
+        let structs = &mut self.unit.program.structs;
+        let id = kernel.record("struct sk_buff", structs);
+        let field = id.and_then(|id| structs.field(id, name, kernel));
+        let Some(field) = field else { return Err(self.unknown(Function::Skboutput, span)) };
+        let room = self.machine.slot();
+        self.machine.store(Size::DW, room, 0);
+        self.machine.take(skb, Reg::R3);
+        self.machine.alu(Alu::Add, Reg::R3, field.offset as i32);
+        self.machine.address(Reg::R1, room);
+        self.machine.mov(Reg::R2, self.size_of(&field.ty) as i32);
+        self.machine.asm.call(BPF_FUNC_probe_read_kernel);
+        Ok(room)
     }
 }
 

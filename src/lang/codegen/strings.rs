@@ -104,12 +104,18 @@ impl Coder<'_, '_> {
             self.machine.store(Size::B, to.at(size - 1), 0);
         }
         match length.map(|length| (length, length.as_int())) {
+            // The length counts the NUL, but of a literal.
             Some((_, Some(known))) if (0..i128::from(size)).contains(&known) => {
-                self.machine.zero(to.at(known as u32), size - known as u32);
+                let is_literal = matches!(from.kind, ExprKind::Str(_));
+                let end = (known as u32).saturating_sub(u32::from(!is_literal));
+                self.machine.zero(to.at(end), size - end);
             }
             Some((length, None)) => {
                 self.scalar(length)?;
-                let long = self.machine.asm.label();
+                let (some, long) = (self.machine.asm.label(), self.machine.asm.label());
+                self.machine.jump_if(Cond::Eq, Reg::R0, 0, some);
+                self.machine.alu(Alu::Sub, Reg::R0, 1);
+                self.machine.asm.bind(some);
                 self.machine.jump_if(Cond::Ge, Reg::R0, size as i32, long);
                 self.machine.address(Reg::R1, to);
                 self.machine.alu(Alu::Add, Reg::R1, Reg::R0);

@@ -8,7 +8,6 @@ use blazesym::helper::read_elf_build_id;
 
 use crate::lang::config::Config;
 use crate::lang::types::{Stack, StackMode};
-use crate::names::exists;
 use crate::symbols::{Detail, Symbol, Symbols};
 
 /// Indent of a frame.
@@ -48,9 +47,8 @@ impl Functions {
             Space::Process(pid, file) => {
                 let found = self.symbols.at(pid, address);
                 match file {
-                    Some(file) if found.is_empty() && !exists(pid) => {
-                        self.symbols.at_file(file, address)
-                    }
+                    // An address that isn't the file's own is none of those that it says.
+                    Some(file) if found.is_empty() => self.symbols.at_file(file, address),
                     _ => found,
                 }
             }

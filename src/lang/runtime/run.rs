@@ -124,8 +124,16 @@ pub fn run(
         }
     }
     let ring = maps.ring().map(|(map, size)| Ring::open(map, size)).transpose()?;
-    let mut run =
-        Run { program, loaded: &loaded, maps: &maps, ring, output, lost: 0, status: None };
+    let mut run = Run {
+        program,
+        loaded: &loaded,
+        maps: &maps,
+        ring,
+        output,
+        lost: 0,
+        status: None,
+        is_walk: false,
+    };
     run.fire(|place| matches!(place, Place::Begin))?;
     if options.mode != Mode::Run {
         return run
@@ -312,6 +320,8 @@ pub(super) struct Run<'r, 'o> {
     lost: u64,
     /// What it wants to end with, once it does.
     pub(super) status: Option<u64>,
+    /// An iterator is read.
+    is_walk: bool,
 }
 
 impl Run<'_, '_> {
@@ -347,11 +357,13 @@ impl Run<'_, '_> {
     pub(super) fn drain(&mut self) -> Result<bool, RunError> {
         let Some(ring) = &mut self.ring else { return Ok(false) };
         let (maps, output, status) = (self.maps, &mut *self.output, &mut self.status);
+        let is_walk = self.is_walk;
         let read = ring.drain(|message| match output.message(message, maps)? {
             Asked::Nothing => Ok::<bool, io::Error>(true),
             Asked::Exit(code) => {
                 *status = Some(code);
-                Ok(false)
+                // bpftrace's iterators write their text themselves, and go on to their end.
+                Ok(is_walk)
             }
         })?;
         let is_much = read >= ring.size() / FULL_PART;
@@ -412,7 +424,8 @@ impl Run<'_, '_> {
                 read
             });
             let mut rests = false;
-            while self.status.is_none() {
+            self.is_walk = true;
+            loop {
                 let ring = self.ring.as_ref().filter(|_| !rests).map(AsFd::as_fd);
                 let time = if rests { PollTimeout::from(1_u8) } else { PollTimeout::NONE };
                 match watch.wait(ring, Some(done.as_fd()), time)? {
@@ -422,6 +435,8 @@ impl Run<'_, '_> {
                 }
             }
             reader.join().map_err(|_| anyhow::anyhow!("the walk failed"))??;
+            self.drain()?;
+            self.is_walk = false;
             Ok(())
         })
     }
