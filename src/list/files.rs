@@ -1,11 +1,9 @@
 //! Functions and static tracepoints of programs and libraries.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Listed;
-use crate::lang::elf::{self, File};
+use crate::lang::elf::{self, File, Marker};
 use crate::lang::wildcard::{has_wildcard, is_match};
 
 /// `FILE:FUNCTION` of those that fit, in the order of their words.
@@ -20,19 +18,13 @@ pub(super) fn functions(words: &str, pid: Option<u32>) -> Vec<Listed> {
 
 /// `FILE:PROVIDER:NAME` of those that fit.
 pub(super) fn usdt(words: &str, pid: Option<u32>) -> Vec<Listed> {
-    let (file, probe) = match words.split(':').count() {
-        0 | 1 => ("*", format!("*:{words}")),
-        2 => {
-            let (file, name) = words.split_once(':').unwrap_or_default();
-            (file, format!("*:{name}"))
-        }
-        _ => {
-            let (file, probe) = words.split_once(':').unwrap_or_default();
-            (file, probe.to_owned())
-        }
+    let (file, pattern) = words.split_once(':').unwrap_or(("*", words));
+    let names = |path: &Path| {
+        let markers = File::open(path).and_then(|file| file.markers()).unwrap_or_default();
+        let name = |marker: Marker| format!("{}:{}", marker.provider, marker.name);
+        markers.into_iter().map(name).collect()
     };
-    let _ = (file, probe, pid);
-    Vec::new()
+    listed(file, pattern, pid, &names)
 }
 
 fn listed(
@@ -54,38 +46,13 @@ fn listed(
 
 /// Files that a word means: those that fit it, or that a process has mapped.
 fn paths(word: &str, pid: Option<u32>) -> Vec<PathBuf> {
-    if !has_wildcard(word) {
-        return elf::resolve(word, pid).into_iter().collect();
+    match pid {
+        Some(pid) if has_wildcard(word) => {
+            let mapped = elf::mapped_files(pid).into_iter();
+            mapped.filter(|path| is_match(word, &path.to_string_lossy())).collect()
+        }
+        _ => elf::shown(word, pid),
     }
-    if let Some(pid) = pid {
-        let mapped = mapped(pid).into_iter();
-        return mapped.filter(|path| is_match(word, &path.to_string_lossy())).collect();
-    }
-    let (folder, name) = match word.rsplit_once('/') {
-        Some((folder, name)) => (folder, name),
-        None => return Vec::new(),
-    };
-    // A wildcard stands for names of files, not of folders.
-    let entries = fs::read_dir(if folder.is_empty() { "/" } else { folder });
-    let names = entries.into_iter().flatten().flatten();
-    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut paths: Vec<PathBuf> = names
-        .filter(|file| is_match(name, file))
-        .map(|file| Path::new(folder).join(file))
-        .collect();
-    paths.sort();
-    paths
-}
-
-/// Files whose code a process has mapped, as they are seen from here.
-fn mapped(pid: u32) -> BTreeSet<PathBuf> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-    let code = maps.lines().filter_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        let is_code = words.nth(1)?.contains('x');
-        words.nth(3).filter(|path| is_code && path.starts_with('/'))
-    });
-    code.filter_map(|path| elf::resolve(path, Some(pid))).collect()
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ impl Child {
     }
 
     /// Passes a signal on.
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         // It may have ended; that shows on its own.
         let _ = signal::kill(self.pid, signal);
     }

@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::attach::{Attached, Failed, Scope, attach};
@@ -27,7 +28,13 @@ use crate::lang::program::Program;
 use crate::lang::source::Sources;
 use crate::run::{Child, NotExecuted, open_pidfd, signal_pipe, stdout_pipe};
 
-/// After messages came, so long none is waited for: those that come meanwhile wake nobody.
+/// So long messages are read before somebody looks whether it is time to end.
+const LONGEST_READ: Duration = Duration::from_millis(100);
+/// Messages between two looks at the clock.
+const CLOCK_EVERY: u32 = 64;
+/// What is still there at the end is read for so long.
+const LAST_READ: Duration = Duration::from_secs(1);
+/// While many messages come, so long none is waited for: those that come meanwhile wake nobody.
 const REST: Duration = Duration::from_millis(10);
 /// Unless so much of the ring was full: then it is read again at once.
 const FULL_PART: usize = 8;
@@ -165,7 +172,12 @@ pub fn run(
     } else if attached.places + run.count(|place| matches!(place, Place::SelfSignal(_))) > 0 {
         run.listen(&mut watch, None)?;
     }
-    run.end(attached)
+    let status = run.end(attached)?;
+    // Without whom it ran for, a command has nothing more to do.
+    if let Some(child) = watch.child.as_ref().filter(|_| !watch.has_ended()) {
+        child.signal(Signal::SIGTERM);
+    }
+    Ok(status)
 }
 
 /// Makes room for the descriptors of a large program.
@@ -242,6 +254,13 @@ impl Watch {
         Ok(Self { ends, calls, child, process, pipe })
     }
 
+    /// Whether the command ended by itself.
+    fn has_ended(&self) -> bool {
+        let Some(child) = &self.child else { return true };
+        let mut fds = [PollFd::new(child.fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ended| ended > 0)
+    }
+
     fn release(&mut self) -> Result<(), RunError> {
         let Some(child) = &mut self.child else { return Ok(()) };
         child.release().map_err(|error| match error.downcast() {
@@ -310,6 +329,31 @@ fn count(program: &Program, wanted: impl Fn(&Place) -> bool) -> usize {
     places.filter_map(|point| point.probe.as_ref()).filter(|place| wanted(place)).count()
 }
 
+/// How often messages come. What comes seldom is read at once, exit() among it; while many come, reading rests.
+#[derive(Debug, Default)]
+struct Pace {
+    last: Option<Instant>,
+    /// Reads with no more than a rest between two.
+    reads: u16,
+}
+
+impl Pace {
+    /// Reads before the first rest.
+    const AT_ONCE: u16 = 4;
+
+    fn read(&mut self) {
+        let now = Instant::now();
+        let is_soon = self.last.is_some_and(|last| now - last < REST * 2);
+        self.reads = if is_soon { self.reads.saturating_add(1) } else { 0 };
+        self.last = Some(now);
+    }
+
+    fn rest_ms(&self) -> u16 {
+        let longest = u16::try_from(REST.as_millis()).unwrap_or(u16::MAX);
+        self.reads.saturating_sub(Self::AT_ONCE).min(longest)
+    }
+}
+
 /// A program that runs.
 pub(super) struct Run<'r, 'o> {
     pub(super) program: &'r Program,
@@ -358,15 +402,20 @@ impl Run<'_, '_> {
         let Some(ring) = &mut self.ring else { return Ok(false) };
         let (maps, output, status) = (self.maps, &mut *self.output, &mut self.status);
         let is_walk = self.is_walk;
+        let (began, mut messages) = (Instant::now(), 0_u32);
         let read = ring.drain(|message| match output.message(message, maps)? {
-            Asked::Nothing => Ok::<bool, io::Error>(true),
+            Asked::Nothing => {
+                messages = messages.wrapping_add(1);
+                let is_long = messages % CLOCK_EVERY == 0 && began.elapsed() > LONGEST_READ;
+                Ok::<bool, io::Error>(!is_long)
+            }
             Asked::Exit(code) => {
                 *status = Some(code);
                 // bpftrace's iterators write their text themselves, and go on to their end.
                 Ok(is_walk)
             }
         })?;
-        let is_much = read >= ring.size() / FULL_PART;
+        let is_much = read >= ring.size() / FULL_PART || began.elapsed() > LONGEST_READ;
         let lost = self.maps.lost();
         if lost > self.lost {
             self.output.lost(lost - self.lost)?;
@@ -381,12 +430,10 @@ impl Run<'_, '_> {
         // What begin probes said.
         self.drain()?;
         let mut rests = false;
+        let mut pace = Pace::default();
         while self.status.is_none() {
             let ring = self.ring.as_ref().filter(|_| !rests).map(AsFd::as_fd);
-            let time = match u16::try_from(REST.as_millis()) {
-                Ok(rest) if rests => PollTimeout::from(rest),
-                _ => PollTimeout::NONE,
-            };
+            let time = if rests { PollTimeout::from(pace.rest_ms()) } else { PollTimeout::NONE };
             match watch.wait(ring, walked.map(AsFd::as_fd), time)? {
                 Wake::Time => {
                     // Nothing came meanwhile: whoever comes next is to wake us.
@@ -394,7 +441,8 @@ impl Run<'_, '_> {
                 }
                 Wake::Messages => {
                     let is_much = self.drain()?;
-                    rests = !is_much;
+                    pace.read();
+                    rests = !is_much && pace.rest_ms() > 0;
                 }
                 Wake::Call => {
                     let _ = watch.calls.read(&mut [0; 16]);
@@ -441,13 +489,34 @@ impl Run<'_, '_> {
         })
     }
 
+    /// What is left in the ring when nothing more comes; what takes too long to read is lost.
+    fn read_rest(&mut self) -> Result<(), RunError> {
+        let until = Instant::now() + LAST_READ;
+        while self.drain()? {
+            if Instant::now() > until {
+                break;
+            }
+        }
+        let mut unread = 0;
+        if let Some(ring) = &mut self.ring {
+            ring.drain(|_| {
+                unread += 1;
+                Ok::<bool, io::Error>(true)
+            })?;
+        }
+        if unread > 0 {
+            self.output.lost(unread)?;
+        }
+        Ok(())
+    }
+
     /// Detaches, runs end probes, and shows what is to be shown then.
     fn end(mut self, attached: Attached) -> Result<i32, RunError> {
         drop(attached);
         match (self.status, &mut self.ring) {
             // What was said after exit() doesn't count.
             (Some(_), Some(ring)) => _ = ring.drain(|_| Ok::<bool, io::Error>(true))?,
-            _ => _ = self.drain()?,
+            _ => self.read_rest()?,
         }
         self.fire(|place| matches!(place, Place::End))?;
         let status = self.status.take();
