@@ -10,9 +10,11 @@ use crate::names::syscalls::Call;
 use crate::probes::sockets::types;
 
 mod packets;
+pub(crate) mod place;
 pub mod xdp;
 
 pub use packets::{CaptureCounts, CaptureReading, PacketBatch, PacketDirection, PacketRecord};
+pub(crate) use place::Place;
 pub use xdp::{XdpMode, XdpProgram, XdpRecord, XdpWanted};
 
 /// A socket as the kernel side describes it; see `struct socket_record` in `sockets.bpf.c`.

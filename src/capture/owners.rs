@@ -13,7 +13,8 @@ use crate::names::{Names, visible};
 use crate::packet::comment::{Owner, comment};
 use crate::packet::decode::{Decoded, Ip};
 use crate::sample::{
-    Endpoints, PacketBatch, PacketDirection, PacketRecord, ProcessRecord, Sample, SocketRecord,
+    Endpoints, PacketBatch, PacketDirection, PacketRecord, Place, ProcessRecord, Sample,
+    SocketRecord,
 };
 
 /// Tables are read again for packets that aren't in them: so often at most, and so seldom that it takes no
@@ -25,26 +26,8 @@ const REMEMBERED: Duration = Duration::from_secs(10);
 /// Processes remembered; above it all are forgotten and looked at anew.
 const PROCESSES: usize = 65_536;
 
-/// An address, v4-mapped, and a port.
-type End = ([u8; 16], u16);
-
-/// Any address, as sockets have it that aren't bound or connected to one.
-const ANY: [u8; 16] = [0; 16];
-const ANY_V4: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
-/// In place of a namespace: whichever.
-const ANYWHERE: u32 = 0;
-
 /// How many of a packet's places are those of the socket of its direction, in the captured namespace.
-const OWN: usize = 3;
-
-/// A socket, by what is known of it from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Place {
-    netns: u32,
-    protocol: u16,
-    local: End,
-    remote: End,
-}
+const OWN: usize = 4;
 
 /// One process, as packets need it.
 #[derive(Debug)]
@@ -179,16 +162,10 @@ impl Owners {
 
 impl Generation {
     fn add(&mut self, ends: &Endpoints, owner: &ProcessRecord) {
-        let any = |address| if address == ANY_V4 { ANY } else { address };
-        let place = Place {
-            netns: ends.netns,
-            protocol: ends.protocol,
-            local: (any(ends.local), ends.local_port),
-            remote: (any(ends.remote), ends.remote_port),
-        };
-        if place.remote.1 != 0 {
+        let place = Place::of(ends);
+        if place.is_connected() {
             // Packets of containers pass by other namespaces too.
-            self.places.insert(Place { netns: ANYWHERE, ..place }, *owner);
+            self.places.insert(place.anywhere(), *owner);
         }
         self.places.insert(place, *owner);
     }
@@ -196,7 +173,7 @@ impl Generation {
 
 /// Where the socket of a packet may be, the likeliest first: [`OWN`] of the sender's of what is sent, of the
 /// receiver's of what is received; then the other one's.
-fn places(netns: u32, direction: PacketDirection, ip: &Ip<'_>) -> Option<[Place; 6]> {
+fn places(netns: u32, direction: PacketDirection, ip: &Ip<'_>) -> Option<[Place; 7]> {
     let protocol = ip.protocol;
     if ![IpNumber::TCP.0, IpNumber::UDP.0].contains(&protocol) {
         return None;
@@ -204,15 +181,10 @@ fn places(netns: u32, direction: PacketDirection, ip: &Ip<'_>) -> Option<[Place;
     let ports = ip.ports()?;
     let (from, to) = ((mapped(ip.source), ports.0), (mapped(ip.destination), ports.1));
     let (own, other) = if direction == PacketDirection::Out { (from, to) } else { (to, from) };
-    let place = |netns, local, remote| Place { netns, protocol: protocol.into(), local, remote };
-    Some([
-        place(netns, own, other),
-        place(netns, own, (ANY, 0)),
-        place(netns, (ANY, own.1), (ANY, 0)),
-        place(netns, other, own),
-        place(ANYWHERE, own, other),
-        place(ANYWHERE, other, own),
-    ])
+    let place = Place { netns, protocol: protocol.into(), local: own, remote: other };
+    let [itself, bound, unbound, of_both] = place.takers();
+    let turned = place.turned();
+    Some([itself, bound, unbound, of_both, turned, place.anywhere(), turned.anywhere()])
 }
 
 fn mapped(address: IpAddr) -> [u8; 16] {

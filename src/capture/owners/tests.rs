@@ -1,5 +1,6 @@
 use super::*;
 use crate::packet::filter::LinkType;
+use crate::sample::place::{ANY, ANY_V4, End};
 
 const NETNS: u32 = 100;
 const OTHER_NETNS: u32 = 200;

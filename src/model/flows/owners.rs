@@ -8,48 +8,13 @@ use rustc_hash::FxHashMap;
 use crate::model::processes::{Process, process};
 use crate::names::Names;
 use crate::sample::{
-    Endpoints, FlowDirection, FlowKey, FlowRecord, ProcessRecord, Sample, SocketRecord,
+    Endpoints, FlowDirection, FlowKey, FlowRecord, Place, ProcessRecord, Sample, SocketRecord,
 };
-
-type End = ([u8; 16], u16);
-
-/// A socket by its ends; without a peer those are 0. Namespace 0 is any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Ends {
-    netns: u32,
-    protocol: u16,
-    local: End,
-    remote: End,
-}
-
-const NOBODY: End = ([0; 16], 0);
-
-impl Ends {
-    fn of(ends: &Endpoints) -> Self {
-        Ends {
-            netns: ends.netns,
-            protocol: ends.protocol,
-            local: (known(ends.local), ends.local_port),
-            remote: (known(ends.remote), ends.remote_port),
-        }
-    }
-
-    fn is_connected(&self) -> bool {
-        self.remote.1 != 0
-    }
-}
-
-/// An address, where “any” of IPv4 is that of IPv6.
-fn known(address: [u8; 16]) -> [u8; 16] {
-    const ANY_V4: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
-
-    if address == ANY_V4 { [0; 16] } else { address }
-}
 
 /// Processes by their sockets.
 #[derive(Debug, Default)]
 pub(super) struct Owners {
-    sockets: FxHashMap<Ends, ProcessRecord>,
+    sockets: FxHashMap<Place, ProcessRecord>,
     /// Of processes that own flows.
     processes: FxHashMap<(u32, u64), Arc<Process>>,
 }
@@ -82,11 +47,11 @@ impl Owners {
         if ends.local_port == 0 || !has_ports(ends.protocol) {
             return;
         }
-        let ends = Ends::of(ends);
-        if ends.is_connected() {
-            self.sockets.entry(Ends { netns: 0, ..ends }).or_insert(*process);
+        let place = Place::of(ends);
+        if place.is_connected() {
+            self.sockets.entry(place.anywhere()).or_insert(*process);
         }
-        self.sockets.insert(ends, *process);
+        self.sockets.insert(place, *process);
     }
 
     /// The process whose socket has the flow's end here, in the interface's namespace; or, where packets
@@ -102,19 +67,12 @@ impl Owners {
             FlowDirection::In => (destination, source),
             FlowDirection::Out => (source, destination),
         };
-        let ends =
-            |netns, local, remote| Ends { netns, protocol: key.protocol.into(), local, remote };
-        let any = |(_, port): End| ([0; 16], port);
-        let record = [
-            ends(flow.netns, here, there),
-            ends(flow.netns, here, NOBODY),
-            ends(flow.netns, any(here), NOBODY),
-            // What comes in from a container is its, and so is what goes out to it.
-            ends(0, there, here),
-            ends(0, here, there),
-        ]
-        .into_iter()
-        .find_map(|ends| self.sockets.get(&ends).copied())?;
+        let protocol = key.protocol.into();
+        let place = Place { netns: flow.netns, protocol, local: here, remote: there };
+        // What comes in from a container is its, and so is what goes out to it.
+        let passing = [place.turned().anywhere(), place.anywhere()];
+        let mut places = place.takers().into_iter().chain(passing);
+        let record = places.find_map(|place| self.sockets.get(&place).copied())?;
         let known = self.processes.entry((record.tgid, record.start));
         Some(Arc::clone(known.or_insert_with(|| Arc::new(process(&record, names)))))
     }
