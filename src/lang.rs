@@ -22,6 +22,7 @@ pub mod walk;
 pub mod wildcard;
 
 pub mod codegen;
+pub mod dwarf;
 pub mod elf;
 pub mod output;
 pub mod program;

@@ -80,6 +80,8 @@ pub struct Invocation {
     pub is_dry: bool,
     /// What is shown of the way.
     pub stages: Vec<Stage>,
+    /// Folders to look for stripped-off debug information in.
+    pub debug_folders: Vec<PathBuf>,
     /// `test` probes alone are run.
     pub is_test: bool,
     /// `bench` probes alone are run.
@@ -107,6 +109,7 @@ impl Invocation {
             is_unsafe: false,
             is_dry: false,
             stages: Vec::new(),
+            debug_folders: Vec::new(),
             is_test: false,
             is_bench: false,
             filter: None,
@@ -197,6 +200,7 @@ fn checked(invocation: &Invocation, kernel: &KernelTypes) -> Result<Option<Typed
         environment: environment(),
         pid: invocation.pid,
         is_unsafe: invocation.is_unsafe,
+        debug_folders: invocation.debug_folders.clone(),
         test: invocation.is_test,
         bench: invocation.is_bench,
     };
@@ -333,6 +337,7 @@ fn run_options(config: &Config, invocation: &Invocation) -> runtime::Options {
         pid: invocation.pid,
         command: command.split_whitespace().map(OsString::from).collect(),
         is_unsafe: invocation.is_unsafe,
+        debug_folders: invocation.debug_folders.clone(),
         mode: match (invocation.is_test, invocation.is_bench) {
             (true, _) => runtime::Mode::Test,
             (_, true) => runtime::Mode::Bench,

@@ -72,6 +72,7 @@ enum Flag {
     Output,
     Pid,
     ProbeFilter,
+    DebugInfo,
     Quiet,
     Test,
     /// Known to bpftrace and not to us.
@@ -91,7 +92,7 @@ const FLAGS: &[(Option<char>, &str, Flag)] = &[
     (Some('B'), "", Flag::Buffering),
     (Some('c'), "cmd", Flag::Command),
     (Some('d'), "debug", Flag::Debug),
-    (None, "debuginfo", Flag::IgnoredValue),
+    (None, "debuginfo", Flag::DebugInfo),
     (None, "dry-run", Flag::DryRun),
     (None, "dwarf-pid", Flag::UnknownValue),
     (Some('e'), "", Flag::Execute),
@@ -137,6 +138,7 @@ impl Flag {
                 | Flag::Output
                 | Flag::Pid
                 | Flag::ProbeFilter
+                | Flag::DebugInfo
                 | Flag::UnknownValue
         )
     }
@@ -148,6 +150,7 @@ struct Said {
     execute: Option<String>,
     words: Vec<String>,
     pid: Option<String>,
+    debug_folders: Vec<PathBuf>,
     command: Option<String>,
     out: Option<PathBuf>,
     format: Option<String>,
@@ -297,6 +300,7 @@ impl Said {
             Flag::NoWarnings => self.warnings = Some(false),
             Flag::Output => self.out = Some(value.into()),
             Flag::Pid => self.pid = Some(value),
+            Flag::DebugInfo => self.debug_folders.extend(value.split(':').map(PathBuf::from)),
             Flag::ProbeFilter => {
                 let filter = Regex::new(&value);
                 let why = |error| Because(format!("Invalid --probe-filter regex: {error}"));
@@ -374,6 +378,7 @@ impl Said {
             is_unsafe: self.is_unsafe,
             is_dry: self.is_dry,
             stages: self.stages,
+            debug_folders: self.debug_folders,
             is_test: self.mode == Some(Mode::Test),
             is_bench: self.mode == Some(Mode::Bench),
             with_percentiles: false,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use object::read::ReadCache;
 use object::{Object, ObjectKind, ObjectSegment, ObjectSymbol, SymbolKind};
 
+use super::dwarf::Debug;
 use super::probe::Address;
 
 pub use markers::{Argument, Marker, Operand, places_of};
@@ -44,9 +45,9 @@ pub enum ElfError {
              in the target process."
     )]
     NoSize(String),
-    /// It is asked for by a line of source.
-    #[error("lines of a file's source aren't supported yet")]
-    Line,
+    /// No code is of that line, as far as its debug information says.
+    #[error("{0} has no debug information of code at {1}")]
+    Line(PathBuf, String),
 }
 
 /// A function of a file.
@@ -71,6 +72,7 @@ impl Function {
 #[derive(Debug)]
 pub struct File {
     path: PathBuf,
+    debug_folders: Vec<PathBuf>,
     contents: ReadCache<std::fs::File>,
 }
 
@@ -82,7 +84,14 @@ impl File {
     pub fn open(path: &Path) -> Result<Self, ElfError> {
         let file = std::fs::File::open(path);
         let file = file.map_err(|error| ElfError::Io(path.to_owned(), error))?;
-        Ok(Self { path: path.to_owned(), contents: ReadCache::new(file) })
+        let contents = ReadCache::new(file);
+        Ok(Self { path: path.to_owned(), debug_folders: Vec::new(), contents })
+    }
+
+    /// Folders to look for stripped-off debug information in.
+    #[must_use]
+    pub fn with_debug_folders(self, folders: &[PathBuf]) -> Self {
+        Self { debug_folders: folders.to_vec(), ..self }
     }
 
     /// All that it says, with what is asked for read.
@@ -166,7 +175,12 @@ impl File {
                 Ok(function.address + offset)
             }
             Address::Absolute(address) => Ok(*address),
-            Address::Line { .. } => Err(ElfError::Line),
+            Address::Line { file, line, column } => {
+                let debug = Debug::open(&self.path, &self.debug_folders);
+                let found = debug.and_then(|debug| debug.line(file, *line, *column));
+                let missing = || ElfError::Line(self.path.clone(), format!("{file}:{line}"));
+                found.map(|line| line.address).ok_or_else(missing)
+            }
         }
     }
 

@@ -222,7 +222,7 @@ fn is_tagged(btf: &Btf, mut id: Id, tag: &str) -> bool {
 
 /// Where an integer of the field's own size lies that has the whole bit-field, if there is one: at a multiple of
 /// its size, as compilers have it; else from the byte where the bits begin.
-fn bit_field(bit_offset: u32, width: u32, size: u32) -> (u32, Option<BitField>) {
+pub(super) fn bit_field(bit_offset: u32, width: u32, size: u32) -> (u32, Option<BitField>) {
     let unit = size.clamp(1, 8) * 8;
     let begin = bit_offset / unit * unit;
     let begin = if bit_offset + width <= begin + unit { begin } else { bit_offset / 8 * 8 };

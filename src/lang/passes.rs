@@ -13,10 +13,13 @@
 //! | scopes | variables have numbers, `unroll` is written out, jumps are where they may be |
 //! | types | every expression has its type; what the language converts by itself is a cast |
 
+use std::path::PathBuf;
+
 use super::ast::Script;
 use super::cdecl::Declarations;
 use super::config::Config;
 use super::diagnostics::Diagnostics;
+use super::dwarf;
 use super::ktypes::KernelTypes;
 use super::parser;
 use super::source::Sources;
@@ -47,6 +50,8 @@ pub struct Options {
     pub pid: Option<u32>,
     /// Functions that change the system are allowed.
     pub is_unsafe: bool,
+    /// Folders to look for stripped-off debug information in.
+    pub debug_folders: Vec<PathBuf>,
     /// `test` probes are wanted, and no others.
     pub test: bool,
     /// `bench` probes are wanted, and no others.
@@ -69,6 +74,8 @@ pub struct Context<'a> {
     pub config: Config,
     /// What C says.
     pub c: Declarations,
+    /// Types of programs and libraries that are probed.
+    pub debug: dwarf::Cache,
 }
 
 /// What became of a program.
@@ -92,6 +99,7 @@ pub fn check(name: &str, text: &str, options: &Options, kernel: &KernelTypes) ->
         structs: Structs::default(),
         config: Config::default(),
         c: Declarations::default(),
+        debug: dwarf::Cache::new(options.debug_folders.clone()),
     };
     let span = context.sources.add(name, text);
     let mut script = Script::default();

@@ -213,6 +213,7 @@ fn the_verifiers_refusal_is_shown_at_its_line() {
         pid: None,
         command: Vec::new(),
         is_unsafe: false,
+        debug_folders: Vec::new(),
         mode: runtime::Mode::Run,
         format: Format::Text,
         is_dry: false,

@@ -23,11 +23,13 @@ mod perf;
 
 /// Whose events, and how careful to be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scope {
+pub(super) struct Scope<'a> {
     /// Only this process's.
     pub(super) pid: Option<u32>,
     /// Also where a probe may do harm.
     pub(super) is_unsafe: bool,
+    /// Where stripped-off debug information is looked for.
+    pub(super) debug_folders: &'a [PathBuf],
 }
 
 /// What is attached.
@@ -80,7 +82,7 @@ impl From<io::Error> for Reason {
 ///
 /// Some kinds are run by the kernel in the order of their attaching, others the other way round; so that probes run in the
 /// program's order, the latter are attached from the last to the first.
-pub(super) fn attach(probes: &[Probe], loaded: &[Loaded], scope: Scope) -> Attached {
+pub(super) fn attach(probes: &[Probe], loaded: &[Loaded], scope: Scope<'_>) -> Attached {
     let mut attached = Attached::default();
     let all: Vec<(&Probe, &Loaded)> = probes.iter().zip(loaded).collect();
     let is_forward = |probe: &Probe| {
@@ -110,7 +112,7 @@ fn runs_backward(place: &Place) -> bool {
 }
 
 impl Attached {
-    fn probe(&mut self, probe: &Probe, loaded: &Loaded, scope: Scope) {
+    fn probe(&mut self, probe: &Probe, loaded: &Loaded, scope: Scope<'_>) {
         let program = loaded.fd.as_fd();
         if loaded.is_multi {
             if let Err(reason) = self.at_once(&probe.attach, program, scope)
@@ -139,7 +141,7 @@ impl Attached {
         &mut self,
         points: &[AttachPoint],
         program: BorrowedFd<'_>,
-        scope: Scope,
+        scope: Scope<'_>,
     ) -> Result<(), Reason> {
         match points.first().and_then(|point| point.probe.as_ref()) {
             Some(Place::Kprobe { at_return, .. }) => {
@@ -160,7 +162,7 @@ impl Attached {
         &mut self,
         place: &Place,
         program: BorrowedFd<'_>,
-        scope: Scope,
+        scope: Scope<'_>,
     ) -> Result<usize, Reason> {
         match place {
             Place::Begin | Place::End | Place::SelfSignal(_) | Place::Test(_) | Place::Bench(_) => {
@@ -220,7 +222,7 @@ impl Attached {
         &mut self,
         attr: &perf_event_attr,
         program: BorrowedFd<'_>,
-        scope: Scope,
+        scope: Scope<'_>,
     ) -> io::Result<()> {
         for cpu in perf::online_cpus() {
             self.links.push(perf::attach(attr, Whose { pid: scope.pid, cpu: Some(cpu) }, program)?);
@@ -304,13 +306,14 @@ struct Spots {
 
 impl Spots {
     /// Where a probe of a file is to be.
-    fn of(place: &Place, scope: Scope) -> Result<Self, Reason> {
+    fn of(place: &Place, scope: Scope<'_>) -> Result<Self, Reason> {
         let said = |error: elf::ElfError| Reason::new(error.to_string());
         match place {
             Place::Uprobe { at_return, file, at, .. } => {
                 let path = elf::resolve(file, scope.pid)
                     .ok_or_else(|| Reason::new(format!("there is no file {file}")))?;
                 let elf = elf::File::open(&path).map_err(said)?;
+                let elf = elf.with_debug_folders(scope.debug_folders);
                 let offset =
                     if scope.is_unsafe { elf.forced_place(at) } else { elf.safe_place(at) };
                 let offset = offset.map_err(said)?;
@@ -337,7 +340,7 @@ impl Spots {
     }
 
     /// One by one.
-    fn attach(&self, program: BorrowedFd<'_>, scope: Scope) -> Result<Vec<OwnedFd>, Reason> {
+    fn attach(&self, program: BorrowedFd<'_>, scope: Scope<'_>) -> Result<Vec<OwnedFd>, Reason> {
         let name = self.name()?;
         // Of a process wherever it runs; without one an event is of a CPU, but its probe is hit on all.
         let whose = Whose { pid: scope.pid, cpu: if scope.pid.is_some() { None } else { Some(0) } };
@@ -355,7 +358,7 @@ impl Spots {
     }
 
     /// By one link.
-    fn attach_at_once(&self, program: BorrowedFd<'_>, scope: Scope) -> Result<OwnedFd, Reason> {
+    fn attach_at_once(&self, program: BorrowedFd<'_>, scope: Scope<'_>) -> Result<OwnedFd, Reason> {
         let name = self.name()?;
         let offsets: Vec<u64> = self.spots.iter().map(|spot| spot.offset).collect();
         let semaphores: Vec<u64> = self.spots.iter().map(|spot| spot.semaphore).collect();
@@ -399,7 +402,7 @@ fn kprobes(
 }
 
 /// Puts places of the same file together.
-fn by_file(points: &[AttachPoint], scope: Scope) -> Result<Vec<Spots>, Reason> {
+fn by_file(points: &[AttachPoint], scope: Scope<'_>) -> Result<Vec<Spots>, Reason> {
     let mut files: Vec<Spots> = Vec::new();
     for place in points.iter().filter_map(|point| point.probe.as_ref()) {
         let of = Spots::of(place, scope)?;

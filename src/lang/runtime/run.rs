@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -50,6 +51,8 @@ pub struct Options {
     pub command: Vec<OsString>,
     /// Probes may be put where they may do harm.
     pub is_unsafe: bool,
+    /// Folders to look for stripped-off debug information in.
+    pub debug_folders: Vec<PathBuf>,
     /// What is run.
     pub mode: Mode,
     /// How results of tests and benchmarks are written.
@@ -147,7 +150,7 @@ pub fn run(
             .try_out(options.mode, &TrialOptions { config, sources, format: options.format });
     }
     let pid = watch.child.as_ref().map(Child::pid).or(options.pid);
-    let scope = Scope { pid, is_unsafe: options.is_unsafe };
+    let scope = Scope { pid, is_unsafe: options.is_unsafe, debug_folders: &options.debug_folders };
     let mut attached = attach(&program.probes, &loaded, scope);
     report(&attached.failed, config.missing_probes, options.with_warnings)?;
     let by_itself =

@@ -58,12 +58,8 @@ impl Typer<'_, '_> {
 
     /// What a symbol of the probed file points to: an integer of its size.
     pub(super) fn symbol_pointer(&self, name: Option<&Expr>) -> Type {
-        let file = match &self.place {
-            Some(Place::Uprobe { file, .. } | Place::Usdt { file, .. }) => Some(file),
-            _ => None,
-        };
-        let size = file.zip(name.and_then(Expr::as_str)).and_then(|(file, name)| {
-            let (_, size) = elf::File::open(Path::new(&**file)).ok()?.symbol(name).ok()??;
+        let size = self.probed_file().zip(name.and_then(Expr::as_str)).and_then(|(file, name)| {
+            let (_, size) = elf::File::open(Path::new(&*file)).ok()?.symbol(name).ok()??;
             Some(size)
         });
         let bits = match size {
@@ -179,10 +175,13 @@ impl Typer<'_, '_> {
                 let origin = Origin::Tracepoint;
                 return Ok(self.add(name, fields, size, origin));
             }
-            Place::Uprobe { at: Address::Function { .. }, .. } => {
-                return Err(
-                    "arguments of a process's functions need DWARF; use arg0 and so on".into()
-                );
+            Place::Uprobe { file, at: Address::Function { name: function, .. }, .. } => {
+                let debug = self.context.debug.of(Path::new(&**file));
+                let found = debug.and_then(|debug| debug.parameters(function, structs));
+                let parameters = found.ok_or_else(|| {
+                    format!("{file} has no debug information of {function}; use arg0 and so on")
+                })?;
+                return Ok(self.add_words(name, parameters, Origin::UserArguments));
             }
             _ => {
                 return Err("The args builtin can only be used within the context of \
@@ -193,6 +192,11 @@ impl Typer<'_, '_> {
         let Some(signature) = signature else {
             return Err(format!("no types of the arguments of {}", self.place_name));
         };
+        Ok(self.add_words(name, signature.parameters, Origin::Arguments))
+    }
+
+    /// A struct of arguments, eight bytes each.
+    fn add_words(&mut self, name: Name, parameters: Vec<(Name, Type)>, origin: Origin) -> StructId {
         let word = |(at, (name, ty)): (usize, (Name, Type))| Field {
             name,
             ty,
@@ -200,9 +204,30 @@ impl Typer<'_, '_> {
             bits: None,
             is_data_loc: false,
         };
-        let fields: Vec<Field> = signature.parameters.into_iter().enumerate().map(word).collect();
+        let fields: Vec<Field> = parameters.into_iter().enumerate().map(word).collect();
         let size = fields.len() as u32 * 8;
-        Ok(self.add(name, fields, size, Origin::Arguments))
+        self.add(name, fields, size, origin)
+    }
+
+    /// A struct or union of the probed file, by its name with its kind.
+    pub(super) fn user_record(&mut self, name: &str) -> Option<StructId> {
+        let file = self.probed_file()?;
+        let debug = self.context.debug.of(Path::new(&*file))?;
+        debug.record(name, &mut self.context.structs)
+    }
+
+    /// What a `typedef` of the probed file stands for.
+    pub(super) fn user_typedef(&mut self, name: &str) -> Option<Type> {
+        let file = self.probed_file()?;
+        let debug = self.context.debug.of(Path::new(&*file))?;
+        debug.typedef(name, &mut self.context.structs)
+    }
+
+    fn probed_file(&self) -> Option<Name> {
+        match &self.place {
+            Some(Place::Uprobe { file, .. } | Place::Usdt { file, .. }) => Some(file.clone()),
+            _ => None,
+        }
     }
 
     fn add(&mut self, name: Name, fields: Vec<Field>, size: u32, origin: Origin) -> StructId {

@@ -86,7 +86,9 @@ impl Typer<'_, '_> {
             return Some(Type::Enum(name.into(), int));
         }
         let known = self.context.structs.named(name);
-        let id = known.or_else(|| self.context.kernel.record(name, &mut self.context.structs))?;
+        let id = known
+            .or_else(|| self.user_record(name))
+            .or_else(|| self.context.kernel.record(name, &mut self.context.structs))?;
         Some(Type::Struct(id))
     }
 
@@ -95,6 +97,9 @@ impl Typer<'_, '_> {
         let own = own(name, self.context.config.stack_mode);
         if own.is_some() {
             return own;
+        }
+        if let Some(known) = self.user_typedef(name) {
+            return Some(known);
         }
         if let Some(known) = self.context.kernel.typedef(name, &mut self.context.structs) {
             return Some(known);
