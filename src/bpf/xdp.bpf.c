@@ -99,8 +99,10 @@ int BPF_PROG(others_verdict, struct xdp_buff *xdp, int returned)
 	struct net_device *dev = xdp->rxq->dev;
 	void *at = xdp->data, *end = xdp->data_end;
 	__u8 headers[CLASSIFIED] = {};
+	enum packet_protocol protocol;
 	struct xdp_counts *counts;
-	__u32 verdict = returned, length = end - at;
+	__u64 verdict = (__u32)returned;
+	__u32 length = end - at;
 
 	if (dev->nd_net.net->ns.inum != netns)
 		return 0;
@@ -108,9 +110,12 @@ int BPF_PROG(others_verdict, struct xdp_buff *xdp, int returned)
 	if (!counts)
 		return 0;
 	bpf_probe_read_kernel(headers, length < CLASSIFIED ? length : CLASSIFIED, at);
+	protocol = classify(headers, headers + CLASSIFIED, true);
+	/* Linux 5.10 forgets the bounds of a number that was put aside, or compared by its half. */
+	barrier_var(verdict);
 	if (verdict > XDP_REDIRECT)
 		verdict = VERDICT_INVALID;
-	add(&counts->verdicts[verdict][classify(headers, headers + CLASSIFIED, true)], length);
+	add(&counts->verdicts[verdict][protocol], length);
 	return 0;
 }
 
