@@ -108,11 +108,12 @@ fn a_command_is_watched_from_its_first_call() {
         .args(["run", "-q", "-c", &format!("{} hold", calls.display()), "-e", &program])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(b"\n\n\n\n\n").unwrap();
     let ran = child.wait_with_output().unwrap();
-    assert!(ran.status.success());
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
     let stdout = text(&ran.stdout);
     assert!(stdout.contains("@call: 5\n"), "{stdout}");
     assert!(stdout.starts_with("ready\n"), "{stdout}");

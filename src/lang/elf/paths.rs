@@ -104,14 +104,25 @@ fn shares_mounts(pid: u32) -> bool {
     }
 }
 
-/// The library of that name, with or without what is behind its first dot.
+/// The library of that name, with or without what is behind its first dot: where the dynamic linker has it, or, on
+/// systems without its cache, where libraries usually are.
 fn library(word: &str) -> Option<PathBuf> {
-    let cache = fs::read("/etc/ld.so.cache").ok()?;
-    let mut found = libraries(&cache);
-    let path = found.find(|(name, _)| {
-        *name == word || name.strip_prefix(word).is_some_and(|rest| rest.starts_with(".so"))
-    });
-    path.map(|(_, path)| PathBuf::from(path)).filter(|path| path.is_file())
+    let is_meant = |name: &str| {
+        name == word || name.strip_prefix(word).is_some_and(|rest| rest.starts_with(".so"))
+    };
+    let cache = fs::read("/etc/ld.so.cache").unwrap_or_default();
+    let known = libraries(&cache).find(|(name, _)| is_meant(name));
+    let known = known.map(|(_, path)| PathBuf::from(path)).filter(|path| path.is_file());
+    known.or_else(|| {
+        let triplet = format!("{}-linux-gnu", env::consts::ARCH);
+        let folders = ["/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib"];
+        let folders = folders
+            .iter()
+            .flat_map(|folder| [PathBuf::from(folder), Path::new(folder).join(&triplet)]);
+        let files = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+        let meant = files.filter(|file| file.file_name().to_str().is_some_and(is_meant));
+        meant.map(|file| file.path()).filter(|path| path.is_file()).min()
+    })
 }
 
 /// Names and paths in the dynamic linker's cache, those of this machine's kind.

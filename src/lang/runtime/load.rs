@@ -271,6 +271,7 @@ fn kinds(attach: &[AttachPoint], kernel: &KernelTypes, has_pid: bool) -> Result<
     let multi = |attach| Kind { program: BPF_PROG_TYPE_KPROBE, attach, is_multi: true, btf_id: 0 };
     let kprobe = of(BPF_PROG_TYPE_KPROBE);
     let has_many = attach.len() > 1;
+    // A kernel without such links may load programs for them all the same; then it lacks their struct.
     let has_struct = |name| kernel.btf().is_none_or(|btf| btf.find_struct(name).is_some());
     Ok(match place {
         Place::Begin | Place::End | Place::SelfSignal(_) => vec![of(BPF_PROG_TYPE_RAW_TRACEPOINT)],
@@ -282,16 +283,17 @@ fn kinds(attach: &[AttachPoint], kernel: &KernelTypes, has_pid: bool) -> Result<
         | Place::Hardware { .. }
         | Place::Watchpoint { .. } => vec![of(BPF_PROG_TYPE_PERF_EVENT)],
         Place::Tracepoint { .. } => vec![of(BPF_PROG_TYPE_TRACEPOINT)],
-        // A kernel without CONFIG_FPROBE loads such programs, but attaches none; then it lacks this struct.
         Place::Kprobe { .. } if has_many && has_struct("bpf_kprobe_multi_link") => {
             vec![multi(BPF_TRACE_KPROBE_MULTI), kprobe]
         }
         // Of a process such a link is of all its threads, an event of perf of one alone.
-        Place::Uprobe { .. } if has_many || has_pid => {
+        Place::Uprobe { .. } | Place::Usdt { .. }
+            if (has_many || has_pid || matches!(place, Place::Usdt { .. }))
+                && has_struct("bpf_uprobe_multi_link") =>
+        {
             vec![multi(BPF_TRACE_UPROBE_MULTI), kprobe]
         }
-        Place::Usdt { .. } => vec![multi(BPF_TRACE_UPROBE_MULTI), kprobe],
-        Place::Kprobe { .. } | Place::Uprobe { .. } => vec![kprobe],
+        Place::Kprobe { .. } | Place::Uprobe { .. } | Place::Usdt { .. } => vec![kprobe],
         Place::RawTracepoint { event, .. } => {
             let typedef = format!("btf_trace_{event}");
             vec![tracing(
