@@ -44,12 +44,22 @@ pub(super) fn text() -> String {
             ("get_func_ip", has("bpf_get_func_ip_kprobe")),
             ("lookup_percpu_elem", has("bpf_map_lookup_percpu_elem")),
             ("loop", has("bpf_loop")),
+            ("get_ktime_ns", has("bpf_ktime_get_ns")),
+            ("probe_read_kernel", has("bpf_probe_read_kernel")),
+            ("send_signal", has("bpf_send_signal")),
+            ("jiffies64", has("bpf_jiffies64")),
         ],
     );
     section(
         &mut text,
         "Kernel features",
-        &[("btf", btf.is_some()), ("module btf", has("btf_module_notify"))],
+        &[
+            ("btf", btf.is_some()),
+            ("module btf", has("btf_module_notify")),
+            // In the words of older versions, for scripts that still look for them.
+            ("Loop support", true),
+            ("bcc library path resolution", true),
+        ],
     );
     // Sessions came with a constant for them, and are made of the same.
     let has_kprobe_multi = has("register_fprobe_ips");
