@@ -17,7 +17,7 @@ use nettrace::lang::ktypes::KernelTypes;
 use nettrace::lang::{codegen, passes};
 
 /// A program that takes longer is taken for an endless loop.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Programs don't grow for ever.
 const LONGEST: usize = 4096;
 /// What a program is made of where no other word is at hand.

@@ -15,7 +15,7 @@ pub mod btf;
 mod functions;
 mod tracepoint;
 
-pub use functions::{all_functions, functions};
+pub use functions::all_functions;
 pub use tracepoint::tracepoint_fields;
 
 /// This kernel's types.
@@ -24,6 +24,8 @@ pub struct KernelTypes {
     btf: OnceCell<Option<Btf>>,
     /// Structs that are known already, by their BTF ids.
     known: RefCell<HashMap<Id, StructId>>,
+    /// What kprobes can be put on, as the kernel lists it: some megabytes, which take a while to read.
+    functions: OnceCell<Option<String>>,
 }
 
 /// What a function takes and returns.
@@ -44,6 +46,13 @@ impl KernelTypes {
     /// BTF, if this kernel has it.
     pub fn btf(&self) -> Option<&Btf> {
         self.btf.get_or_init(|| Btf::vmlinux().ok()).as_ref()
+    }
+
+    /// Functions that a kprobe can be put on and whose module and name are meant by these words, in the order of their
+    /// names. Nothing if no list of them can be read.
+    pub fn functions(&self, module: Option<&str>, pattern: &str) -> Option<Vec<Name>> {
+        let list = self.functions.get_or_init(functions::list).as_ref()?;
+        Some(functions::functions(list, module, pattern))
     }
 
     /// A kernel function's, for fentry and fexit.

@@ -6,28 +6,38 @@ use crate::lang::types::Name;
 use crate::lang::wildcard::{has_wildcard, is_match};
 use crate::tracefs::Tracefs;
 
-/// Functions whose module and name are meant by these words, in the order of their names. Nothing if no list of them
-/// can be read.
+/// Functions of a list whose module and name are meant by these words, in the order of their names.
 ///
 /// A wildcard leaves out functions of RCU, which probes need themselves.
-pub fn functions(module: Option<&str>, pattern: &str) -> Option<Vec<Name>> {
-    let list = list()?;
-    let mut names: Vec<Name> = list
-        .lines()
-        .filter_map(parse)
-        .filter(|(name, of)| {
-            let is_named = if has_wildcard(pattern) {
-                is_match(pattern, name) && !name.starts_with("rcu_")
-            } else {
-                *name == pattern
-            };
-            is_named && module.is_none_or(|module| is_match(module, of))
-        })
-        .map(|(name, _)| name.into())
-        .collect();
+pub(super) fn functions(list: &str, module: Option<&str>, pattern: &str) -> Vec<Name> {
+    let is_meant = |(name, of): &(&str, &str)| {
+        let is_named = if has_wildcard(pattern) {
+            is_match(pattern, name) && !name.starts_with("rcu_")
+        } else {
+            *name == pattern
+        };
+        is_named && module.is_none_or(|module| is_match(module, of))
+    };
+    // One name is soon found; of the lines without it none is taken apart.
+    let lines: Vec<&str> = if pattern.is_empty() {
+        Vec::new()
+    } else if has_wildcard(pattern) {
+        list.lines().collect()
+    } else {
+        let places = memchr::memmem::find_iter(list.as_bytes(), pattern);
+        places.map(|at| line_at(list, at)).collect()
+    };
+    let functions = lines.into_iter().filter_map(parse).filter(is_meant);
+    let mut names: Vec<Name> = functions.map(|(name, _)| name.into()).collect();
     names.sort();
     names.dedup();
-    Some(names)
+    names
+}
+
+/// The line that a byte is in.
+fn line_at(list: &str, at: usize) -> &str {
+    let begin = memchr::memrchr(b'\n', &list.as_bytes()[..at]).map_or(0, |newline| newline + 1);
+    list[begin..].lines().next().unwrap_or_default()
 }
 
 /// All of them: module and name, in this order, each once.
@@ -46,7 +56,7 @@ pub fn all_functions() -> Vec<(String, String)> {
 }
 
 /// The list that ftrace has, which says what can be traced, or else all symbols.
-fn list() -> Option<String> {
+pub(super) fn list() -> Option<String> {
     let traceable = || {
         let tracefs = Tracefs::open().ok()?;
         fs::read_to_string(tracefs.path().join("available_filter_functions")).ok()
@@ -72,7 +82,18 @@ fn parse(line: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{functions, parse};
+
+    #[test]
+    fn functions_by_name_and_module() {
+        let list = "vfs_read\nvfs_readv\nbtrfs_read [btrfs]\n__vfs_read\nvfs_read [other]\n";
+        let names = |module, pattern| functions(list, module, pattern).join(" ");
+        assert_eq!(names(None, "vfs_read"), "vfs_read");
+        assert_eq!(names(None, "*vfs_read*"), "__vfs_read vfs_read vfs_readv");
+        assert_eq!(names(Some("btrfs"), "*"), "btrfs_read");
+        assert_eq!(names(Some("none"), "vfs_read"), "");
+        assert_eq!(functions("rcu_read\nread", None, "*read").join(" "), "read");
+    }
 
     #[test]
     fn lines_of_both_lists() {

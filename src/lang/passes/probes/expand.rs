@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::super::super::ast::AttachPoint;
 use super::super::super::config::MissingProbes;
-use super::super::super::ktypes;
 use super::super::super::ktypes::btf::Kind;
 use super::super::super::probe::{Address, Probe};
 use super::super::super::types::Name;
@@ -81,7 +80,7 @@ fn found(probe: &Probe, context: &Context<'_>) -> Option<Vec<Probe>> {
             Some(names.into_iter().map(of).collect())
         }
         Probe::Kprobe { at_return, module, at: Address::Function { name, offset } } => {
-            let functions = ktypes::functions(module.as_deref(), name)?;
+            let functions = context.kernel.functions(module.as_deref(), name)?;
             let of = |name| Probe::Kprobe {
                 at_return: *at_return,
                 module: module.clone().filter(|module| !has_wildcard(module)),
