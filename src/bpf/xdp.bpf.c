@@ -10,6 +10,7 @@
  * Missed: what the card drops before; what a cpumap's own threads drop, which is of no interface.
  */
 #include "xdp/classify.bpf.h"
+#include "xdp/layout.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

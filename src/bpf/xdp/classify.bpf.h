@@ -4,7 +4,7 @@
 #define NETTRACE_XDP_CLASSIFY_BPF_H
 
 #include "../headers.bpf.h"
-#include "layout.bpf.h"
+#include "protocols.bpf.h"
 
 #define ETHERNET_HEADER 14
 #define VLAN_TAG	4

@@ -4,22 +4,11 @@
 #define NETTRACE_XDP_LAYOUT_BPF_H
 
 #include "../nettrace.bpf.h"
+#include "protocols.bpf.h"
 
 /* Numbers of interfaces that can be watched, and how many at once; user space sets the latter. */
 #define INTERFACE_NUMBERS (1 << 16)
 #define INTERFACE_SLOTS	  16
-
-enum packet_protocol {
-	PACKET_TCP,
-	PACKET_UDP,
-	PACKET_ICMP,
-	PACKET_ICMP6,
-	PACKET_SCTP,
-	PACKET_IP, /* something else on IP, or behind an extension header */
-	PACKET_ARP,
-	PACKET_OTHER,
-	PACKET_PROTOCOLS,
-};
 
 /* The kernel's enum xdp_action, and what is none. */
 enum verdict { VERDICT_INVALID = XDP_REDIRECT + 1, VERDICTS };
@@ -39,11 +28,6 @@ enum xdp_event {
 	XDP_EVENT_CPUMAP_QUEUED, /* to another CPU, in bulk */
 	XDP_EVENT_CPUMAP_DROPPED,
 	XDP_EVENTS,
-};
-
-struct packet_count {
-	__u64 packets;
-	__u64 bytes; /* as the program left them */
 };
 
 struct stack_count {

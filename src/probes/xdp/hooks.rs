@@ -19,6 +19,18 @@ const EVENTS: [(&str, &str, &str); 6] = [
     ("xdp_cpumap_enqueue", "xdp_cpumap_enqueue", "raw_xdp_cpumap_enqueue"),
 ];
 
+/// The program on a card, for the verifier.
+pub(super) fn of_card() -> Arrangement {
+    let way = Way::new(Rung::Xdp, [Hook::new(Rung::Xdp, "xdp", "nettrace_xdp_hw")]);
+    let packets = Datum {
+        name: "xdp",
+        words: "packets before the card's driver sees them",
+        required: true,
+        ways: vec![way],
+    };
+    Arrangement { data: vec![packets], limit: "" }
+}
+
 /// A link before the stack, and what helps to say what became of packets.
 pub(super) fn arrangements() -> [Arrangement; 1] {
     let at_stack = |rung, target, since| {

@@ -13,7 +13,7 @@ use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, OpenObject, ProgramMut};
 use plain::Plain;
 use rustc_hash::FxHashMap;
 
-use crate::kernel::{Reason, Unsupported};
+use crate::kernel::{self, Reason, Unsupported};
 use crate::losses::HOOK_REENTERED;
 use crate::netns::{self, Netns};
 use crate::privileges;
@@ -26,9 +26,11 @@ use crate::probes::verify::{Load, Subject, load_changed};
 use crate::probes::{Probe, programs};
 use crate::sample::xdp::XdpCounts;
 use crate::sample::{Sample, XdpMode, XdpProgram, XdpRecord, XdpWanted};
+use card::Card;
 use others::Watcher;
 
 mod attach;
+mod card;
 mod hooks;
 mod others;
 
@@ -73,7 +75,7 @@ pub(super) fn subjects() -> Vec<Subject> {
         });
         Subject { object: "xdp", name: "packet", number: 0, arrangement, load }
     };
-    hooks::arrangements().into_iter().map(subject).collect()
+    hooks::arrangements().into_iter().map(subject).chain([card::subject()]).collect()
 }
 
 /// How the probe stands that couldn't be opened.
@@ -126,13 +128,20 @@ impl Settings {
     }
 }
 
+/// Our program on an interface.
+struct Ours {
+    mode: XdpMode,
+    _link: OwnedFd,
+    /// With its counts, if it is there that it runs.
+    card: Option<Card>,
+}
+
 /// What becomes of the packets of one interface.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Place {
     /// Its number in `counts`; none if there is no room.
     slot: Option<u32>,
-    /// Our program's mode, and what holds it there.
-    ours: Option<(XdpMode, OwnedFd)>,
+    ours: Option<Ours>,
     others: Vec<XdpProgram>,
     obstacle: Option<String>,
     is_veth: bool,
@@ -142,7 +151,7 @@ impl Place {
     /// Whether some program sees packets before they can be merged.
     fn is_in_driver(&self) -> bool {
         let of_others = self.others.iter().map(|program| program.mode);
-        let mut modes = self.ours.iter().map(|(mode, _)| *mode).chain(of_others);
+        let mut modes = self.ours.iter().map(|ours| ours.mode).chain(of_others);
         modes.any(|mode| mode != XdpMode::Skb)
     }
 }
@@ -307,12 +316,28 @@ impl XdpProbe {
         obstacle
     }
 
-    fn attach(&self, interface: &Interface) -> Result<Result<(XdpMode, OwnedFd), String>> {
+    fn attach(&self, interface: &Interface) -> Result<Result<Ours, String>> {
+        if self.mode == XdpWanted::Only(XdpMode::Hw) {
+            return self.attach_to_card(interface);
+        }
         let progs = &self.skel.progs;
         let ours =
             if interface.has_link_header { &progs.nettrace_xdp } else { &progs.nettrace_xdp_ip };
         let (program, index, mode) = (ours.as_fd().as_raw_fd(), interface.index, self.mode);
-        self.wanted.within(|| Ok(attach::attach(program, index, mode)))
+        let attached = self.wanted.within(|| Ok(attach::attach(program, index, mode)))?;
+        Ok(attached.map(|(mode, link)| Ours { mode, _link: link, card: None }))
+    }
+
+    fn attach_to_card(&self, interface: &Interface) -> Result<Result<Ours, String>> {
+        let (index, mode) = (interface.index, self.mode);
+        self.wanted.within(|| {
+            let card = match Card::load(index) {
+                Ok(card) => card,
+                Err(error) => return Ok(Err(format!("hw: {}", kernel::refused(&error)))),
+            };
+            let attached = attach::attach(card.program(), index, mode);
+            Ok(attached.map(|(mode, link)| Ours { mode, _link: link, card: Some(card) }))
+        })
     }
 
     /// One with all counts at 0; none if there is no more.
@@ -327,6 +352,14 @@ impl XdpProbe {
         cleared.context("clear an interface's counts")?;
         set_slot(&self.skel, index, slot + 1)?;
         Ok(Some(slot))
+    }
+
+    fn counts_at(&self, place: &Place) -> Result<XdpCounts> {
+        let mut counts = place.slot.map(|slot| self.counts(slot)).transpose()?.unwrap_or_default();
+        if let Some(card) = place.ours.as_ref().and_then(|ours| ours.card.as_ref()) {
+            card.add_to(&mut counts)?;
+        }
+        Ok(counts)
     }
 
     fn counts(&self, slot: u32) -> Result<XdpCounts> {
@@ -442,14 +475,14 @@ impl Probe for XdpProbe {
             self.records.push(XdpRecord {
                 interface: *index,
                 wanted: self.mode,
-                mode: place.ours.as_ref().map(|(mode, _)| *mode),
+                mode: place.ours.as_ref().map(|ours| ours.mode),
                 others: place.others.clone(),
                 obstacle: place.obstacle.clone(),
                 has_stack: self.taps.is_some(),
                 seen_in_pieces: !place.is_in_driver(),
                 // A veth's driver neither splits nor merges, unless it has a program.
                 counted_in_pieces: place.is_veth && !place.is_in_driver(),
-                counts: place.slot.map(|slot| self.counts(slot)).transpose()?.unwrap_or_default(),
+                counts: self.counts_at(place)?,
             });
         }
         Ok(())

@@ -18,6 +18,12 @@ mod skel {
 }
 use skel::{XdpSkel, XdpSkelBuilder};
 
+#[allow(clippy::all, clippy::restriction, missing_docs, unreachable_pub, unused)]
+mod card {
+    include!(concat!(env!("OUT_DIR"), "/xdp_card.skel.rs"));
+}
+use card::XdpCardSkelBuilder as CardSkelBuilder;
+
 /// No less than an Ethernet header.
 const LEAST: usize = 14;
 const XDP_PASS: u32 = 2;
@@ -174,6 +180,24 @@ fn what_is_cut_off_or_noise_counts_too() {
         Ok(())
     });
     outcome.unwrap();
+}
+
+#[test]
+fn the_card_s_program_counts_the_same() {
+    let _libbpf = use_libbpf();
+    let mut storage = MaybeUninit::uninit();
+    let skel = CardSkelBuilder::default().open(&mut storage).unwrap().load().unwrap();
+    for (protocol, name) in KINDS.iter().enumerate() {
+        let packet = Made { v6: false, tags: 1, protocol, payload: 9 }.packet();
+        for _ in 0..3 {
+            assert_eq!(run(&skel.progs.nettrace_xdp_hw, &packet), Some(XDP_PASS));
+        }
+        let number = PROTOCOLS.iter().position(|known| known == name).unwrap() as u32;
+        let value = skel.maps.passed.lookup(&number.to_ne_bytes(), MapFlags::ANY).unwrap().unwrap();
+        let words: Vec<u64> =
+            value.chunks(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect();
+        assert_eq!(words, [3, 3 * packet.len() as u64], "{name}");
+    }
 }
 
 #[test]
