@@ -33,9 +33,9 @@ test:
 # Guests need no root.
 vm:
 	@scripts/deps.sh build test vm
-	cargo build --locked --examples
+	cargo build --locked --profile guest --examples
 	KERNEL="$(KERNEL)" CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=tests/vm/live \
-		cargo test --locked --test live -- $(TEST)
+		cargo test --locked --profile guest --test live -- $(TEST)
 
 conformance:
 	@scripts/deps.sh build conformance
