@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::lang::ast::AttachPoint;
+use crate::lang::dwarf::Cache;
 use crate::lang::ktypes::KernelTypes;
 use crate::lang::probe::{PROVIDERS, Probe};
 use crate::lang::wildcard::{has_wildcard, is_match};
@@ -22,6 +23,7 @@ pub struct Lists {
     types: KernelTypes,
     pid: Option<u32>,
     is_verbose: bool,
+    debug: Cache,
 }
 
 /// Providers that a pattern without one means.
@@ -42,7 +44,7 @@ struct Listed {
 impl Lists {
     /// Files of the process are looked at too; arguments of probes and fields of types are said if it is verbose.
     pub fn new(pid: Option<u32>, is_verbose: bool) -> Self {
-        Self { types: KernelTypes::new(), pid, is_verbose }
+        Self { types: KernelTypes::new(), pid, is_verbose, debug: Cache::default() }
     }
 
     /// What fits the patterns, a line each.
@@ -98,7 +100,9 @@ impl Lists {
         };
         let words = if with_first.is_empty() { "*" } else { &with_first };
         let found = match provider {
-            "uprobe" | "uretprobe" => files::functions(words, self.pid),
+            "uprobe" | "uretprobe" => {
+                files::functions(words, self.pid, Some(&self.debug).filter(|_| self.is_verbose))
+            }
             "usdt" => files::usdt(words, self.pid),
             _ => kernel::probes(provider, words, &self.types, self.is_verbose),
         };

@@ -30,7 +30,7 @@ use crate::run::{Usage, is_closed_pipe};
 mod stages;
 
 /// Bytes of the ring, unless the program or the environment says how many pages.
-const RING_SIZE: u32 = 4 << 20;
+const RING_SIZE: u32 = 2 << 20;
 const PAGE: u64 = 4096;
 const MOST_PAGES: u64 = 1 << 18;
 /// Whoever started us wants to be told when all is attached, by this line.

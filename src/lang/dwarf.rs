@@ -18,6 +18,9 @@ mod files;
 mod names;
 mod types;
 
+#[cfg(test)]
+mod tests;
+
 /// What sections are read through.
 type Reader = gimli::EndianRcSlice<NativeEndian>;
 type Dwarf = gimli::Dwarf<Reader>;

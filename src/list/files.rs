@@ -3,17 +3,25 @@
 use std::path::{Path, PathBuf};
 
 use super::Listed;
+use crate::lang::dwarf::Cache;
 use crate::lang::elf::{self, File, Marker};
 use crate::lang::wildcard::{has_wildcard, is_match};
 
-/// `FILE:FUNCTION` of those that fit, in the order of their words.
-pub(super) fn functions(words: &str, pid: Option<u32>) -> Vec<Listed> {
+/// `FILE:FUNCTION` of those that fit, in the order of their words; what they take, if somebody wants to know.
+pub(super) fn functions(words: &str, pid: Option<u32>, debug: Option<&Cache>) -> Vec<Listed> {
     let (file, function) = words.split_once(':').unwrap_or(("*", words));
     let names = |path: &Path| {
         let functions = File::open(path).and_then(|file| file.functions()).unwrap_or_default();
         functions.into_iter().map(|function| function.name).collect()
     };
-    listed(file, function, pid, &names)
+    let mut all = listed(file, function, pid, &names);
+    let Some(debug) = debug else { return all };
+    for Listed { words, arguments } in &mut all {
+        let Some((file, function)) = words.rsplit_once(':') else { continue };
+        let known = debug.of(Path::new(file)).and_then(|debug| debug.declarations(function));
+        *arguments = known.unwrap_or_default();
+    }
+    all
 }
 
 /// `FILE:PROVIDER:NAME` of those that fit.
@@ -63,13 +71,13 @@ mod tests {
     fn own_functions_are_listed() {
         let own = std::env::current_exe().unwrap();
         let words = format!("{}:*own_functions_are_listed*", own.display());
-        let found = functions(&words, None);
+        let found = functions(&words, None, None);
         assert!(
             !found.is_empty()
                 && found.iter().all(|one| one.words.starts_with(own.to_str().unwrap()))
         );
-        let of_process = functions("*:*own_functions_are_listed*", Some(std::process::id()));
+        let of_process = functions("*:*own_functions_are_listed*", Some(std::process::id()), None);
         assert_eq!(of_process, found);
-        assert_eq!(functions("/nonexistent:*", None), []);
+        assert_eq!(functions("/nonexistent:*", None, None), []);
     }
 }
