@@ -49,8 +49,25 @@ int nettrace_xdp_ip(struct xdp_md *xdp)
 }
 
 /*
- * By the network header: behind a program in skb mode some kernels have lost the length of what is
- * before it, and begin the packet there.
+ * The same in skb mode, never loaded as ones that know fragments: for these the kernel copies
+ * packets, and Linux 6.18 forgets then where the network header is, for everybody behind.
+ */
+
+SEC("xdp")
+int nettrace_skb(struct xdp_md *xdp)
+{
+	return pass(xdp, true);
+}
+
+SEC("xdp")
+int nettrace_skb_ip(struct xdp_md *xdp)
+{
+	return pass(xdp, false);
+}
+
+/*
+ * By the network header: behind somebody's program that knows fragments, in skb mode, Linux 6.18
+ * begins the packet there.
  */
 static __always_inline enum packet_protocol protocol_of(struct __sk_buff *skb)
 {

@@ -294,6 +294,23 @@ fn a_killed_one_leaves_nothing_or_the_next_one_removes_it() {
 }
 
 #[test]
+fn programs_behind_it_have_whole_packets() {
+    let pair = pair();
+    for mode in ["native", "skb"] {
+        let before = watch(&pair.b, &["-i", "v1", "--xdp-mode", mode]);
+        let behind = Watch::of(&["top", "flows", "--netns", &pair.b, "-i", "v1"], &[], &[]);
+        let bytes = 25 * send_udp(&pair, B4, 25);
+        std::thread::sleep(Duration::from_millis(200));
+        let flows = behind.end().rows();
+        let to = |row: &&Value| row["destination_port"] == PORT && row["proto"] == "udp";
+        let sums =
+            flows.iter().filter(to).map(|row| (number(row, "packets"), number(row, "bytes")));
+        assert_eq!(sums.collect::<Vec<_>>(), [(25, bytes)], "{mode} {flows:#?}");
+        before.end();
+    }
+}
+
+#[test]
 fn two_at_once_don_t_disturb_each_other() {
     let is_watched = watches_others();
     let pair = pair();

@@ -7,18 +7,18 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use crate::sample::{XdpMode, XdpWanted};
 
-/// Attaches in the first mode that works; with the mode, or what each said.
+/// Attaches in the first mode that works, of which each has its program; with the mode, or what each said.
 ///
 /// # Errors
 /// In words, of all modes.
 pub(super) fn attach(
-    program: i32,
+    program: impl Fn(XdpMode) -> i32,
     index: u32,
     wanted: XdpWanted,
 ) -> Result<(XdpMode, OwnedFd), String> {
     let mut refusals = Vec::new();
     for mode in wanted.modes() {
-        match link(program, index, mode) {
+        match link(program(mode), index, mode) {
             Ok(link) => return Ok((mode, link)),
             Err(error) => refusals.push(format!("{mode}: {}", why(&error))),
         }

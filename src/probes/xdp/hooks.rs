@@ -42,7 +42,8 @@ pub(super) fn arrangements() -> [Arrangement; 1] {
         required: true,
         ways: vec![Way::new(
             Rung::Xdp,
-            ["nettrace_xdp", "nettrace_xdp_ip"].map(|program| Hook::new(Rung::Xdp, "xdp", program)),
+            ["nettrace_xdp", "nettrace_xdp_ip", "nettrace_skb", "nettrace_skb_ip"]
+                .map(|program| Hook::new(Rung::Xdp, "xdp", program)),
         )],
     };
     let stack = Datum {

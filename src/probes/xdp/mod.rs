@@ -281,7 +281,13 @@ impl XdpProbe {
 
     /// Ids of the programs that may be found on interfaces and are ours.
     fn our_ids(&self) -> Vec<u32> {
-        let programs = [&self.skel.progs.nettrace_xdp, &self.skel.progs.nettrace_xdp_ip];
+        let progs = &self.skel.progs;
+        let programs = [
+            &progs.nettrace_xdp,
+            &progs.nettrace_xdp_ip,
+            &progs.nettrace_skb,
+            &progs.nettrace_skb_ip,
+        ];
         let info = |program: &ProgramMut<'_>| programs::info(program.as_fd());
         programs.into_iter().filter_map(info).map(|info| info.id).collect()
     }
@@ -321,9 +327,13 @@ impl XdpProbe {
             return self.attach_to_card(interface);
         }
         let progs = &self.skel.progs;
-        let ours =
-            if interface.has_link_header { &progs.nettrace_xdp } else { &progs.nettrace_xdp_ip };
-        let (program, index, mode) = (ours.as_fd().as_raw_fd(), interface.index, self.mode);
+        let programs = match interface.has_link_header {
+            true => [&progs.nettrace_xdp, &progs.nettrace_skb],
+            false => [&progs.nettrace_xdp_ip, &progs.nettrace_skb_ip],
+        };
+        let [native, skb] = programs.map(|program| program.as_fd().as_raw_fd());
+        let program = move |mode| if mode == XdpMode::Skb { skb } else { native };
+        let (index, mode) = (interface.index, self.mode);
         let attached = self.wanted.within(|| Ok(attach::attach(program, index, mode)))?;
         Ok(attached.map(|(mode, link)| Ours { mode, _link: link, card: None }))
     }
@@ -335,7 +345,7 @@ impl XdpProbe {
                 Ok(card) => card,
                 Err(error) => return Ok(Err(format!("hw: {}", kernel::refused(&error)))),
             };
-            let attached = attach::attach(card.program(), index, mode);
+            let attached = attach::attach(|_| card.program(), index, mode);
             Ok(attached.map(|(mode, link)| Ours { mode, _link: link, card: Some(card) }))
         })
     }
