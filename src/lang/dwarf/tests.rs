@@ -57,7 +57,7 @@ fn functions_structs_and_lines() {
     let elf = crate::lang::elf::File::open(&file).unwrap();
     let function = elf.function("walk").unwrap();
     let within = |line| debug.line("list.c", line, 0).unwrap().address - function.address;
-    assert_eq!(within(5), 0);
+    assert_eq!(within(6), 0);
     assert!((1..function.size).contains(&within(7)));
     assert_eq!(debug.line("list.c", 100, 0), None);
     assert_eq!(debug.line("other.c", 5, 0), None);
