@@ -33,7 +33,7 @@ test:
 # Guests need no root.
 vm:
 	@scripts/deps.sh build test vm
-	cargo build --locked --profile guest --examples
+	cargo build --locked --profile guest --example traffic --example calls
 	KERNEL="$(KERNEL)" CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=tests/vm/live \
 		cargo test --locked --profile guest --test live -- $(TEST)
 
