@@ -119,17 +119,20 @@ int BPF_PROG(others_verdict, struct xdp_buff *xdp, int returned)
 	__u8 headers[CLASSIFIED] = {};
 	enum packet_protocol protocol;
 	struct xdp_counts *counts;
-	__u64 verdict = (__u32)returned;
-	__u32 length = end - at;
+	__u64 verdict = (__u32)returned, length = (__u32)(end - at), read = length;
 
 	if (dev->nd_net.net->ns.inum != netns)
 		return 0;
 	counts = counts_of(slot_of(dev->ifindex));
 	if (!counts)
 		return 0;
-	bpf_probe_read_kernel(headers, length < CLASSIFIED ? length : CLASSIFIED, at);
+	/* Linux 5.10 forgets the bounds of a number that is put aside, or of which a copy was
+	 * compared. */
+	barrier_var(read);
+	if (read > CLASSIFIED)
+		read = CLASSIFIED;
+	bpf_probe_read_kernel(headers, read, at);
 	protocol = classify(headers, headers + CLASSIFIED, true);
-	/* Linux 5.10 forgets the bounds of a number that was put aside, or compared by its half. */
 	barrier_var(verdict);
 	if (verdict > XDP_REDIRECT)
 		verdict = VERDICT_INVALID;
