@@ -14,8 +14,8 @@ use pty::Program;
 use support::B4;
 use transfer::Transfer;
 
-const TITLES: [&str; 8] =
-    ["procs", "conns", "hosts", "containers", "ifaces", "listeners", "syscalls", "drops"];
+const TITLES: [&str; 9] =
+    ["procs", "conns", "hosts", "containers", "ifaces", "listeners", "syscalls", "drops", "flows"];
 
 #[test]
 fn from_the_tabs_down_to_a_connection_and_its_process() {
