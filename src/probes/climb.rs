@@ -2,8 +2,10 @@
 //! is left works.
 
 use anyhow::Result;
+use caps::Capability;
 
 use crate::kernel::{self, Reason, Unsupported};
+use crate::privileges;
 use crate::probes::ladder::{self, Arrangement, Choice, Hook, Rung, Tried};
 
 /// What failed in one attempt, and at which hook if that is known.
@@ -84,6 +86,10 @@ fn reason(hook: &Hook, error: &libbpf_rs::Error) -> Reason {
         }
         Rung::Kprobe if kernel::errno(error) == Some(libc::EACCES) => kernel::added_paranoia()
             .map_or_else(|| kernel::refused(error), |level| Reason::Paranoid { level }),
+        // It is opened by its id, as another's program is.
+        Rung::Fexit if !privileges::missing(&[Capability::CAP_SYS_ADMIN]).is_empty() => {
+            Reason::Capabilities(vec![Capability::CAP_SYS_ADMIN])
+        }
         _ if kernel::is_confidential() => {
             Reason::Lockdown { what: "BPF to read kernel memory by its address" }
         }

@@ -421,7 +421,7 @@ fn a_thread_of_too_many_kinds_of_calls_loses_its_own() {
 #[test]
 fn children_that_only_exit_are_counted() {
     for args in [&["--syscall", "exit_group"][..], &["--count-only", "--syscall", "exit_group"]] {
-        let run = run(&[&["syscalls"], args].concat(), &["vfork", "procs=20"], &[]);
+        let run = run(&[&["syscalls"], args].concat(), &["fork", "procs=20"], &[]);
         assert_eq!(number(&rows(&run.document)[0], "calls"), 21, "{args:?}");
         run.assert_no_loss();
     }
@@ -552,7 +552,7 @@ fn counted_with_room(room: Option<usize>) -> [u64; 3] {
 #[test]
 fn a_full_table_counts_what_it_has_no_room_for() {
     let [all, lost, missed] = counted_with_room(None);
-    assert!(all > 40 * 73 * 3);
+    assert!(all + missed > 40 * 73 * 3, "{all} {missed}");
     assert_eq!(lost, 0);
     let [counted, lost, missed_again] = counted_with_room(Some(1));
     assert!(counted > 0 && lost > 0, "{counted} {lost}");
