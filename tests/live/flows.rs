@@ -90,26 +90,31 @@ fn watch(netns: &str, args: &[&str], without: &str) -> Watch {
     Watch::of(&["top", "flows", "--netns", netns], args, &environment)
 }
 
+/// The counters, once they stay as they are.
+fn when_quiet(netns: &str, interface: &str) -> Counters {
+    let mut counters = Counters::of(netns, interface);
+    loop {
+        std::thread::sleep(Duration::from_millis(150));
+        let now = Counters::of(netns, interface);
+        if std::mem::replace(&mut counters, now) == now {
+            return now;
+        }
+    }
+}
+
 /// Runs nettrace around some traffic until nothing else was sent meanwhile, and compares.
 fn compare(netns: &str, interface: &str, args: &[&str], without: &str, traffic: &dyn Fn()) -> Seen {
     let args = [&["-i", interface], args].concat();
     for _ in 0..ATTEMPTS {
-        let before = Counters::of(netns, interface);
+        let before = when_quiet(netns, interface);
         let watch = watch(netns, &args, without);
         if Counters::of(netns, interface) != before {
             watch.end();
             continue;
         }
         traffic();
-        let mut after = Counters::of(netns, interface);
         // Until the last acknowledgement is there.
-        loop {
-            std::thread::sleep(Duration::from_millis(200));
-            let now = Counters::of(netns, interface);
-            if std::mem::replace(&mut after, now) == now {
-                break;
-            }
-        }
+        let after = when_quiet(netns, interface);
         let seen = watch.end();
         if Counters::of(netns, interface) != after {
             continue;

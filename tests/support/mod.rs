@@ -61,7 +61,13 @@ impl Drop for Pair {
 
 /// Has interfaces that are made in a namespace say nothing of their own accord: packets are counted there.
 fn calm(netns: &str) {
-    let settings = [("router_solicitations", "0"), ("mldv2_unsolicited_report_interval", "1")];
+    let settings = [
+        ("router_solicitations", "0"),
+        ("mldv2_unsolicited_report_interval", "1"),
+        // No addresses but those given, which nobody is asked about.
+        ("addr_gen_mode", "1"),
+        ("dad_transmits", "0"),
+    ];
     let write = || {
         settings.iter().try_for_each(|(name, value)| {
             std::fs::write(format!("/proc/sys/net/ipv6/conf/default/{name}"), value)
