@@ -50,14 +50,15 @@ fn act(wanted: Wanted) -> Result<i32> {
         Wanted::Run { program, only_compile: true } => return script::compile(&program),
         Wanted::Run { program, only_compile: false } => return script::run(&program),
         Wanted::Info => io::stdout().write_all(info::text().as_bytes())?,
-        Wanted::List { pattern, pid, is_verbose } => {
+        Wanted::List { pattern, pid, is_verbose, debug_folders } => {
             warn_of_file(&pattern);
-            let lists = Lists::new(pid, is_verbose);
+            let lists = Lists::new(pid, is_verbose).with_debug_folders(debug_folders);
             return listed(|to| lists.patterns(&pattern, to));
         }
         Wanted::ListOf { program, is_verbose } => {
             let Some(points) = script::attach_points(&program)? else { return Ok(1) };
-            let lists = Lists::new(program.pid, is_verbose);
+            let folders = program.debug_folders.clone();
+            let lists = Lists::new(program.pid, is_verbose).with_debug_folders(folders);
             return listed(|to| lists.attach_points(&points, to));
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::lang::ast::AttachPoint;
 use crate::lang::dwarf::Cache;
@@ -45,6 +45,11 @@ impl Lists {
     /// Files of the process are looked at too; arguments of probes and fields of types are said if it is verbose.
     pub fn new(pid: Option<u32>, is_verbose: bool) -> Self {
         Self { types: KernelTypes::new(), pid, is_verbose, debug: Cache::default() }
+    }
+
+    /// Looks in these folders too for what was stripped off files.
+    pub fn with_debug_folders(self, folders: Vec<PathBuf>) -> Self {
+        Self { debug: Cache::new(folders), ..self }
     }
 
     /// What fits the patterns, a line each.

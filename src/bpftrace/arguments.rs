@@ -25,6 +25,7 @@ pub(super) enum Wanted {
         pattern: String,
         pid: Option<u32>,
         is_verbose: bool,
+        debug_folders: Vec<PathBuf>,
     },
     /// Probes of a program.
     ListOf {
@@ -333,7 +334,8 @@ impl Said {
             }
             let word = self.words.first().map_or("*", String::as_str);
             if !Path::new(word).exists() {
-                return Ok(Wanted::List { pattern: word.to_owned(), pid, is_verbose });
+                let (pattern, debug_folders) = (word.to_owned(), self.debug_folders);
+                return Ok(Wanted::List { pattern, pid, is_verbose, debug_folders });
             }
         }
         let is_list = self.is_list;

@@ -31,7 +31,7 @@ pub(super) fn text() -> String {
     _ = write!(
         text,
         "Build\n  version: {LIKE} (nettrace {})\n  LLVM: not needed\n  bfd: no\n  \
-         libdw (DWARF support): no\n  libsystemd (systemd notify support): no\n  \
+         libdw (DWARF support): yes\n  libsystemd (systemd notify support): no\n  \
          blazesym (advanced symbolization): yes\n  dwunwind (DWARF stack unwinding): no\n\n",
         env!("CARGO_PKG_VERSION")
     );

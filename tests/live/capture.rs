@@ -215,7 +215,8 @@ fn assert_owners(pair: &Pair, args: &[&str], environment: &[(&str, &str)]) {
     assert_eq!(
         by_process(&found),
         truths(&text(&output.stdout)),
-        "{args:?} {environment:?} {found:#?}"
+        "{args:?} {environment:?} seen, accepted, lost, delivered {:?} {found:#?}",
+        statistics(&file)
     );
     is_read_by_others(&file, found.len());
 }

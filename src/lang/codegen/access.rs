@@ -45,7 +45,7 @@ impl Coder<'_, '_> {
             ExprKind::Function { function: Function::Args | Function::Ctx, .. }
                 if matches!(expr.ty, Type::Struct(_)) =>
             {
-                Ok(Where::Context(0))
+                self.locate_context(expr)
             }
             ExprKind::Cast { of, .. } if of.ty == expr.ty => self.locate(of),
             ExprKind::Cast { of, .. } if is_view(&of.ty, &expr.ty) => self.locate(of),
@@ -55,6 +55,23 @@ impl Coder<'_, '_> {
                 Ok(Where::Own(room))
             }
         }
+    }
+
+    /// The context as a whole. Arguments in registers are no struct there, and are put together.
+    fn locate_context(&mut self, expr: &Expr) -> Result<Where> {
+        let Type::Struct(id) = &expr.ty else { return Ok(Where::Context(0)) };
+        let def = self.unit.structs().get(*id);
+        if def.origin != Origin::UserArguments {
+            return Ok(Where::Context(0));
+        }
+        let count = def.fields.as_ref().map_or(0, Vec::len) as u8;
+        let room = self.machine.room((u32::from(count) * 8).max(8));
+        for number in 0..count {
+            self.register_argument(number, expr.span)?;
+            let place = Place { offset: room.offset + i32::from(number) * 8, ..room };
+            self.machine.store(Size::DW, place, Reg::R0);
+        }
+        Ok(Where::Own(room))
     }
 
     /// What a pointer points to.

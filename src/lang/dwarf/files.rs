@@ -51,6 +51,9 @@ fn open(path: &Path, folders: &[PathBuf]) -> Option<Rc<Dwarf>> {
 /// Where what was stripped off may be, the likeliest first.
 fn stripped_off<'d>(path: &Path, object: &impl Object<'d>, folders: &[PathBuf]) -> Vec<PathBuf> {
     let own = path.parent().unwrap_or(Path::new("."));
+    // As elfutils has it, folders are those of the file too.
+    let folders: Vec<PathBuf> =
+        folders.iter().flat_map(|folder| [folder.clone(), own.join(folder)]).collect();
     let mut found = Vec::new();
     if let Ok(Some((name, _))) = object.gnu_debuglink() {
         let name = String::from_utf8_lossy(name).into_owned();

@@ -31,6 +31,12 @@ impl Typer<'_, '_> {
             (Type::Tuple(_), Type::Tuple(to)) => self.coerce_tuple(expr, to, target),
             (Type::Record(_), Type::Record(to)) => self.coerce_record(expr, to, target),
             (Type::Pointer(_), Type::Pointer(_)) => cast(expr, target),
+            (Type::Array(from, count), Type::Array(to, room))
+                if count == room
+                    && matches!((&**from, &**to), (Type::Pointer(_), Type::Pointer(_))) =>
+            {
+                cast(expr, target)
+            }
             (Type::Buffer(from), Type::Buffer(to)) if from <= to => cast(expr, target),
             _ => false,
         }
