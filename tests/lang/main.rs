@@ -67,3 +67,31 @@ fn programs_print_what_they_are_meant_to() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
+
+#[test]
+fn arguments_are_known_by_debug_information() {
+    const SOURCE: &str = "struct pair { int a, b; };
+        __attribute__((noinline)) long sum(struct pair *of, char sign) { return of->a + of->b + sign; }
+        int main(void) { struct pair pair = { 40, 2 }; return sum(&pair, 'x') == 0; }";
+    let dir = tempfile::tempdir().unwrap();
+    let (source, file) = (dir.path().join("sum.c"), dir.path().join("sum"));
+    fs::write(&source, SOURCE).unwrap();
+    let built = Command::new("clang").args(["-g", "-O0", "-o"]).args([&file, &source]).status();
+    assert!(built.unwrap().success());
+    let program = format!(
+        "uprobe:{}:sum {{ printf(\"%d %d %c\\n\", args.of->a, args.of->b, args.sign);
+            @whole = args; print(@whole.sign); print((args, 1)); clear(@whole); exit(); }}",
+        file.display()
+    );
+    let ran = Command::new(env!("CARGO_BIN_EXE_nettrace"))
+        .current_dir(dir.path())
+        .args(["run", "-q", "-c", "./sum", "-e", &program])
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let out = String::from_utf8(ran.stdout).unwrap();
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[..2], ["40 2 x", "120"], "{out}");
+    let (begin, end) = ("({ .of = 0x", ", .sign = 120 }, 1)");
+    assert!(lines[2].starts_with(begin) && lines[2].ends_with(end), "{out}");
+}

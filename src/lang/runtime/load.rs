@@ -22,6 +22,7 @@ use crate::lang::ktypes::btf::Kind as BtfKind;
 use crate::lang::probe::Probe as Place;
 use crate::lang::program::{Probe, Program};
 use crate::lang::source::Sources;
+use crate::privileges;
 
 /// What the verifier is asked to write: each instruction, and why it stops.
 const LOG_LEVEL: u32 = 1;
@@ -95,6 +96,9 @@ fn told(
 ) {
     let told = diagnostics.error(span, format!("{what}: {error}"));
     match error.raw_os_error() {
+        Some(libc::EPERM) if privileges::missing(&privileges::needed()).is_empty() => {
+            told.hint("no capability is missing: a policy of this machine forbids it");
+        }
         Some(libc::EPERM | libc::EACCES) => {
             told.hint("this needs root, or CAP_BPF and CAP_PERFMON; `nettrace doctor` says more");
         }
