@@ -77,6 +77,8 @@ pub(super) fn climb<T, const N: usize>(
 
 fn reason(hook: &Hook, error: &libbpf_rs::Error) -> Reason {
     const ENOTSUPP: i32 = 524;
+
+    let is_forbidden = kernel::errno(error) == Some(libc::EPERM);
     match hook.rung {
         Rung::Kprobe if !kernel::has_kprobes() => {
             Reason::NotBuilt { option: "CONFIG_KPROBE_EVENTS" }
@@ -87,13 +89,15 @@ fn reason(hook: &Hook, error: &libbpf_rs::Error) -> Reason {
         Rung::Kprobe if kernel::errno(error) == Some(libc::EACCES) => kernel::added_paranoia()
             .map_or_else(|| kernel::refused(error), |level| Reason::Paranoid { level }),
         // It is opened by its id, as another's program is.
-        Rung::Fexit if !privileges::missing(&[Capability::CAP_SYS_ADMIN]).is_empty() => {
+        Rung::Fexit
+            if is_forbidden && !privileges::missing(&[Capability::CAP_SYS_ADMIN]).is_empty() =>
+        {
             Reason::Capabilities(vec![Capability::CAP_SYS_ADMIN])
         }
         _ if kernel::is_confidential() => {
             Reason::Lockdown { what: "BPF to read kernel memory by its address" }
         }
-        _ if kernel::errno(error) == Some(libc::EPERM) => Reason::Policy,
+        _ if is_forbidden => Reason::Policy,
         _ => kernel::refused(error),
     }
 }

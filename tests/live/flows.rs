@@ -94,7 +94,7 @@ fn watch(netns: &str, args: &[&str], without: &str) -> Watch {
 fn when_quiet(netns: &str, interface: &str) -> Counters {
     let mut counters = Counters::of(netns, interface);
     loop {
-        std::thread::sleep(Duration::from_millis(150));
+        std::thread::sleep(Duration::from_millis(200));
         let now = Counters::of(netns, interface);
         if std::mem::replace(&mut counters, now) == now {
             return now;

@@ -59,17 +59,17 @@ impl Coder<'_, '_> {
 
     /// The context as a whole. Arguments in registers are no struct there, and are put together.
     fn locate_context(&mut self, expr: &Expr) -> Result<Where> {
-        let Type::Struct(id) = &expr.ty else { return Ok(Where::Context(0)) };
-        let def = self.unit.structs().get(*id);
-        if def.origin != Origin::UserArguments {
+        let structs = self.unit.structs();
+        let is_in_registers = matches!(expr.ty, Type::Struct(id)
+            if structs.get(id).origin == Origin::UserArguments);
+        if !is_in_registers {
             return Ok(Where::Context(0));
         }
-        let count = def.fields.as_ref().map_or(0, Vec::len) as u8;
-        let room = self.machine.room((u32::from(count) * 8).max(8));
-        for number in 0..count {
-            self.register_argument(number, expr.span)?;
-            let place = Place { offset: room.offset + i32::from(number) * 8, ..room };
-            self.machine.store(Size::DW, place, Reg::R0);
+        let size = self.size_of(&expr.ty);
+        let room = self.machine.room(size.max(8));
+        for offset in (0..size).step_by(8) {
+            self.register_argument((offset / 8) as u8, expr.span)?;
+            self.machine.store(Size::DW, room.at(offset), Reg::R0);
         }
         Ok(Where::Own(room))
     }

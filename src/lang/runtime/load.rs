@@ -15,6 +15,7 @@ use super::link::{Linked, link};
 use super::maps::KernelMaps;
 use super::sys::{self, ProgramSpec};
 use super::verifier;
+use crate::kernel::Reason;
 use crate::lang::ast::AttachPoint;
 use crate::lang::diagnostics::Diagnostics;
 use crate::lang::ktypes::KernelTypes;
@@ -97,7 +98,7 @@ fn told(
     let told = diagnostics.error(span, format!("{what}: {error}"));
     match error.raw_os_error() {
         Some(libc::EPERM) if privileges::missing(&privileges::needed()).is_empty() => {
-            told.hint("no capability is missing: a policy of this machine forbids it");
+            told.hint(Reason::Policy.to_string());
         }
         Some(libc::EPERM | libc::EACCES) => {
             told.hint("this needs root, or CAP_BPF and CAP_PERFMON; `nettrace doctor` says more");
