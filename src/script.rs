@@ -88,6 +88,8 @@ pub struct Invocation {
     pub is_bench: bool,
     /// Only probes of such names are attached, and begin and end.
     pub filter: Option<Regex>,
+    /// A list of what kprobes can be put on, in place of the kernel's.
+    pub functions: Option<PathBuf>,
 }
 
 impl Invocation {
@@ -113,6 +115,7 @@ impl Invocation {
             is_test: false,
             is_bench: false,
             filter: None,
+            functions: None,
         }
     }
 }
@@ -166,7 +169,7 @@ pub fn run_args(args: &RunProgramArgs) -> Result<i32> {
 /// # Errors
 /// The same.
 pub fn run(invocation: &Invocation) -> Result<i32> {
-    let kernel = KernelTypes::new();
+    let kernel = KernelTypes::with_functions(invocation.functions.clone());
     let Some(typed) = checked(invocation, &kernel)? else { return Ok(1) };
     let Some(program) = generated(&typed, &kernel, invocation) else { return Ok(1) };
     execute(&program, &typed, &typed.sources, &kernel, invocation)
@@ -177,7 +180,7 @@ pub fn run(invocation: &Invocation) -> Result<i32> {
 /// # Errors
 /// If the program can't be read.
 pub fn compile(invocation: &Invocation) -> Result<i32> {
-    let kernel = KernelTypes::new();
+    let kernel = KernelTypes::with_functions(invocation.functions.clone());
     let Some(typed) = checked(invocation, &kernel)? else { return Ok(1) };
     Ok(if generated(&typed, &kernel, invocation).is_some() { 0 } else { 1 })
 }
@@ -187,7 +190,7 @@ pub fn compile(invocation: &Invocation) -> Result<i32> {
 /// # Errors
 /// If the program can't be read.
 pub fn attach_points(invocation: &Invocation) -> Result<Option<Vec<AttachPoint>>> {
-    let typed = checked(invocation, &KernelTypes::new())?;
+    let typed = checked(invocation, &KernelTypes::with_functions(invocation.functions.clone()))?;
     let probes = typed.map(|typed| typed.script.probes);
     Ok(probes.map(|probes| probes.into_iter().flat_map(|probe| probe.attach_points).collect()))
 }

@@ -61,6 +61,7 @@ enum Flag {
     DryRun,
     Execute,
     Format,
+    Functions,
     Help,
     /// Has no effect here.
     Ignored,
@@ -115,7 +116,7 @@ const FLAGS: &[(Option<char>, &str, Flag)] = &[
     (None, "probe-filter", Flag::ProbeFilter),
     (Some('q'), "quiet", Flag::Quiet),
     (None, "test", Flag::Test),
-    (None, "traceable-functions", Flag::IgnoredValue),
+    (None, "traceable-functions", Flag::Functions),
     (None, "unsafe", Flag::Unsafe),
     (None, "usdt-file-activation", Flag::Ignored),
     (Some('v'), "verbose", Flag::Verbose),
@@ -133,6 +134,7 @@ impl Flag {
                 | Flag::Debug
                 | Flag::Execute
                 | Flag::Format
+                | Flag::Functions
                 | Flag::IgnoredValue
                 | Flag::Mode
                 | Flag::NoFeature
@@ -155,6 +157,7 @@ struct Said {
     command: Option<String>,
     out: Option<PathBuf>,
     format: Option<String>,
+    functions: Option<PathBuf>,
     buffering: Option<Buffering>,
     stages: Vec<Stage>,
     filter: Option<Regex>,
@@ -278,6 +281,7 @@ impl Said {
             Flag::DryRun => self.is_dry = true,
             Flag::Execute => self.execute = Some(value),
             Flag::Format => self.format = Some(value),
+            Flag::Functions => self.functions = Some(value.into()),
             Flag::List => self.is_list = true,
             Flag::Mode => self.mode = Some(mode(&value)?),
             Flag::Test => self.set_mode(Mode::Test, "--test")?,
@@ -385,6 +389,7 @@ impl Said {
             is_bench: self.mode == Some(Mode::Bench),
             with_percentiles: false,
             filter: self.filter,
+            functions: self.functions,
             ..Invocation::new(text)
         })
     }

@@ -38,7 +38,8 @@ PROGRAM:
         --mode MODE          codegen: only compile; test, bench: those probes alone
         --test, --bench      the same
     -d, --debug STAGES       show ast, types, codegen, verifier or all
-    -I DIR, --include FILE, --debuginfo DIR, --traceable-functions FILE,
+        --traceable-functions FILE   what kprobes can be put on, in place of the kernel's list
+    -I DIR, --include FILE, --debuginfo DIR,
     --usdt-file-activation, --verify-llvm-ir, -b, --btf
                              taken and without effect: types are the kernel's own
 

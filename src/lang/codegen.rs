@@ -12,7 +12,7 @@
 //! | `access` | fields, elements, what pointers point to |
 //! | `maps`, `aggregates`, `tables` | maps |
 //! | `context` | arguments, registers, what is returned |
-//! | `calls`, `stacks` | functions |
+//! | `calls`, `paths`, `stacks` | functions |
 //! | `markers` | arguments of usdt, symbols of files |
 //! | `messages` | what goes to user space |
 
@@ -42,6 +42,7 @@ mod maps;
 mod markers;
 mod memory;
 mod messages;
+mod paths;
 mod scalars;
 mod stacks;
 mod statements;
@@ -144,6 +145,9 @@ impl<'a> Unit<'a> {
     }
 
     fn finish(mut self) -> Program {
+        for ty in self.program.shown() {
+            self.program.structs.complete(&ty, self.kernel);
+        }
         if let Some(&map) = self.own.get("constants") {
             let value = std::mem::take(&mut self.constants);
             self.program.maps[map].value_size = value.len() as u32;

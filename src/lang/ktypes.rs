@@ -3,6 +3,8 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::types::{
@@ -26,6 +28,8 @@ pub struct KernelTypes {
     known: RefCell<HashMap<Id, StructId>>,
     /// What kprobes can be put on, as the kernel lists it: some megabytes, which take a while to read.
     functions: OnceCell<Option<String>>,
+    /// A file that is read in place of the kernel's list.
+    functions_file: Option<PathBuf>,
 }
 
 /// What a function takes and returns.
@@ -37,10 +41,29 @@ pub struct Signature {
     pub returns: Type,
 }
 
+impl Signature {
+    /// Where each parameter is in a trampoline's context, in bytes, and where what is returned is, behind them. A struct
+    /// that is passed as such takes as many words as it has.
+    pub fn offsets(&self, structs: &Structs) -> (Vec<u32>, u32) {
+        let mut end = 0;
+        let begin = |(_, ty): &(Name, Type)| {
+            let begin = end;
+            end += structs.size_of(ty).next_multiple_of(8).max(8);
+            begin
+        };
+        (self.parameters.iter().map(begin).collect(), end)
+    }
+}
+
 impl KernelTypes {
     /// Types of this kernel, of which none is read yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, but what kprobes can be put on is in a file.
+    pub fn with_functions(file: Option<PathBuf>) -> Self {
+        Self { functions_file: file, ..Self::default() }
     }
 
     /// BTF, if this kernel has it.
@@ -51,7 +74,11 @@ impl KernelTypes {
     /// Functions that a kprobe can be put on and whose module and name are meant by these words, in the order of their
     /// names. Nothing if no list of them can be read.
     pub fn functions(&self, module: Option<&str>, pattern: &str) -> Option<Vec<Name>> {
-        let list = self.functions.get_or_init(functions::list).as_ref()?;
+        let read = || match &self.functions_file {
+            Some(file) => fs::read_to_string(file).ok(),
+            None => functions::list(),
+        };
+        let list = self.functions.get_or_init(read).as_ref()?;
         Some(functions::functions(list, module, pattern))
     }
 
@@ -249,6 +276,16 @@ mod tests {
         assert_eq!(bit_field(35, 3, 4), (4, Some(BitField { shift: 3, width: 3 })));
         assert_eq!(bit_field(7, 1, 1), (0, Some(BitField { shift: 7, width: 1 })));
         assert_eq!(bit_field(28, 8, 4), (3, Some(BitField { shift: 4, width: 8 })));
+    }
+
+    #[test]
+    fn structs_take_the_words_that_they_have() {
+        let structs = Structs::default();
+        let bytes = |size| Type::Array(Arc::new(Type::Int(Int::U8)), size);
+        let parameters = [Type::Bool, bytes(16), bytes(3), Type::Int(Int::U64)];
+        let parameters = parameters.map(|ty| ("".into(), ty)).to_vec();
+        let signature = Signature { parameters, returns: Type::Void };
+        assert_eq!(signature.offsets(&structs), (vec![0, 8, 24, 32], 40));
     }
 
     #[test]

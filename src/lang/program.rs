@@ -96,6 +96,29 @@ pub struct Map {
     pub role: Role,
 }
 
+impl Program {
+    /// Types of what is printed: arguments of functions, keys and values of maps.
+    pub fn shown(&self) -> Vec<Type> {
+        let mut types = Vec::new();
+        for action in &self.actions {
+            match action {
+                Action::Formatted { args, .. } => {
+                    types.extend(args.iter().map(|arg| arg.ty.clone()));
+                }
+                Action::PrintValue(field) => types.push(field.ty.clone()),
+                _ => {}
+            }
+        }
+        for map in &self.maps {
+            if let Role::User { key, value } = &map.role {
+                types.extend(key.iter().cloned());
+                types.push(value.clone());
+            }
+        }
+        types
+    }
+}
+
 impl Map {
     /// Of a keyed map that is a table: where the number of the entry is in its key.
     pub fn table_key(structs: &Structs, key: &Type) -> u32 {

@@ -168,6 +168,30 @@ fn an_iterator_is_read_to_its_end() {
 }
 
 #[test]
+fn structs_of_the_kernel_are_shown_with_their_fields() {
+    let program = "begin { print(curtask->se.load); @load[1] = curtask->se.load; exit(); }";
+    let ran = run(&["-q", "-e", program]);
+    assert!(ran.status.success(), "{}", ran.stderr);
+    assert!(ran.stdout.starts_with("{ .weight = "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("@load[1]: { .weight = "), "{}", ran.stdout);
+}
+
+/// The kernel takes a pointer for a path only while the verifier knows its type.
+#[test]
+fn arguments_of_functions_keep_their_types() {
+    let program = "fentry:security_file_open /pid == cpid/ {
+        printf(\"opens %s, %d\\n\", path(args.file.f_path), usermode);
+    }";
+    let ran = run(&["-q", "-c", "cat /etc/hosts", "-e", program]);
+    if nettrace::kernel::has_kprobes() {
+        assert!(ran.status.success(), "{}", ran.stderr);
+        assert!(ran.stdout.contains("opens /etc/hosts, 0\n"), "{}", ran.stdout);
+    } else {
+        assert_eq!(ran.status.code(), Some(1), "{}", ran.stdout);
+    }
+}
+
+#[test]
 fn what_cant_be_attached_says_why() {
     let ran = run(&["-e", "kprobe:vfs_read { } begin { exit(); }"]);
     if nettrace::kernel::has_kprobes() {

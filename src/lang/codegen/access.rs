@@ -127,7 +127,7 @@ impl Coder<'_, '_> {
         Ok((self.further(whole, field.offset as i32), Some(field)))
     }
 
-    fn field(&mut self, id: StructId, name: &str, span: Span) -> Result<Field> {
+    pub(super) fn field(&mut self, id: StructId, name: &str, span: Span) -> Result<Field> {
         let kernel = self.unit.kernel;
         let field = self.unit.program.structs.field(id, name, kernel);
         field.ok_or_else(|| {

@@ -497,24 +497,6 @@ impl Coder<'_, '_> {
         Ok(())
     }
 
-    /// path(): by the kernel, where it lets this probe ask.
-    fn path_into(&mut self, of: &Expr, ty: &Type, span: Span, to: Place) -> Result<()> {
-        use libbpf_sys::BPF_FUNC_d_path;
-        let size = self.size_of(ty);
-        self.machine.zero(to, size);
-        match self.locate(of)? {
-            Where::Memory(_, offset) => {
-                self.machine.alu(Alu::Add, Reg::R0, offset);
-                self.machine.mov(Reg::R1, Reg::R0);
-            }
-            _ => return Err(Refusal::missing(span, "path() of this")),
-        }
-        self.machine.address(Reg::R2, to);
-        self.machine.mov(Reg::R3, size as i32);
-        self.machine.asm.call(BPF_FUNC_d_path);
-        Ok(())
-    }
-
     /// The text for a number: an error, a signal, a system call.
     fn name_into(&mut self, function: Function, number: &Expr, ty: &Type, to: Place) -> Result<()> {
         let size = self.size_of(ty);

@@ -108,9 +108,10 @@ impl Coder<'_, '_> {
             }
             Some(Probe::Fentry { at_return: true, function, .. }) => {
                 let kernel = self.unit.kernel;
-                let signature = kernel.function(function, &mut self.unit.program.structs);
-                let behind = signature.map_or(0, |of| of.parameters.len());
-                self.word_of_context(behind as i16 * 8);
+                let structs = &mut self.unit.program.structs;
+                let signature = kernel.function(function, structs);
+                let behind = signature.map_or(0, |of| of.offsets(structs).1);
+                self.word_of_context(behind as i16);
             }
             _ => return Err(Refusal::new(expr.span, "this probe has no retval")),
         }
@@ -143,8 +144,18 @@ impl Coder<'_, '_> {
     /// `usermode`: whether the process's own code was interrupted.
     pub(super) fn user_mode(&mut self) {
         if !self.has_registers() {
-            // Who runs it then is nettrace itself.
-            self.machine.mov(Reg::R0, 1);
+            // Nettrace itself runs these; the kernel's own code the others.
+            let is_ours = matches!(
+                self.attach(),
+                Some(
+                    Probe::Begin
+                        | Probe::End
+                        | Probe::SelfSignal(_)
+                        | Probe::Test(_)
+                        | Probe::Bench(_)
+                )
+            );
+            self.machine.mov(Reg::R0, i32::from(is_ours));
             return;
         }
         let (offset, mask, user) = registers::MODE;

@@ -140,6 +140,16 @@ impl Machine {
         }
     }
 
+    /// What `write` adds comes from there, and what follows from where it came before.
+    pub(super) fn from(&mut self, span: Span, write: impl FnOnce(&mut Self)) {
+        let before = self.lines.last().map(|(_, span)| *span);
+        self.line(span);
+        write(self);
+        if let Some(before) = before {
+            self.line(before);
+        }
+    }
+
     /// The instructions, and the first one of each place.
     pub(super) fn finish(mut self) -> Result<Code, AssemblyError> {
         let now = self.asm.prune()?;

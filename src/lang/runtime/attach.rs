@@ -185,11 +185,11 @@ impl Attached {
                 self.on_all_cpus(&attr, program, scope).map_err(|error| no_counter(&error))?;
             }
             Place::Watchpoint { address, length, mode } => {
-                let attr = perf::breakpoint(*address, *length, mode);
+                let mut attr = perf::breakpoint(*address, *length, mode);
                 match scope.pid {
-                    Some(_) => {
-                        let whose = Whose { pid: scope.pid, cpu: None };
-                        self.links.push(perf::attach(&attr, whose, program)?);
+                    Some(pid) => {
+                        perf::with_new_threads(&mut attr);
+                        self.links.extend(perf::attach_to_threads(&attr, pid, program)?);
                     }
                     None => self.on_all_cpus(&attr, program, scope)?,
                 }
@@ -278,6 +278,9 @@ fn kprobe(at: &Address, at_return: bool, program: BorrowedFd<'_>) -> Result<Owne
             Some(libc::ENOENT | libc::EADDRNOTAVAIL) => {
                 Reason::new("the kernel has no such function")
             }
+            Some(libc::EILSEQ) => Reason::new(
+                "Possible attachment attempt in the middle of an instruction, try a different offset.",
+            ),
             Some(libc::EINVAL) => Reason::new(format!("no probe can be put there: {error}"))
                 .hint("the function may be inlined, or one that probes themselves use"),
             Some(libc::EPERM | libc::EACCES) => {

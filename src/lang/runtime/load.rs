@@ -242,7 +242,10 @@ impl One<'_> {
         let refusal = verifier::read(&log);
         let span = refusal.insn.and_then(|insn| self.linked.span_at(insn));
         let span = span.unwrap_or(self.probe.span);
-        let message = format!("the kernel's verifier refuses this: {}", refusal.message);
+        let message = match &refusal.helper {
+            Some(helper) => format!("helper {helper} not allowed in probe"),
+            None => format!("the kernel's verifier refuses this: {}", refusal.message),
+        };
         let told = diagnostics.error(span, message);
         if let Some(insn) = refusal.insn {
             told.hint(format!(

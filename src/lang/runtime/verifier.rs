@@ -7,6 +7,8 @@ pub(super) struct Refusal {
     pub(super) insn: Option<u32>,
     /// What it said of it, in its own words.
     pub(super) message: String,
+    /// The helper that such a program can't call, if it is that.
+    pub(super) helper: Option<String>,
 }
 
 /// Finds the reason in a log.
@@ -20,7 +22,21 @@ pub(super) fn read(log: &str) -> Refusal {
         [] => lines.get(behind.wrapping_sub(1)).copied().unwrap_or_default().to_owned(),
         reasons => reasons.join("; "),
     };
-    Refusal { insn, message }
+    let is_call = NO_SUCH_CALL.iter().any(|words| message.starts_with(words));
+    let helper = at.filter(|_| is_call).and_then(|at| helper(lines[at])).map(str::to_owned);
+    Refusal { insn, message, helper }
+}
+
+/// What kernels say of a helper that a program of its kind, or at its place, may not call.
+const NO_SUCH_CALL: &[&str] = &[
+    "helper call is not allowed in probe",
+    "program of this type cannot use helper",
+    "unknown func ",
+];
+
+/// The helper that a line's instruction calls: `12: (85) call bpf_d_path#147`.
+fn helper(line: &str) -> Option<&str> {
+    line.split_once(" call ")?.1.split('#').next()
 }
 
 /// Lines that are no reasons: lines of source, states of registers, what came of it all.
@@ -64,13 +80,27 @@ mod tests {
                    processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 \
                    peak_states 0 mark_read 0\n";
         let message = "invalid bpf_context access off=4096 size=8".to_owned();
-        assert_eq!(read(log), Refusal { insn: Some(1), message });
+        assert_eq!(read(log), Refusal { insn: Some(1), message, helper: None });
+    }
+
+    #[test]
+    fn helpers_that_a_program_lacks() {
+        for reason in ["helper call is not allowed in probe", "unknown func bpf_d_path#147"] {
+            let log = format!("3: (b7) r3 = 64\n4: (85) call bpf_d_path#147\n{reason}\n");
+            let found = read(&log);
+            assert_eq!((found.insn, found.helper.as_deref()), (Some(4), Some("bpf_d_path")));
+        }
+        let log = "4: (85) call bpf_d_path#147\nR1 type=scalar expected=ptr_\n";
+        assert_eq!(read(log).helper, None);
     }
 
     #[test]
     fn reasons_without_an_instruction() {
         let message = "missing bpf_line_info for func#1".to_owned();
-        assert_eq!(read("missing bpf_line_info for func#1\n"), Refusal { insn: None, message });
-        assert_eq!(read(""), Refusal { insn: None, message: String::new() });
+        assert_eq!(
+            read("missing bpf_line_info for func#1\n"),
+            Refusal { insn: None, message, helper: None }
+        );
+        assert_eq!(read(""), Refusal { insn: None, message: String::new(), helper: None });
     }
 }

@@ -152,6 +152,21 @@ impl Structs {
         self.known_fields(id)
     }
 
+    /// Looks up all that a value of the type has within it, for whoever shows it.
+    pub fn complete(&mut self, of: &Type, types: &dyn TypeSource) {
+        match of {
+            Type::Array(of, _) => self.complete(of, types),
+            Type::Tuple(of) => of.iter().for_each(|of| self.complete(of, types)),
+            Type::Record(of) => of.iter().for_each(|(_, of)| self.complete(of, types)),
+            Type::Struct(id) => {
+                for field in self.fields(*id, types).to_vec() {
+                    self.complete(&field.ty, types);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// A struct's fields, if they were looked up.
     pub fn known_fields(&self, id: StructId) -> &[Field] {
         self.get(id).fields.as_deref().unwrap_or_default()

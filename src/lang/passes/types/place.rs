@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::super::ast::Expr;
 use super::super::super::elf;
-use super::super::super::ktypes::tracepoint_fields;
+use super::super::super::ktypes::{Signature, tracepoint_fields};
 use super::super::super::probe::{Address, Probe as Place};
 use super::super::super::source::Span;
 use super::super::super::types::{
@@ -181,7 +181,8 @@ impl Typer<'_, '_> {
                 let parameters = found.ok_or_else(|| {
                     format!("{file} has no debug information of {function}; use arg0 and so on")
                 })?;
-                return Ok(self.add_words(name, parameters, Origin::UserArguments));
+                let signature = Signature { parameters, returns: Type::Void };
+                return Ok(self.add_words(name, signature, Origin::UserArguments));
             }
             _ => {
                 return Err("The args builtin can only be used within the context of \
@@ -192,20 +193,20 @@ impl Typer<'_, '_> {
         let Some(signature) = signature else {
             return Err(format!("no types of the arguments of {}", self.place_name));
         };
-        Ok(self.add_words(name, signature.parameters, Origin::Arguments))
+        Ok(self.add_words(name, signature, Origin::Arguments))
     }
 
-    /// A struct of arguments, eight bytes each.
-    fn add_words(&mut self, name: Name, parameters: Vec<(Name, Type)>, origin: Origin) -> StructId {
-        let word = |(at, (name, ty)): (usize, (Name, Type))| Field {
+    /// A struct of arguments in words.
+    fn add_words(&mut self, name: Name, of: Signature, origin: Origin) -> StructId {
+        let (offsets, size) = of.offsets(&self.context.structs);
+        let word = |((name, ty), offset): ((Name, Type), u32)| Field {
             name,
             ty,
-            offset: at as u32 * 8,
+            offset,
             bits: None,
             is_data_loc: false,
         };
-        let fields: Vec<Field> = parameters.into_iter().enumerate().map(word).collect();
-        let size = fields.len() as u32 * 8;
+        let fields = of.parameters.into_iter().zip(offsets).map(word).collect();
         self.add(name, fields, size, origin)
     }
 

@@ -1,5 +1,6 @@
 //! Events of perf_event_open(2) that programs are attached to.
 
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::fs;
 use std::io;
@@ -67,6 +68,40 @@ pub(super) fn attach(
         control(&event, request, argument)?;
     }
     Ok(event)
+}
+
+/// The same of each thread that a process has.
+///
+/// # Errors
+/// If one can't be watched; those that end meanwhile needn't be.
+pub(super) fn attach_to_threads(
+    attr: &perf_event_attr,
+    pid: u32,
+    program: BorrowedFd<'_>,
+) -> io::Result<Vec<OwnedFd>> {
+    let mut events = Vec::new();
+    // A thread that is made by one that isn't watched yet is found by another look.
+    let mut seen = HashSet::new();
+    loop {
+        let threads = fs::read_dir(format!("/proc/{pid}/task"))?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+        let new: Vec<u32> = threads.filter(|thread| seen.insert(*thread)).collect();
+        if new.is_empty() {
+            return Ok(events);
+        }
+        for thread in new {
+            match attach(attr, Whose { pid: Some(thread), cpu: None }, program) {
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                event => events.push(event?),
+            }
+        }
+    }
+}
+
+/// Has threads watched that those which are watched make.
+pub(super) fn with_new_threads(attr: &mut perf_event_attr) {
+    attr.set_inherit(1);
+    attr.set_inherit_thread(1);
 }
 
 /// The same by a link with a number that the program can ask for: link and event.
