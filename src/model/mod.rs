@@ -274,7 +274,7 @@ impl Model {
             sockets: sockets::SocketTable::default(),
             narrowed: None,
             ifaces: ifaces::IfaceTable::default(),
-            syscalls: syscalls::SyscallTable::default(),
+            syscalls: syscalls::SyscallTable::new(Grouping::default(), false),
             drops: drops::DropTable::default(),
             overflows: events::Overflows::default(),
             flows: flows::FlowTable::default(),

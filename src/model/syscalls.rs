@@ -200,7 +200,7 @@ struct Caller {
 }
 
 /// Sums by row, and the processes that they are of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SyscallTable {
     grouping: Grouping,
     with_histograms: bool,
@@ -224,7 +224,17 @@ const ENDED_KEPT: usize = 100_000;
 impl SyscallTable {
     /// A table of such rows.
     pub(super) fn new(grouping: Grouping, with_histograms: bool) -> Self {
-        SyscallTable { grouping, with_histograms, room: ENDED_KEPT, ..SyscallTable::default() }
+        SyscallTable {
+            grouping,
+            with_histograms,
+            entries: FxHashMap::default(),
+            callers: FxHashMap::default(),
+            containers: FxHashMap::default(),
+            readings: 0,
+            calls: 0,
+            room: ENDED_KEPT,
+            merged: 0,
+        }
     }
 
     /// Takes a reading in.

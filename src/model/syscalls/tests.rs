@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::histogram::{BUCKETS, bucket_of};
+use crate::model::Model;
 use crate::names::syscalls::Abi;
-use crate::sample::{EndedThread, SlowCall};
+use crate::sample::{Backlog, EndedThread, SlowCall};
 
 const READ: Call = Call { abi: Abi::Native, number: 0 };
 const WRITE: Call = Call { abi: Abi::Native, number: 1 };
@@ -154,6 +155,19 @@ fn too_many_that_ended_have_one_row() {
 }
 
 #[test]
+fn every_model_keeps_rows_of_what_ended() {
+    let mut model = Model::new(Names::new(true), Filter::default(), Vec::new());
+    let (calls, ended) = ([calls(7, 7, READ, &[100])], [end(7, 7, true)]);
+    for calls in [&calls[..], &[]] {
+        let syscalls = SyscallReading { calls, ended: &ended, slow: &[] };
+        model.absorb(&Backlog { syscalls, ..Backlog::default() });
+    }
+    assert_eq!(model.syscalls.merged(), 0);
+    let rows = model.syscalls.rows(Span { seconds: 1.0, clock_ns: 0 }, None);
+    assert_eq!(rows.iter().map(|row| row.process.is_some()).collect::<Vec<_>>(), [true]);
+}
+
+#[test]
 fn who_ended_is_shown_once() {
     let mut run = Run::new(Grouping::ProcessCall);
     run.absorb(&[calls(7, 7, READ, &[100]), calls(7, 8, READ, &[100])], &[end(7, 8, false)]);
@@ -254,7 +268,7 @@ fn slow_calls_are_filtered_and_know_their_errno() {
     let reading = SyscallReading { slow: &slow, ..SyscallReading::default() };
     let filter = Filter::parse("pid:7").unwrap();
     let (mut names, mut symbols) = (Names::new(true), Symbols::default());
-    let mut table = SyscallTable::default();
+    let mut table = SyscallTable::new(Grouping::default(), false);
     let rows = table.slow(&reading, &mut names, &mut symbols, &filter);
     let errnos: Vec<_> = rows.iter().map(SlowRow::errno).collect();
     assert_eq!(errnos, [Some(EAGAIN), None]);
