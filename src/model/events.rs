@@ -261,12 +261,22 @@ impl EventStream {
         self.pending.push((time, raw));
     }
 
-    fn push_all(&mut self, sockets: &[SocketEvent], drops: &[DropEvent], slow: Vec<SlowRow>) {
+    /// Users are asked for now, so that their names are known when the events are shown.
+    fn push_all(
+        &mut self,
+        sockets: &[SocketEvent],
+        drops: &[DropEvent],
+        slow: Vec<SlowRow>,
+        names: &mut Names,
+    ) {
         for event in sockets {
             self.owners.note(&event.socket);
+            names.user(event.socket.owner.uid);
             self.push(event.time, Raw::Socket(Box::new(*event)));
         }
         for event in drops {
+            let owner = self.owners.find(&event.place, &event.flow);
+            names.user(owner.unwrap_or(&event.process).uid);
             self.push(event.time, Raw::Drop(Box::new(event.clone())));
         }
         for row in slow {
@@ -338,7 +348,7 @@ impl Model {
     pub fn follow(&mut self, backlog: &Backlog<'_>, now: SystemTime) -> Vec<EventRow> {
         let slow = self.slow_calls(Some(&backlog.syscalls));
         if let Some(stream) = &mut self.stream {
-            stream.push_all(backlog.socket_events, backlog.drops, slow);
+            stream.push_all(backlog.socket_events, backlog.drops, slow, &mut self.names);
         }
         self.hand_on(now - WINDOW)
     }
@@ -352,7 +362,7 @@ impl Model {
                 stream.push(sample.time, Raw::Overflow(Box::new(overflow)));
             }
             let drops = sample.drops.map_or(&[][..], |reading| reading.events);
-            stream.push_all(sample.socket_events, drops, slow);
+            stream.push_all(sample.socket_events, drops, slow, &mut self.names);
         }
         let until = if is_last { None } else { sample.time.checked_sub(WINDOW) };
         self.hand_on(until.unwrap_or(sample.time + FAR))

@@ -116,6 +116,17 @@ fn what_comes_by_several_rings_is_in_order_and_the_last_moment_waits() {
 }
 
 #[test]
+fn users_have_names_when_events_are_shown() {
+    let mut model = Model { names: Names::new(false), ..model("", |_| ()) };
+    let mut socket = tcp(1, A);
+    socket.owner.uid = 0;
+    assert!(sockets(&mut model, &[event(50, SocketEventKind::Connected, socket)], 60).is_empty());
+    model.names.settle(Duration::from_secs(10));
+    let rows = sockets(&mut model, &[], 1000);
+    assert_eq!(rows[0].process.as_ref().unwrap().user(), "root");
+}
+
+#[test]
 fn a_connect_says_what_came_of_it() {
     let mut model = model("", |_| ());
     let connected = event(1, SocketEventKind::Connected, tcp(1, A));
