@@ -19,6 +19,8 @@ pub struct Facts<'a> {
     pub local: Option<(IpAddr, u16)>,
     /// The peer's.
     pub remote: Option<(IpAddr, u16)>,
+    /// Whether it is of IPv6, or of IPv4, where no addresses say so.
+    pub v6: Option<bool>,
     /// As `ss` writes it.
     pub state: &'a str,
     /// Process id.
@@ -46,6 +48,7 @@ impl<'a> Facts<'a> {
             proto: "",
             local: None,
             remote: None,
+            v6: None,
             state: "",
             pid: 0,
             comm: "",
@@ -247,6 +250,13 @@ impl Filter {
         self.terms.iter().find_map(|term| term.test.about_single_drops())
     }
 
+    /// Without the terms that only a single drop can answer.
+    #[must_use]
+    pub fn of_sums_of_drops(&self) -> Self {
+        let terms = self.terms.iter().filter(|term| term.test.about_single_drops().is_none());
+        Filter { terms: terms.cloned().collect() }
+    }
+
     /// The key of a term about a socket's state.
     pub fn about_state(&self) -> Option<&'static str> {
         let mut tests = self.terms.iter().map(|term| &term.test);
@@ -293,6 +303,7 @@ impl Test {
             | Test::Is(Text::Netns, _)
             | Test::Contains(Text::Proto | Text::Netns, _)
             | Test::Netns(_)
+            | Test::Family { .. }
             | Test::Regex(_) => None,
             Test::Pid(_) => Some("pid"),
             Test::Uid(_) => Some("--uid"),
@@ -331,10 +342,13 @@ impl Test {
                 let value = text.of(facts).to_lowercase();
                 parts.iter().any(|part| value.contains(part))
             }
-            Test::Family { v6 } => facts.local.is_some_and(|(address, _)| {
-                let remote_is_v4 = facts.remote.is_some_and(|(address, _)| address.is_ipv4());
-                (address.is_ipv6() && !remote_is_v4) == *v6
-            }),
+            Test::Family { v6 } => {
+                let of_ends = facts.local.map(|(address, _)| {
+                    let remote_is_v4 = facts.remote.is_some_and(|(address, _)| address.is_ipv4());
+                    address.is_ipv6() && !remote_is_v4
+                });
+                of_ends.or(facts.v6) == Some(*v6)
+            }
             Test::Cgroup(path) => facts.cgroup.is_some_and(|cgroup| {
                 cgroup.strip_prefix(path).is_some_and(|rest| {
                     rest.is_empty() || rest.starts_with('/') || path.ends_with('/')

@@ -300,6 +300,17 @@ pub struct DropPlace {
     pub family: u8,
 }
 
+impl DropPlace {
+    /// Whether it is of IPv6, or of IPv4; none if it is of neither, or that isn't known.
+    pub fn is_v6(&self) -> Option<bool> {
+        match (i32::from(self.protocol), i32::from(self.family)) {
+            (libc::ETH_P_IP, _) | (0, libc::AF_INET) => Some(false),
+            (libc::ETH_P_IPV6, _) | (0, libc::AF_INET6) => Some(true),
+            _ => None,
+        }
+    }
+}
+
 /// Where a packet came from and went to; v4 addresses are v4-mapped, and all is 0 where nothing is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DropFlow {

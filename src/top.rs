@@ -75,7 +75,7 @@ fn asked(view: View, filter: &str) -> Result<Asked, Usage> {
     if is_of_packets(view) {
         return run::asked(filter);
     }
-    Ok(Asked { packets: None, rows: filter.to_owned() })
+    Ok(Asked { rows: filter.to_owned(), ..Asked::default() })
 }
 
 /// The one interface that is named, if there is just one.
@@ -110,6 +110,8 @@ pub struct Start {
     pub interval: Option<Duration>,
     /// A filter to begin with, which can be taken away.
     pub filter: String,
+    /// An expression of packets, which stays; empty if there is none.
+    pub expression: String,
     /// What of the server is looked at all the while.
     pub plan: Plan,
 }
@@ -157,7 +159,7 @@ pub fn dashboard(args: &DashboardArgs) -> Result<Start> {
         ..session::Options::default()
     };
     let interval = words.interval.map(Duration::from_secs_f64);
-    Ok(Start { view, interval, filter: asked.rows, plan })
+    Ok(Start { view, interval, filter: asked.rows, expression: asked.expression, plan })
 }
 
 /// The dashboard has programs on interfaces that are named alone.
@@ -325,14 +327,15 @@ fn check_scope(view: View, args: &TopArgs) -> Result<(), String> {
         || [&processes.cgroup, &processes.container, &processes.pod]
             .into_iter()
             .any(Option::is_some);
-    let about_sockets = sockets.v4 || sockets.v6 || sockets.unix;
+    let about_family = sockets.v4 || sockets.v6;
+    let about_sockets = about_family || sockets.unix;
     if view == View::Syscalls && (about_sockets || sockets.netns.is_some()) {
         return Err(
             "syscalls counts all system calls; -4, -6, --unix and --netns are about sockets"
                 .to_owned(),
         );
     }
-    if view == View::Drops && (about_sockets || about_processes) {
+    if view == View::Drops && (sockets.unix || about_processes) {
         return Err(
             "drops counts packets, whoever's they are; nettrace drops shows single ones, and filters those by process and address"
                 .to_owned(),
@@ -455,6 +458,7 @@ mod tests {
         let begun = start("flows tcp port 443 dport:443", on_lo).unwrap();
         let flows = begun.plan.probes.flows.unwrap();
         assert_eq!((begun.filter.as_str(), flows.filter.is_some()), ("dport:443", true));
+        assert_eq!(begun.expression, "tcp port 443");
         assert!(start("flows", |_| {}).unwrap().plan.probes.flows.is_none());
         assert!(wrong("flows tcp prt 1", on_lo).contains("syntax error"));
         assert!(wrong("conns tcp port 1", |_| {}).contains("is no filter"));

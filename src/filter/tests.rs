@@ -6,6 +6,7 @@ fn facts() -> Facts<'static> {
         proto: "tcp",
         local: Some(("10.0.0.5".parse().unwrap(), 40000)),
         remote: Some(("192.0.2.7".parse().unwrap(), 443)),
+        v6: None,
         state: "ESTAB",
         pid: 42,
         comm: "curl",

@@ -180,6 +180,7 @@ impl DropTable {
             proto: proto.as_deref().unwrap_or(""),
             local: flow.map(|flow| flow.source),
             remote: flow.map(|flow| flow.destination),
+            v6: place.is_v6(),
             state: &words(place, function.as_ref()),
             netns: place.netns,
             netns_name: netns.as_deref().unwrap_or(""),
@@ -220,8 +221,9 @@ impl DropTable {
             entry.places.clear();
         }
         let refused = std::mem::take(&mut self.refused);
+        let filter = lens.filter.of_sums_of_drops();
         for record in reading.counts.iter().chain(refused.values()) {
-            if self.lets_through(record, lens) {
+            if self.lets_through(record, &filter, lens) {
                 self.add(record, lens.symbols);
             }
         }
@@ -229,16 +231,17 @@ impl DropTable {
         self.entries.retain(|_, entry| entry.count > 0);
     }
 
-    fn lets_through(&mut self, record: &DropRecord, lens: &mut Lens<'_>) -> bool {
-        if lens.filter.is_empty() {
+    fn lets_through(&mut self, record: &DropRecord, filter: &Filter, lens: &mut Lens<'_>) -> bool {
+        if filter.is_empty() {
             return true;
         }
         let place = &record.place;
         let function = self.function(place.location, lens.symbols).map(|(name, _)| name);
         let proto = self.proto(place);
         let netns = (place.netns != 0).then(|| lens.netns.get(place.netns));
-        lens.filter.matches(&Facts {
+        filter.matches(&Facts {
             proto: proto.as_deref().unwrap_or(""),
+            v6: place.is_v6(),
             state: &words(place, function.as_ref()),
             netns: place.netns,
             netns_name: netns.as_deref().unwrap_or(""),

@@ -94,7 +94,7 @@ impl FlowTable {
                 let (packets, bytes) = (record.packets, record.bytes);
                 self.before.insert(record.key, Before { packets, bytes, ..before });
             }
-            if filters.iter().all(|filter| matches(&row, filter)) {
+            if filters.iter().all(|filter| matches(&row, record.netns, filter)) {
                 rows.push(row);
             }
         }
@@ -137,7 +137,7 @@ impl FlowTable {
     }
 }
 
-fn matches(row: &FlowRow, filter: &Filter) -> bool {
+fn matches(row: &FlowRow, netns: u32, filter: &Filter) -> bool {
     if filter.is_empty() {
         return true;
     }
@@ -153,6 +153,7 @@ fn matches(row: &FlowRow, filter: &Filter) -> bool {
         pid: owner.map_or(NOBODY, |owner| owner.pid),
         comm: owner.map_or("", |owner| &owner.comm),
         uid: owner.map_or(NOBODY, |owner| owner.uid),
+        netns,
         ..Facts::of_cgroup(container, cgroup)
     })
 }
@@ -369,5 +370,15 @@ mod tests {
         ] {
             assert_eq!(count(filter), expected, "{filter}");
         }
+    }
+
+    #[test]
+    fn a_scope_of_a_namespace_is_that_of_the_interface() {
+        let count = |netns| {
+            let mut filter = Filter::default();
+            filter.and_netns(netns);
+            Table::default().filtered(&[record(key(6, 9), 1)], 2, &filter).len()
+        };
+        assert_eq!((count(7), count(8)), (1, 0));
     }
 }

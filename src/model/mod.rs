@@ -354,7 +354,7 @@ impl Model {
             return Vec::new();
         }
         self.drops.advance(&reading, &mut lens);
-        self.drops.rows(span, sample.time, &mut netns, self.narrowed.as_ref().map(|n| &n.filter))
+        self.drops.rows(span, sample.time, &mut netns, self.narrowed.as_ref().map(|n| &n.added))
     }
 
     fn absorb_syscalls(&mut self, reading: Option<&SyscallReading<'_>>) -> Vec<SlowRow> {

@@ -140,6 +140,7 @@ impl Lens<'_> {
             proto: proto(&record.ends),
             local: local(&record.ends),
             remote: remote(&record.ends),
+            v6: None,
             state: state(record),
             pid: process.pid,
             comm: &process.comm,

@@ -9,7 +9,9 @@ use crate::packet::filter::{self as expressions, LinkType};
 /// What a filter asks for.
 #[derive(Debug, Default)]
 pub struct Asked {
-    /// Of packets; none is all of them.
+    /// The expression of packets; empty if there is none.
+    pub expression: String,
+    /// The same, compiled; none is all of them.
     pub packets: Option<expressions::Filter>,
     /// Of rows, in the views' grammar.
     pub rows: String,
@@ -25,7 +27,7 @@ pub fn asked(text: &str) -> Result<Asked, Usage> {
     let rows: Vec<&str> = terms.iter().map(|term| &text[term.clone()]).collect();
     let rows = rows.join(" ");
     let (Some(first), Some(last)) = (others.first(), others.last()) else {
-        return Ok(Asked { packets: None, rows });
+        return Ok(Asked { rows, ..Asked::default() });
     };
     let expression = first.start..last.end;
     if let Some(term) = terms.iter().find(|term| expression.contains(&term.start)) {
@@ -36,8 +38,10 @@ pub fn asked(text: &str) -> Result<Asked, Usage> {
         let is_right = Filter::parse(&text[term.clone()]);
         is_right.map_err(|error| Usage(pointed(&error.to_string(), text, Some(term.clone()))))?;
     }
-    let packets = expressions::Filter::compile(&text[expression], LinkType::Ethernet);
-    Ok(Asked { packets: Some(packets.map_err(|error| Usage(error.to_string()))?), rows })
+    let expression = text[expression].to_owned();
+    let packets = expressions::Filter::compile(&expression, LinkType::Ethernet);
+    let packets = packets.map_err(|error| Usage(error.to_string()))?;
+    Ok(Asked { expression, packets: Some(packets), rows })
 }
 
 /// Whether a word is the views' and not of an expression, which has colons in addresses and behind
@@ -59,7 +63,8 @@ mod tests {
     use super::*;
 
     fn apart(text: &str) -> (bool, String) {
-        let Asked { packets, rows } = asked(text).unwrap();
+        let Asked { expression, packets, rows } = asked(text).unwrap();
+        assert_eq!(packets.is_some(), !expression.is_empty());
         (packets.is_some(), rows)
     }
 

@@ -53,8 +53,9 @@ const KEY: Duration = Duration::from_millis(1);
 /// # Errors
 /// [`Usage`] for a wrong configuration or terminal, [`crate::kernel::Unsupported`], or what failed.
 pub fn run(args: &DashboardArgs) -> Result<i32> {
-    let Start { view, interval, filter, mut plan } = top::dashboard(args)?;
+    let Start { view, interval, filter, expression, mut plan } = top::dashboard(args)?;
     let mut settings = settings(args)?;
+    settings.scope = Scope::of(args, &expression);
     settings.view = view.unwrap_or(settings.view);
     settings.interval = interval.unwrap_or(settings.interval);
     let input = terminal::input().map_err(|_| {
@@ -95,7 +96,6 @@ fn settings(args: &DashboardArgs) -> Result<Settings, Usage> {
         theme: Theme::fitting(true, background.as_deref()),
         has_colour: !no_colour,
         host: crate::names::visible(kernel::hostname().as_bytes()),
-        scope: Scope::of(args),
         ..Settings::default()
     };
     if let Some(path) = config::path() {

@@ -5,7 +5,7 @@ use crate::model::View;
 use crate::names::visible;
 use crate::top::only_interface;
 
-/// Flags as they were written, by what they can be asked of.
+/// What was written, by what it can be asked of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope(Vec<(Of, String)>);
 
@@ -18,6 +18,8 @@ enum Of {
     Interface,
     /// Those whose packets are watched.
     Interfaces,
+    /// An expression.
+    Packets,
 }
 
 impl Of {
@@ -30,14 +32,15 @@ impl Of {
             View::Ifaces => matches!(self, Of::Namespaces | Of::Interface),
             View::Syscalls => self == Of::Processes,
             View::Flows => true,
-            _ => !self.is_of_interfaces(),
+            View::Drops => !matches!(self, Of::Processes | Of::Interfaces),
+            _ => matches!(self, Of::Processes | Of::Sockets | Of::Namespaces),
         }
     }
 }
 
 impl Scope {
-    /// What the flags say.
-    pub fn of(args: &DashboardArgs) -> Self {
+    /// What the flags say, and an expression of packets.
+    pub fn of(args: &DashboardArgs, expression: &str) -> Self {
         let (processes, sockets) = (&args.processes, &args.sockets);
         let mut flags = Vec::new();
         let mut add = |of, words: String| flags.push((of, visible(words.as_bytes())));
@@ -63,6 +66,9 @@ impl Scope {
                 add(Of::Sockets, flag.to_owned());
             }
         }
+        if !expression.is_empty() {
+            add(Of::Packets, format!("“{expression}”"));
+        }
         Scope(flags)
     }
 
@@ -73,8 +79,14 @@ impl Scope {
 
     /// What was asked for and can't be asked of a view.
     pub fn ignored(&self, view: View) -> String {
-        // Flags for interfaces say themselves what they are about.
-        self.words(|of| !of.applies(view) && !of.is_of_interfaces())
+        // Flags for interfaces say themselves what they are about, and so do expressions.
+        let is_plain = |of: Of| of.is_of_interfaces() || of == Of::Packets;
+        self.words(|of| !of.applies(view) && !is_plain(of))
+    }
+
+    /// Whose single drops are looked at, whatever is counted; empty if it is everybody's.
+    pub fn of_single_drops(&self) -> String {
+        self.words(|of| of == Of::Processes)
     }
 
     /// Whether there are interfaces whose packets are watched.
@@ -95,26 +107,30 @@ mod tests {
     #[test]
     fn each_view_names_what_narrows_it() {
         let mut args = DashboardArgs::default();
-        assert_eq!(Scope::of(&args), Scope::default());
+        assert_eq!(Scope::of(&args, ""), Scope::default());
         args.processes.pids = vec![12, 34];
         args.processes.comms = vec!["a\u{1b}b".to_owned()];
         args.sockets.netns = Some("blue".to_owned());
         args.sockets.v6 = true;
-        let scope = Scope::of(&args);
+        let scope = Scope::of(&args, "");
         let both = |view| (scope.applying(view), scope.ignored(view));
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         assert_eq!(both(View::Conns), pair("-p 12,34 --comm a\\x1bb --netns blue -6", ""));
         assert_eq!(both(View::Syscalls), pair("-p 12,34 --comm a\\x1bb", "--netns blue -6"));
         assert_eq!(both(View::Ifaces), pair("--netns blue", "-p 12,34 --comm a\\x1bb -6"));
+        assert_eq!(both(View::Drops), pair("--netns blue -6", "-p 12,34 --comm a\\x1bb"));
+        assert_eq!(scope.of_single_drops(), "-p 12,34 --comm a\\x1bb");
         assert!(!scope.has_interfaces());
 
         let on = |names: &[&str]| {
             let mut args = DashboardArgs::default();
             args.sockets.interfaces = names.iter().map(|name| (*name).to_owned()).collect();
-            let scope = Scope::of(&args);
-            [View::Flows, View::Ifaces, View::Conns].map(|view| scope.applying(view))
+            let scope = Scope::of(&args, "udp");
+            let views = [View::Flows, View::Drops, View::Ifaces, View::Conns];
+            assert!(views.iter().all(|view| scope.ignored(*view).is_empty()));
+            views.map(|view| scope.applying(view))
         };
-        assert_eq!(on(&["eth0"]), ["-i eth0", "-i eth0", ""]);
-        assert_eq!(on(&["eth*", "lo"]), ["-i eth* -i lo", "", ""]);
+        assert_eq!(on(&["eth0"]), ["-i eth0 “udp”", "-i eth0 “udp”", "-i eth0", ""]);
+        assert_eq!(on(&["eth*", "lo"]), ["-i eth* -i lo “udp”", "“udp”", "", ""]);
     }
 }

@@ -51,6 +51,7 @@ impl DropTable {
         lens.filter.matches(&Facts {
             proto: "tcp",
             remote: local(&overflow.listener.ends),
+            v6: place.is_v6(),
             state: &words(place, None),
             pid: process.pid,
             comm: &process.comm,

@@ -183,6 +183,31 @@ fn sums_are_filtered_by_what_they_have() {
 }
 
 #[test]
+fn a_scope_is_asked_of_sums_as_far_as_they_know() {
+    let of_v6 = DropPlace { protocol: 0x86dd, ..place(Some("NO_SOCKET"), 0x11, 17) };
+    let no_ip = DropPlace { protocol: 0x0806, ..place(Some("IP_INHDR"), 0x21, 0) };
+    let by_family = DropPlace { protocol: 0, family: 10, ..place(Some("TCP_RESET"), 0x21, 0) };
+    let counts = [of_v6, no_ip, by_family, place(Some("TCP_CSUM"), 0x11, 6)]
+        .map(|place| record(place, 1, 1));
+    let names = |filter: Filter| {
+        let mut run = Run { filter, ..Run::new(false, "") };
+        let rows = run.rows(&counts);
+        rows.iter().map(|row| row.reason.as_deref().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let family = |v6| {
+        let mut filter = Filter::default();
+        filter.and_family(v6);
+        filter
+    };
+    assert_eq!(names(family(true)), ["NO_SOCKET", "TCP_RESET"]);
+    assert_eq!(names(family(false)), ["TCP_CSUM"]);
+    let mut of_process = family(true);
+    of_process.and_pids(&[1]);
+    of_process.and_comm(&["a".to_owned()]);
+    assert_eq!(names(of_process), ["NO_SOCKET", "TCP_RESET"]);
+}
+
+#[test]
 fn single_drops_are_counted_where_the_filter_asks_for_more() {
     let mut comm = [0; 16];
     comm[0] = b'a' as _;
@@ -281,4 +306,12 @@ fn what_listeners_refuse_is_a_row_beside() {
     // Single ones know the listener's process.
     assert_eq!(refused(&format!("pid:{A} dport:80"), true).unwrap().count, 5);
     assert!(refused("pid:1", true).is_none());
+    let of_family = |v6| {
+        let mut run = Run::new(true, "");
+        run.filter.and_family(v6);
+        let (table, mut lens) = run.lens();
+        table.refuse(&[overflow(3)], at(40), &mut lens);
+        run.rows_only(None).len()
+    };
+    assert_eq!((of_family(false), of_family(true)), (1, 0));
 }

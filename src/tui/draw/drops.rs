@@ -26,9 +26,11 @@ pub(super) fn draw(buffer: &mut Buffer, body: Rect, page: &DropPage, app: &App) 
         say(&words, theme.text);
     }
     say("", theme.text);
+    let scope = app.settings.scope.of_single_drops();
+    let of = if scope.is_empty() { String::new() } else { format!(" of {scope}") };
     say(
         &format!(
-            "the last ones, newest first, of at most {DROPS_PER_SECOND} a second of all drops"
+            "the last ones{of}, newest first, of at most {DROPS_PER_SECOND} a second of all drops"
         ),
         theme.muted,
     );

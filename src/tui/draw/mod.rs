@@ -93,7 +93,8 @@ fn time_of_day(time: SystemTime) -> String {
 
 fn empty(view: View) -> &'static str {
     match view {
-        View::Procs | View::Conns | View::Hosts => "nobody uses the network now",
+        View::Procs | View::Hosts => "nobody uses the network now",
+        View::Conns => "there are no connections now",
         View::Containers => "no container or unit uses the network now",
         View::Ifaces => "no interfaces",
         View::Flows => "no packets were seen",

@@ -245,10 +245,10 @@ fn a_scope() {
             sockets: SocketArgs { netns: Some("blue".to_owned()), ..SocketArgs::default() },
             ..DashboardArgs::default()
         };
-        shown.app.settings.scope = Scope::of(&args);
+        shown.app.settings.scope = Scope::of(&args, "");
         shown
     };
-    let all = [View::Procs, View::Ifaces, View::Syscalls];
+    let all = [View::Procs, View::Ifaces, View::Syscalls, View::Drops];
     let mut all: Vec<String> = all.map(|view| of(view).resized((80, 10)).screen()).to_vec();
     let mut ended = of(View::Hosts);
     ended.server.is_idle = true;
