@@ -41,7 +41,7 @@ fn plan(args: &DropsArgs) -> Result<Plan> {
     if let Some(name) = args.interface.as_ref().filter(|name| name.len() > LONGEST_NAME) {
         return Err(Usage(format!("there is no interface {name}: the name is too long")).into());
     }
-    let netns = args.netns.as_deref().map(Netns::open).transpose()?;
+    let netns = run::open_netns(args.netns.as_deref())?;
     let reasons = reasons(&args.reason)?;
     let are_refused = wants_refused(reasons.as_deref(), args.interface.is_some());
     // The kernel's sums have neither addresses nor processes.

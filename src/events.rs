@@ -49,7 +49,7 @@ fn plan(args: &EventsArgs) -> Result<(Plan, EventOptions)> {
     if args.v4 || args.v6 {
         plan.filter.and_family(args.v6);
     }
-    let netns = args.netns.as_deref().map(Netns::open).transpose()?;
+    let netns = run::open_netns(args.netns.as_deref())?;
     let netns = netns.as_ref().map_or(0, Netns::inode);
     let wants = |kind: EventKind| {
         let is_slow = kind == EventKind::SlowSyscall;

@@ -1,17 +1,25 @@
 //! Network namespaces by name: finding one, naming one, and doing something inside of one.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::statfs::{FsType, fstatfs};
+
+use crate::names::visible;
 
 const NAMED: &str = "/run/netns";
 /// The file system of namespaces, from the kernel's `magic.h`.
 const NSFS_MAGIC: libc::c_long = 0x6e73_6673;
+
+/// There is no network namespace of a name.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoNetns(String);
 
 /// An open network namespace: it goes on to exist as long as this does.
 #[derive(Debug)]
@@ -24,17 +32,16 @@ impl Netns {
     /// Opens a namespace by its name under `/run/netns`, or by a path such as `/proc/1/ns/net`.
     ///
     /// # Errors
-    /// Where there is none of that name; the message lists those there are.
+    /// [`NoNetns`] where there is none of that name, with those there are; or what failed.
     pub fn open(name: &str) -> Result<Self> {
         let path =
             if name.contains('/') { PathBuf::from(name) } else { Path::new(NAMED).join(name) };
-        let file = File::open(&path).with_context(|| {
-            let known: Vec<String> = names().into_iter().map(|(name, _)| name).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            format!("open network namespace {name} (named ones are: {known})")
-        })?;
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(none_of(name).into()),
+            file => file.with_context(|| format!("open network namespace {name}"))?,
+        };
         if fstatfs(&file).is_ok_and(|fs| fs.filesystem_type() != FsType(NSFS_MAGIC)) {
-            bail!("{} is no namespace", path.display());
+            return Err(NoNetns(format!("{} is no network namespace", path.display())).into());
         }
         let inode = file.metadata().context("look up the namespace's inode")?.ino();
         let inode = u32::try_from(inode).context("that isn't a network namespace")?;
@@ -61,6 +68,16 @@ impl Netns {
             inside.join().unwrap_or_else(|_| Err(anyhow!("the thread in the namespace died")))
         })
     }
+}
+
+fn none_of(name: &str) -> NoNetns {
+    let known: Vec<String> = names().iter().map(|(name, _)| visible(name.as_bytes())).collect();
+    let known = if known.is_empty() {
+        "none has a name (ip netns)".to_owned()
+    } else {
+        format!("there are {}", known.join(" "))
+    };
+    NoNetns(format!("there is no network namespace {}; {known}", visible(name.as_bytes())))
 }
 
 /// The inode of the namespace that this thread is in; 0 if it can't be had.

@@ -67,7 +67,7 @@ fn options(args: &PathArgs) -> Result<Options> {
     }
     let filter = Filter::compile(&args.words.join(" "), LinkType::Ethernet);
     let filter = filter.map_err(|error| Usage(error.to_string()))?;
-    let netns = args.netns.as_deref().map(Netns::open).transpose()?;
+    let netns = run::open_netns(args.netns.as_deref())?;
     Ok(Options {
         filter: Some(filter),
         netns: netns.as_ref().map_or(0, Netns::inode),

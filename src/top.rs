@@ -89,7 +89,7 @@ fn in_scope(view: View, filter: &str, args: &TopArgs) -> Result<(Plan, Option<Ne
     let asked = asked(view, filter)?;
     let mut plan = Plan::new(view, &asked.rows, &args.run)?;
     plan.packets = asked.packets;
-    let netns = args.sockets.netns.as_deref().map(Netns::open).transpose()?;
+    let netns = run::open_netns(args.sockets.netns.as_deref())?;
     // Of drops and flows the kernel's side looks at the namespace.
     if let Some(netns) = netns.as_ref().filter(|_| !is_of_packets(view)) {
         plan.filter.and_netns(netns.inode());
@@ -168,7 +168,7 @@ fn flows_of_dashboard(plan: &Plan, args: &TopArgs) -> Result<Option<flows::Optio
     if interfaces.is_empty() {
         return Ok(None);
     }
-    let netns = args.sockets.netns.as_deref().map(Netns::open).transpose()?;
+    let netns = run::open_netns(args.sockets.netns.as_deref())?;
     check_interfaces(interfaces, netns.as_ref())?;
     Ok(Some(of_flows(plan, args, netns)))
 }
@@ -212,7 +212,7 @@ fn of_xdp(args: &TopArgs) -> Result<Option<xdp::Options>> {
         XdpModeArg::Skb => XdpWanted::Only(XdpMode::Skb),
         XdpModeArg::Hw => XdpWanted::Only(XdpMode::Hw),
     };
-    let netns = args.sockets.netns.as_deref().map(Netns::open).transpose()?;
+    let netns = run::open_netns(args.sockets.netns.as_deref())?;
     Ok(Some(xdp::Options { netns, interfaces: wanted_interfaces(args), wanted }))
 }
 

@@ -32,7 +32,7 @@ pub(super) fn run(args: &CaptureArgs) -> Result<i32> {
     check(args)?;
     let filter = filter(args, LinkType::Ethernet)?;
     let wanted = run::process_filter(&args.processes)?;
-    let netns = args.netns.as_deref().map(Netns::open).transpose()?;
+    let netns = run::open_netns(args.netns.as_deref())?;
     check_interfaces(args, netns.as_ref())?;
     let inode = netns.as_ref().map_or_else(netns::own, Netns::inode);
     // Before any thread: a fork takes only one along.

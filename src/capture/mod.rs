@@ -6,6 +6,7 @@ mod owners;
 mod replay;
 mod shown;
 
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use anyhow::Result;
@@ -125,10 +126,16 @@ fn expression(args: &CaptureArgs) -> String {
 
 /// What is wrong with the arguments, before anything is opened.
 fn check(args: &CaptureArgs) -> Result<(), Usage> {
-    if let Some(path) = &args.write {
-        rotation(args, path).check()?;
+    let Some(path) = &args.write else { return Ok(()) };
+    // What strangers put into packets could steer it.
+    if path.as_os_str() == "-" && io::stdout().is_terminal() {
+        return Err(Usage(
+            "stdout is a terminal, which can't show a file of packets; -w FILE writes one, \
+             -w - | wireshark -k -i - shows it"
+                .to_owned(),
+        ));
     }
-    Ok(())
+    rotation(args, path).check()
 }
 
 /// The filter, for packets that begin so; none takes all.

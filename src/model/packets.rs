@@ -72,6 +72,8 @@ pub(super) fn protocol((ethernet, transport, family): (u16, u8, u8)) -> Option<S
             libc::AF_VSOCK => "vsock",
             number => return Some(format!("family-{number}")),
         },
+        // Below, the type of an Ethernet frame is a length, and the kernel's own numbers are of such frames.
+        (..0x600, _) => "802.3",
         (number, _) => return Some(format!("{number:#06x}")),
     };
     Some(known.to_owned())

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use caps::Capability;
 use libbpf_rs::ProgramMut;
 use rustc_hash::FxHashMap;
 
 use super::climb::Failure;
 use super::interfaces::{self, Attached, Interface};
 use super::ladder::{Choice, Hook, Rung};
+use crate::kernel::{Reason, Unsupported};
 use crate::names::visible;
 use crate::netns::Netns;
+use crate::privileges;
 
 /// How soon a new interface is found.
 pub(super) const SCAN_AFTER: Duration = Duration::from_secs(2);
@@ -51,6 +54,22 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// These, which programs may be attached to.
+    ///
+    /// # Errors
+    /// [`Unsupported`]: `what` isn't possible without CAP_NET_ADMIN.
+    pub(super) fn permitted(
+        what: &str,
+        netns: Option<Netns>,
+        names: Vec<String>,
+    ) -> Result<Arc<Self>> {
+        let missing = privileges::missing(&[Capability::CAP_NET_ADMIN]);
+        if !missing.is_empty() {
+            return Err(Unsupported::new(what, Reason::Capabilities(missing)).into());
+        }
+        Ok(Arc::new(Wanted { netns, names }))
+    }
+
     fn has(&self, interface: &Interface) -> bool {
         self.names.iter().any(|wanted| match wanted.as_str() {
             "any" => !interface.is_loopback,

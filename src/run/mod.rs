@@ -22,6 +22,7 @@ use crate::columns::{self, Order};
 use crate::losses::{self, Cause};
 use crate::model::{Events, Frame, Model, View};
 use crate::names::{Names, visible};
+use crate::netns::{Netns, NoNetns};
 use crate::output::{Format, Sink, Style, Writer};
 use crate::privileges;
 use crate::sample::{IfaceRecord, Losses};
@@ -298,6 +299,18 @@ pub(crate) fn check_interface(name: &str, ifaces: &[IfaceRecord]) -> Result<()> 
     }
     let known: Vec<String> = ifaces.iter().map(|i| visible(i.name.as_bytes())).collect();
     Err(Usage(format!("there is no interface {name}; there are {}", known.join(" "))).into())
+}
+
+/// Opens the network namespace of `--netns`, if there is one.
+///
+/// # Errors
+/// [`Usage`] with those that there are, or what failed.
+pub(crate) fn open_netns(name: Option<&str>) -> Result<Option<Netns>> {
+    let netns = name.map(Netns::open).transpose();
+    netns.map_err(|error| match error.downcast::<NoNetns>() {
+        Ok(none) => Usage(none.to_string()).into(),
+        Err(error) => error,
+    })
 }
 
 /// Says on stderr what this kernel has no hook for.

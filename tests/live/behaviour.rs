@@ -116,9 +116,11 @@ fn wrong_usage_is_2_and_says_what_to_type() {
 #[test]
 fn a_namespace_that_is_not_there_is_named() {
     let output = run(&["top", "--netns", "no-such-namespace"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("open network namespace no-such-namespace"));
-    assert_eq!(status(&["top", "--netns", "/etc/passwd"]), 1);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("there is no network namespace no-such-namespace; "));
+    for command in ["top", "events", "drops", "capture", "path"] {
+        assert_eq!(status(&[command, "--netns", "/etc/passwd", "ip"]), 2, "{command}");
+    }
 }
 
 #[test]

@@ -25,6 +25,17 @@ fn it_comes_back_whatever_key_ends_it() {
 }
 
 #[test]
+fn no_file_of_packets_is_written_to_it() {
+    for source in [&["-i", "lo"][..], &["-r", "/dev/null"]] {
+        let mut program = Program::start_with((100, 24), |command| {
+            command.args(["capture", "-w", "-"]).args(source)
+        });
+        assert_eq!(program.wait().code(), Some(2), "{source:?}");
+        program.wait_for(&["nettrace: stdout is a terminal"]);
+    }
+}
+
+#[test]
 fn it_comes_back_after_signals() {
     for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
         let mut program = shown();

@@ -263,6 +263,7 @@ fn protocols_have_names() {
     assert_eq!(name((0x0800, 253, 0)).as_deref(), Some("ip-253"));
     assert_eq!(name((0x0806, 0, 0)).as_deref(), Some("arp"));
     assert_eq!(name((0x9999, 0, 0)).as_deref(), Some("0x9999"));
+    assert_eq!(name((0x0026, 0, 0)).as_deref(), Some("802.3"));
     assert_eq!(name((0, 0, 1)).as_deref(), Some("unix"));
     assert_eq!(name((0, 0, 0)), None);
 }

@@ -14,6 +14,9 @@ use tcp::Conversations;
 /// Packets in packets in packets … have an end.
 const MAX_DEPTH: u32 = 4;
 const VXLAN_PORT: u16 = 4789;
+const IP: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+const ARP: u16 = 0x0806;
 /// Below it the type of an Ethernet frame is a length.
 const FIRST_TYPE: u16 = 0x600;
 
@@ -32,7 +35,12 @@ impl Lines {
         match &packet.network {
             Network::Ip(ip) => self.ip(out, ip, 0),
             Network::Arp(bytes) => arp(out, bytes),
-            Network::Truncated => out.push_str("[|ether]"),
+            Network::Truncated => out.push_str(match packet.ether_type {
+                IP => "[|ip]",
+                IPV6 => "[|ip6]",
+                ARP => "[|arp]",
+                _ => "[|ether]",
+            }),
             Network::Other(_) if packet.ether_type < FIRST_TYPE => {
                 put(out, format_args!("802.3, length {length}"));
             }
@@ -101,7 +109,6 @@ impl Lines {
 
     fn gre(&mut self, out: &mut String, ip: &Ip<'_>, depth: u32) {
         const ETHERNET: u16 = 0x6558;
-        const IP: [u16; 2] = [0x0800, 0x86dd];
         /// Checksum, key and sequence number, four bytes each where they are.
         const OPTIONAL: [u16; 3] = [0x8000, 0x2000, 0x1000];
 
@@ -114,7 +121,7 @@ impl Lines {
         let rest = ip.payload.get(header..).unwrap_or_default();
         match protocol {
             ETHERNET => self.frame(out, rest, depth),
-            it if IP.contains(&it) => self.inner(out, rest, depth),
+            IP | IPV6 => self.inner(out, rest, depth),
             it => put(out, format_args!("gre-proto-0x{it:x}")),
         }
     }

@@ -101,6 +101,8 @@ fn what_is_cut_off_says_so() {
     assert_eq!(alone(&tcp[..60]).split("length").nth(1), Some(" 100"));
     assert_eq!(alone(&tcp[..40]), "IP 10.0.0.1.4000 > 10.0.0.2.80: [|tcp]");
     assert_eq!(alone(&tcp[..36]), "IP 10.0.0.1 > 10.0.0.2: [|tcp]");
+    assert_eq!(alone(&tcp[..17]), "[|ip]");
+    assert_eq!(alone(&tcp[..13]), "[|ether]");
     for end in 0..tcp.len() {
         alone(&tcp[..end]);
     }

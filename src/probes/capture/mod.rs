@@ -13,10 +13,9 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, OpenObject};
 use plain::Plain;
 
-use crate::kernel::{self, Reason, Unsupported};
+use crate::kernel;
 use crate::netns::Netns;
 use crate::packet::filter::{Filter, LinkType};
-use crate::privileges;
 use crate::probes::climb::{Failure, climb};
 use crate::probes::clock::TimeOfDay;
 use crate::probes::interfaces::Interface;
@@ -124,18 +123,14 @@ impl CaptureProbe {
     /// Loads the probe, and attaches it to the interfaces that are wanted.
     ///
     /// # Errors
-    /// [`Unsupported`] where the kernel or the privileges don't allow it.
+    /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
     pub fn open(options: Options) -> Result<Self> {
         const WHAT: &str = "load the capture probe";
 
-        let missing = privileges::missing(&[Capability::CAP_NET_ADMIN]);
-        if !missing.is_empty() {
-            return Err(Unsupported::new(WHAT, Reason::Capabilities(missing)).into());
-        }
         let Options { netns, interfaces, .. } = options;
         let options = Options { netns: None, interfaces: Vec::new(), ..options };
         let has_netns = netns.is_some();
-        let wanted = Arc::new(Wanted { netns, names: interfaces });
+        let wanted = Wanted::permitted(WHAT, netns, interfaces)?;
         let here = wanted.here()?;
         let (skel, taps, choice) = climb(
             WHAT,

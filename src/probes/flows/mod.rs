@@ -14,10 +14,8 @@ use libbpf_rs::{MapCore, MapFlags, OpenObject};
 use plain::Plain;
 use rustc_hash::FxHashMap;
 
-use crate::kernel::{Reason, Unsupported};
 use crate::netns::{self, Netns};
 use crate::packet::filter::Filter;
-use crate::privileges;
 use crate::probes::batches::Batches;
 use crate::probes::climb::{Failure, climb};
 use crate::probes::interfaces::Interface;
@@ -106,18 +104,14 @@ impl FlowProbe {
     /// Loads the probe, and attaches it to the interfaces that are wanted.
     ///
     /// # Errors
-    /// [`Unsupported`] where the kernel or the privileges don't allow it.
+    /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
     pub fn open(mut options: Options) -> Result<Self> {
         const WHAT: &str = "load the flow probe";
 
-        let missing = privileges::missing(&[Capability::CAP_NET_ADMIN]);
-        if !missing.is_empty() {
-            return Err(Unsupported::new(WHAT, Reason::Capabilities(missing)).into());
-        }
         let inode = options.netns.as_ref().map_or_else(netns::own, Netns::inode);
         let (netns, names) = (options.netns.take(), std::mem::take(&mut options.interfaces));
         let has_netns = netns.is_some();
-        let wanted = Arc::new(Wanted { netns, names });
+        let wanted = Wanted::permitted(WHAT, netns, names)?;
         let here = wanted.here()?;
         let (skel, taps, choice) = climb(
             WHAT,

@@ -13,10 +13,9 @@ use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, OpenObject, ProgramMut};
 use plain::Plain;
 use rustc_hash::FxHashMap;
 
-use crate::kernel::{self, Reason, Unsupported};
+use crate::kernel;
 use crate::losses::HOOK_REENTERED;
 use crate::netns::{self, Netns};
-use crate::privileges;
 use crate::probes::climb::{Failure, climb};
 use crate::probes::interfaces::Interface;
 use crate::probes::ladder::{Choice, Hook, Rung, Standing};
@@ -181,17 +180,13 @@ impl XdpProbe {
     /// Loads the probe, and attaches it to the interfaces that are wanted.
     ///
     /// # Errors
-    /// [`Unsupported`] where the kernel or the privileges don't allow it.
+    /// [`crate::kernel::Unsupported`] where the kernel or the privileges don't allow it.
     pub fn open(options: Options) -> Result<Self> {
         const WHAT: &str = "load the XDP probe";
 
-        let missing = privileges::missing(&[Capability::CAP_NET_ADMIN]);
-        if !missing.is_empty() {
-            return Err(Unsupported::new(WHAT, Reason::Capabilities(missing)).into());
-        }
         let inode = options.netns.as_ref().map_or_else(netns::own, Netns::inode);
         let has_netns = options.netns.is_some();
-        let wanted = Arc::new(Wanted { netns: options.netns, names: options.interfaces });
+        let wanted = Wanted::permitted(WHAT, options.netns, options.interfaces)?;
         let here = wanted.here()?;
         let slots = here.len() + SPARE_SLOTS;
         let loaded = climb(
