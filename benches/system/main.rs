@@ -34,6 +34,8 @@ fn main() {
     let is_wanted = |row: &str| wanted.is_empty() || wanted.iter().any(|w| row.starts_with(w));
     assert!(nix::unistd::geteuid().is_root(), "benchmarks need root: make bench with sudo");
 
+    // What matters of it is told in a row's own words.
+    nettrace::kernel::catch_libbpf(false);
     println!("load on CPU 1, observers on CPU 0; {}", machine::describe());
     println!("not measured: packets of a real NIC, more than 2 CPUs\n");
     let mut results = Vec::new();

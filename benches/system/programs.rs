@@ -9,6 +9,7 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags};
 use nettrace::netns::Netns;
 use nettrace::packet::filter::{Filter, LinkType};
+use nettrace::probes::Probe;
 use nettrace::probes::capture::{self, CaptureProbe};
 use nettrace::probes::flows::{self, FlowProbe};
 use nettrace::probes::xdp::{self, XdpProbe};
@@ -44,6 +45,11 @@ fn measure() -> Vec<Value> {
     pin(0, LOAD_CPU);
     let options = xdp::Options { interfaces: vec!["lo".to_owned()], ..xdp::Options::default() };
     let xdp = XdpProbe::open(options).expect("open the XDP probe");
+    for standing in xdp.standings() {
+        if let Some(reason) = standing.reason() {
+            println!("  not measured: {}: {reason}", standing.words);
+        }
+    }
     let filter = Filter::compile("udp port 53", LinkType::Ethernet).expect("a filter");
     let options = capture::Options { filter: Some(filter), ..capture::Options::default() };
     let capture = CaptureProbe::open(options).expect("open the capture probe");
