@@ -13,6 +13,7 @@ use regex::Regex;
 use crate::cli::{Buffering, RunFormat, RunProgramArgs, Stage};
 use crate::kernel::{Reason, Unsupported};
 use crate::lang::ast::AttachPoint;
+use crate::lang::cdecl::Headers;
 use crate::lang::codegen;
 use crate::lang::config::Config;
 use crate::lang::diagnostics::Diagnostics;
@@ -88,6 +89,8 @@ pub struct Invocation {
     pub is_bench: bool,
     /// Only probes of such names are attached, and begin and end.
     pub filter: Option<Regex>,
+    /// Headers of `-I` and `--include`.
+    pub headers: Headers,
     /// A list of what kprobes can be put on, in place of the kernel's.
     pub functions: Option<PathBuf>,
 }
@@ -116,6 +119,7 @@ impl Invocation {
             is_bench: false,
             filter: None,
             functions: None,
+            headers: Headers::default(),
         }
     }
 }
@@ -150,6 +154,7 @@ impl TryFrom<&RunProgramArgs> for Invocation {
             is_unsafe: args.is_unsafe,
             is_dry: args.dry_run,
             stages: args.debug.clone(),
+            headers: Headers { folders: args.include_folders.clone(), first: args.include.clone() },
             ..Self::new(text)
         })
     }
@@ -204,6 +209,7 @@ fn checked(invocation: &Invocation, kernel: &KernelTypes) -> Result<Option<Typed
         pid: invocation.pid,
         is_unsafe: invocation.is_unsafe,
         debug_folders: invocation.debug_folders.clone(),
+        headers: invocation.headers.clone(),
         test: invocation.is_test,
         bench: invocation.is_bench,
     };

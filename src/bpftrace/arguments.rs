@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 use crate::cli::{Buffering, Stage};
+use crate::lang::cdecl::Headers;
 use crate::lang::output::Format;
 use crate::script::{Invocation, Text};
 
@@ -65,7 +66,8 @@ enum Flag {
     Help,
     /// Has no effect here.
     Ignored,
-    IgnoredValue,
+    Include,
+    IncludeFolder,
     Info,
     List,
     Mode,
@@ -103,8 +105,8 @@ const FLAGS: &[(Option<char>, &str, Flag)] = &[
     (Some('f'), "", Flag::Format),
     (None, "fmt", Flag::Unknown),
     (Some('h'), "help", Flag::Help),
-    (Some('I'), "", Flag::IgnoredValue),
-    (None, "include", Flag::IgnoredValue),
+    (Some('I'), "", Flag::IncludeFolder),
+    (None, "include", Flag::Include),
     (None, "info", Flag::Info),
     (Some('k'), "warnings", Flag::Warnings),
     (Some('l'), "list", Flag::List),
@@ -135,7 +137,8 @@ impl Flag {
                 | Flag::Execute
                 | Flag::Format
                 | Flag::Functions
-                | Flag::IgnoredValue
+                | Flag::Include
+                | Flag::IncludeFolder
                 | Flag::Mode
                 | Flag::NoFeature
                 | Flag::Output
@@ -158,6 +161,7 @@ struct Said {
     out: Option<PathBuf>,
     format: Option<String>,
     functions: Option<PathBuf>,
+    headers: Headers,
     buffering: Option<Buffering>,
     stages: Vec<Stage>,
     filter: Option<Regex>,
@@ -271,7 +275,9 @@ impl Said {
             Flag::Help => return Ok(Some(Wanted::Help)),
             Flag::Version => return Ok(Some(Wanted::Version)),
             Flag::Info => return Ok(Some(Wanted::Info)),
-            Flag::Ignored | Flag::IgnoredValue => {}
+            Flag::Ignored => {}
+            Flag::Include => self.headers.first.push(value.into()),
+            Flag::IncludeFolder => self.headers.folders.push(value.into()),
             Flag::Aot | Flag::Unknown | Flag::UnknownValue => {
                 return Err(Because("this option isn't supported by nettrace".to_owned()));
             }
@@ -390,6 +396,7 @@ impl Said {
             with_percentiles: false,
             filter: self.filter,
             functions: self.functions,
+            headers: self.headers,
             ..Invocation::new(text)
         })
     }

@@ -39,8 +39,9 @@ PROGRAM:
         --test, --bench      the same
     -d, --debug STAGES       show ast, types, codegen, verifier or all
         --traceable-functions FILE   what kprobes can be put on, in place of the kernel's list
-    -I DIR, --include FILE, --debuginfo DIR,
-    --usdt-file-activation, --verify-llvm-ir, -b, --btf
+    -I DIR                   headers of #include are here too
+        --include FILE       a header that comes first
+    --debuginfo DIR, --usdt-file-activation, --verify-llvm-ir, -b, --btf
                              taken and without effect: types are the kernel's own
 
 Environment: BPFTRACE_MAX_STRLEN and the other settings of a program's config block.

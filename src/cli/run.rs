@@ -68,6 +68,12 @@ pub struct RunProgramArgs {
     /// Show a stage of the way: the tree, typed, as instructions, as the verifier sees it
     #[arg(short, long = "debug", value_enum, value_name = "STAGE", help_heading = "Program")]
     pub debug: Vec<Stage>,
+    /// Headers of #include are in this folder too
+    #[arg(short = 'I', value_name = "DIR", help_heading = "Program")]
+    pub include_folders: Vec<PathBuf>,
+    /// A header that comes before all else
+    #[arg(long, value_name = "FILE", help_heading = "Program")]
+    pub include: Vec<PathBuf>,
 }
 
 /// Forms of what programs say.

@@ -1,9 +1,10 @@
 //! The C of a program: `struct`, `union` and `enum` of its own, and `#define`.
 //!
-//! Headers aren't read. `#include` says where types come from, and here they come from the kernel's BTF.
+//! The system's headers aren't read. `#include` says where types come from, and here they come from the kernel's BTF.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use super::ast::CText;
 use super::diagnostics::Diagnostics;
@@ -14,7 +15,11 @@ use super::types::{
     TypeSource,
 };
 
+pub use headers::Headers;
+use headers::Wanted;
+
 mod declarator;
+mod headers;
 
 #[cfg(test)]
 mod tests;
@@ -32,50 +37,31 @@ pub struct Declarations {
 }
 
 impl Declarations {
-    /// Reads all texts of C, in their order.
+    /// Reads all texts of C, in their order, and the headers that they include.
     pub fn read(
         texts: &[CText],
-        sources: &Sources,
+        headers: &Headers,
+        sources: &mut Sources,
         structs: &mut Structs,
         kernel: &dyn TypeSource,
         diagnostics: &mut Diagnostics,
     ) -> Declarations {
-        let mut declarations = Declarations::default();
-        // Of each `#if` that is open, whether its lines count.
-        let mut counts = Vec::new();
-        for text in texts {
-            let Some(source) = sources.of(text.span) else { continue };
-            let body = sources.text(text.span);
-            if let Some(directive) = body.strip_prefix('#') {
-                if counts.iter().all(|counts| *counts)
-                    && let Some(missing) = missing_include(directive)
-                {
-                    // Where it would be in the C that bpftrace hands to its compiler.
-                    let line = source.position(text.span.start).line + 1;
-                    let message = format!(
-                        "a header is missing\ndefinitions.h:{line}:10: fatal error: '{missing}' file \
-                         not found"
-                    );
-                    diagnostics.error(text.span, message);
-                }
-                declarations.directive(directive, text.span, &mut counts);
-            } else if counts.iter().all(|counts| *counts) {
-                let mut reader = Reader {
-                    source,
-                    end: text.span.end,
-                    token: Token::End,
-                    span: text.span,
-                    declarations: &mut declarations,
-                    structs,
-                    kernel,
-                };
-                reader.go_to(text.span.start);
-                if let Err((span, message)) = reader.definition() {
-                    diagnostics.error(span, message);
+        let declarations = Declarations::default();
+        let (counts, seen) = (Vec::new(), HashSet::new());
+        let mut unit =
+            Unit { declarations, headers, sources, structs, kernel, diagnostics, counts, seen };
+        for path in &headers.first {
+            let name = path.to_string_lossy();
+            match headers.find(Wanted::Quoted(&name), Path::new("")) {
+                Some(found) => unit.header(&found, Span::NOWHERE),
+                None => {
+                    let message = format!("--include: there is no file {name}");
+                    unit.diagnostics.error(Span::NOWHERE, message);
                 }
             }
         }
-        declarations
+        texts.iter().for_each(|text| unit.text(text.span, false));
+        unit.declarations
     }
 
     fn directive(&mut self, directive: &str, span: Span, counts: &mut Vec<bool>) {
@@ -113,31 +99,135 @@ impl Declarations {
         if name.is_empty() || value.starts_with('(') {
             return;
         }
-        // `rest` ends where the directive does, but for spaces.
+        // It may be in the next line, and ends where the directive does, but for spaces.
+        let value = value.trim_start_matches([' ', '\t', '\r', '\n', '\\']);
+        let start = span.end - value.len() as u32;
         let value = value.split("//").next().unwrap_or_default();
-        let start = span.end - (rest.len() - name.len()) as u32;
         self.defines.insert(name.into(), Span { start, end: start + value.len() as u32 });
     }
 }
 
-/// The header that a directive wants, if it is one of the system's that isn't there. What there is isn't read; the
-/// kernel's own headers may be missing, since its types are had from itself.
-fn missing_include(directive: &str) -> Option<&str> {
-    let path = directive.trim_start().strip_prefix("include")?.trim_start();
-    let path = path.strip_prefix('<')?.split_once('>')?.0;
-    let is_kernel_s = ["linux/", "net/", "uapi/", "asm/", "asm-generic/", "trace/", "kernel/"]
-        .iter()
-        .chain(&[
-            "bpf/", "bcc/", "fs/", "mm/", "block/", "drivers/", "sound/", "crypto/", "rdma/",
-            "scsi/",
-        ])
-        .any(|folder| path.starts_with(folder));
-    let is_there = || {
+/// C that is being read, and all that it changes.
+struct Unit<'a> {
+    declarations: Declarations,
+    headers: &'a Headers,
+    sources: &'a mut Sources,
+    structs: &'a mut Structs,
+    kernel: &'a dyn TypeSource,
+    diagnostics: &'a mut Diagnostics,
+    /// Of each `#if` that is open, whether its lines count.
+    counts: Vec<bool>,
+    /// Headers that were read: each is once.
+    seen: HashSet<PathBuf>,
+}
+
+impl Unit<'_> {
+    fn text(&mut self, span: Span, is_header: bool) {
+        let Some(source) = self.sources.of(span) else { return };
+        let body = self.sources.text(span);
+        let counts = self.counts.iter().all(|counts| *counts);
+        if let Some(directive) = body.strip_prefix('#') {
+            if let Some(wanted) = headers::wanted(directive).filter(|_| counts) {
+                let from = PathBuf::from(&source.name);
+                // Where it would be in the C that bpftrace hands to its compiler.
+                let line = source.position(span.start).line + 1;
+                let found = self.headers.find(wanted, &from).filter(|_| !is_of_kernel(wanted));
+                let missing = missing(wanted).filter(|_| found.is_none() && !is_header);
+                if let Some(path) = missing {
+                    let message = format!(
+                        "a header is missing\ndefinitions.h:{line}:10: fatal error: '{path}' file \
+                         not found"
+                    );
+                    self.diagnostics.error(span, message);
+                } else if let Some(found) = found {
+                    self.header(&found, span);
+                }
+                return;
+            }
+            self.declarations.directive(directive, span, &mut self.counts);
+        } else if counts {
+            let mut reader = Reader {
+                source,
+                sources: self.sources,
+                end: span.end,
+                token: Token::End,
+                span,
+                declarations: &mut self.declarations,
+                structs: self.structs,
+                kernel: self.kernel,
+            };
+            reader.go_to(span.start);
+            match reader.definition() {
+                // Headers have much that no program needs.
+                Err((span, message)) if is_header => {
+                    let message = format!("this definition is left out: {message}");
+                    self.diagnostics.warn(span, message);
+                }
+                Err((span, message)) => {
+                    self.diagnostics.error(span, message);
+                }
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// Reads a header that is there.
+    fn header(&mut self, path: &Path, span: Span) {
+        if !self.seen.insert(path.canonicalize().unwrap_or_else(|_| path.to_owned())) {
+            return;
+        }
+        let name = path.display().to_string();
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                self.diagnostics.error(span, format!("{name}: {error}"));
+                return;
+            }
+        };
+        let span = self.sources.add(name, text);
+        let parts = self.sources.of(span).map(headers::split).unwrap_or_default();
+        parts.into_iter().for_each(|part| self.text(part, true));
+    }
+}
+
+/// The header that is wanted, if nobody can do without. What there is of the system's isn't read; the kernel's own may be
+/// missing.
+fn missing(wanted: Wanted<'_>) -> Option<&str> {
+    let is_there = |path| {
         let folders = ["/usr/include", "/usr/local/include"];
         folders.iter().any(|folder| Path::new(folder).join(path).exists())
     };
-    // Without a folder it may be the compiler's: `stdint.h`.
-    (!is_kernel_s && path.contains('/') && !is_there()).then_some(path)
+    match wanted {
+        _ if is_of_kernel(wanted) => None,
+        Wanted::Quoted(path) => Some(path),
+        // Without a folder it may be the compiler's: `stdint.h`.
+        Wanted::Angled(path) => (path.contains('/') && !is_there(path)).then_some(path),
+    }
+}
+
+/// Whether it is one of the kernel's headers, whose types are had from the kernel itself.
+fn is_of_kernel(wanted: Wanted<'_>) -> bool {
+    let (Wanted::Quoted(path) | Wanted::Angled(path)) = wanted;
+    let folders = [
+        "linux/",
+        "net/",
+        "uapi/",
+        "asm/",
+        "asm-generic/",
+        "trace/",
+        "kernel/",
+        "bpf/",
+        "bcc/",
+        "fs/",
+        "mm/",
+        "block/",
+        "drivers/",
+        "sound/",
+        "crypto/",
+        "rdma/",
+        "scsi/",
+    ];
+    folders.iter().any(|folder| path.starts_with(folder))
 }
 
 /// What is wrong with a declaration, and where.
@@ -146,6 +236,7 @@ type Read<T> = Result<T, (Span, String)>;
 /// Reads one `struct`, `union` or `enum`.
 struct Reader<'a> {
     source: &'a Source,
+    sources: &'a Sources,
     /// Where the text ends.
     end: u32,
     token: Token,
@@ -196,7 +287,27 @@ impl Reader<'_> {
     }
 
     fn definition(&mut self) -> Read<()> {
-        self.type_(None).map(|_| ())
+        if self.word() != "typedef" {
+            return self.type_(None).map(|_| ());
+        }
+        self.advance();
+        let base = self.type_(Some("typedef"))?;
+        loop {
+            let (name, mut ty) = self.declarator(base.clone())?;
+            if self.token == Token::OpenParen {
+                // A function, which has no size.
+                ty = Type::Void;
+            }
+            if let Type::Struct(id) = ty
+                && &*self.structs.get(id).name == "typedef::(anonymous)"
+            {
+                self.structs.get_mut(id).name = name.clone();
+            }
+            self.structs.typedefs.insert(name, ty);
+            if !self.accept(Token::Comma) {
+                return Ok(());
+            }
+        }
     }
 
     /// `enum NAME { A, B = 2 }`, from behind the word.
@@ -262,7 +373,7 @@ impl Reader<'_> {
         if let Some((_, value)) = self.declarations.constants.get(word) {
             return Some(*value);
         }
-        let text = &self.source.text[self.source.range(*self.declarations.defines.get(word)?)];
+        let text = self.sources.text(*self.declarations.defines.get(word)?);
         lexer::int(text.trim()).ok().map(i128::from)
     }
 }

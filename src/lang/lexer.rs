@@ -11,6 +11,8 @@ use super::source::Span;
 #[allow(missing_docs)]
 #[derive(Logos, Clone, Copy, Debug, PartialEq, Eq)]
 #[logos(skip r"[ \t\r\n\f]+")]
+// A line that goes on in the next one, as definitions of C may.
+#[logos(skip r"\\\r?\n")]
 #[logos(skip(r"//[^\n]*", allow_greedy = true))]
 #[logos(skip r"/\*([^*]|\*+[^*/])*\*+/")]
 pub enum Token {

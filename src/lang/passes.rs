@@ -16,7 +16,7 @@
 use std::path::PathBuf;
 
 use super::ast::Script;
-use super::cdecl::Declarations;
+use super::cdecl::{Declarations, Headers};
 use super::config::Config;
 use super::diagnostics::Diagnostics;
 use super::dwarf;
@@ -52,6 +52,8 @@ pub struct Options {
     pub is_unsafe: bool,
     /// Folders to look for stripped-off debug information in.
     pub debug_folders: Vec<PathBuf>,
+    /// Headers of `-I` and `--include`.
+    pub headers: Headers,
     /// `test` probes are wanted, and no others.
     pub test: bool,
     /// `bench` probes are wanted, and no others.
@@ -116,8 +118,9 @@ pub fn check(name: &str, text: &str, options: &Options, kernel: &KernelTypes) ->
 fn passes(script: &mut Script, context: &mut Context<'_>) -> Option<Vec<Map>> {
     imports::run(script, context);
     let (c, diagnostics) = (std::mem::take(&mut script.c), &mut context.diagnostics);
+    let (headers, structs) = (&context.options.headers, &mut context.structs);
     context.c =
-        Declarations::read(&c, &context.sources, &mut context.structs, context.kernel, diagnostics);
+        Declarations::read(&c, headers, &mut context.sources, structs, context.kernel, diagnostics);
     settings::run(script, context);
     if context.diagnostics.errors() > 0 {
         return None;

@@ -43,7 +43,7 @@ impl Reader<'_> {
                 _ if is_any => break,
                 word => {
                     let word = word.to_owned();
-                    let known = named(&word);
+                    let known = named(&word).or_else(|| self.structs.typedefs.get(&*word).cloned());
                     let Some(named) = known.or_else(|| self.kernel.typedef(&word, self.structs))
                     else {
                         return self.wrong(format!("unknown type name '{word}'"));
@@ -166,7 +166,7 @@ impl Reader<'_> {
     }
 
     /// `*a[4]`, `(*f)(int)`.
-    fn declarator(&mut self, mut ty: Type) -> Read<(Name, Type)> {
+    pub(super) fn declarator(&mut self, mut ty: Type) -> Read<(Name, Type)> {
         while self.accept(Token::Star) {
             ty = ty.pointer(AddressSpace::Unknown);
             self.qualifiers();

@@ -27,8 +27,14 @@ fn read(text: &str) -> (Declarations, Structs, Sources, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
     let span = sources.add("stdin", format!("{text}\nbegin {{}}"));
     let script = parser::parse(sources.of(span).unwrap(), &mut diagnostics);
-    let declarations =
-        Declarations::read(&script.c, &sources, &mut structs, &Nothing, &mut diagnostics);
+    let declarations = Declarations::read(
+        &script.c,
+        &Headers::default(),
+        &mut sources,
+        &mut structs,
+        &Nothing,
+        &mut diagnostics,
+    );
     (declarations, structs, sources, diagnostics)
 }
 

@@ -106,6 +106,8 @@ pub struct Structs {
     names: HashMap<Name, StructId>,
     /// Enums by their names, those that were looked up.
     pub enums: HashMap<Name, EnumDef>,
+    /// What the program's own headers give another name.
+    pub typedefs: HashMap<Name, Type>,
 }
 
 impl Structs {

@@ -98,6 +98,9 @@ impl Typer<'_, '_> {
         if own.is_some() {
             return own;
         }
+        if let Some(known) = self.context.structs.typedefs.get(name) {
+            return Some(known.clone());
+        }
         if let Some(known) = self.user_typedef(name) {
             return Some(known);
         }
