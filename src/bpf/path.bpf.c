@@ -57,7 +57,7 @@ static __always_inline __u64 find_or_follow(struct sk_buff *skb, struct packet *
 	__u64 packet = find_followed(skb);
 	bool is_new = !packet;
 
-	if (is_new && !is_asked_for(skb))
+	if (is_new && (!is_ready || !is_asked_for(skb)))
 		return 0;
 	read_packet(p, skb, NULL);
 	if (!is_new)

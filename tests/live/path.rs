@@ -298,6 +298,37 @@ fn a_segment_is_followed_to_its_socket() {
     assert!(!rest.contains("lost"), "{rest}");
 }
 
+/// What passes by while programs are attached one by one would have a way with gaps.
+#[test]
+fn nothing_is_followed_before_all_is_attached() {
+    let routed = Routed::new();
+    let has_ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            inside(&routed.client, || {
+                let client = UdpSocket::bind((CLIENT, 4000)).unwrap();
+                for _ in 0..60_000 {
+                    if has_ended.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    client.send_to(b"test", (SERVER, 4343)).unwrap();
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        });
+        let args = ["-c", "20", "--netns", &routed.client];
+        let follow = Follow::new(&[&args[..], &FILTER].concat(), "kprobe_multi,fentry,kprobe");
+        let (packets, rest) = follow.end(false);
+        has_ended.store(true, Ordering::Relaxed);
+        assert!(packets.len() >= 20, "{rest}");
+        let whole = ["net_dev_queue", "netif_receive_skb"];
+        let is_whole = |packet: &&Value| are_in_order(&names(packet, "function"), &whole);
+        // One may be under way when the last program is attached.
+        let gaps = packets.iter().filter(|packet| !is_whole(packet)).count();
+        assert!(gaps <= 1, "{gaps} of {packets:#?}");
+    });
+}
+
 #[test]
 fn functions_and_namespace_are_chosen_and_stacks_shown() {
     let routed = Routed::new();

@@ -80,6 +80,9 @@ const volatile __u32 netns = 0;	       /* inode of where a packet is first seen,
 const volatile __u64 most_packets = 0; /* to be followed, 0: no limit */
 const volatile __u64 ring_wakeup = 1;
 
+/* All programs are attached: before, only a part of a packet's way would be seen. */
+volatile __u32 is_ready = 0;
+
 /* Packets that were followed; a few more than the most where CPUs come at once. */
 __u64 packets = 0;
 

@@ -137,13 +137,16 @@ impl PathProbe {
         let told = btf.as_ref().map(Told::by).unwrap_or_default();
         let reasons = btf.as_ref().map(Reasons::of_kernel).unwrap_or_default();
         drop(btf);
-        let loaded = load(options, told, progress)?;
+        let mut loaded = load(options, told, progress)?;
         let incoming = Rc::new(RefCell::new(Incoming::default()));
         let mut ring = RingBufferBuilder::new();
         let sink = Rc::clone(&incoming);
         ring.add(&loaded.skel.maps.path_events, move |bytes| keep(&sink, bytes))
             .context("open the ring of steps")?;
         let ring = ring.build().context("open the ring of steps")?;
+        if let Some(bss) = loaded.skel.maps.bss_data.as_mut() {
+            bss.is_ready = 1;
+        }
         let names = functions::COPIES.into_iter().map(str::to_owned);
         let names = names.chain(loaded.attached.names.iter().cloned()).map(Into::into).collect();
         Ok(PathProbe { names, reasons, incoming, missed: MissedRuns::default(), ring, loaded })
