@@ -208,6 +208,24 @@ struct Filter {
     priority: u32,
 }
 
+/// Takes away what a nettrace left that was killed, on all interfaces but these.
+///
+/// # Errors
+/// Where netlink doesn't answer.
+pub(super) fn remove_dead_elsewhere(than: &[Interface]) -> Result<()> {
+    let is_clsact = |it: &TcAttribute| matches!(it, TcAttribute::Kind(kind) if kind == "clsact");
+    let all = dump(RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default()))?;
+    for message in all {
+        let RouteNetlinkMessage::NewQueueDiscipline(qdisc) = message else { continue };
+        let index = qdisc.header.index.cast_unsigned();
+        let is_elsewhere = !than.iter().any(|interface| interface.index == index);
+        if is_elsewhere && qdisc.attributes.iter().any(is_clsact) && remove_dead(index) {
+            detach_clsact(index, &[], true);
+        }
+    }
+    Ok(())
+}
+
 /// Takes away filters of a nettrace that was killed; true if there were any. A filter's handle is the
 /// process's id.
 pub(super) fn remove_dead(index: u32) -> bool {

@@ -137,6 +137,8 @@ impl Taps {
             known: FxHashMap::default(),
             scan_at: Instant::now() + SCAN_AFTER,
         };
+        // That nobody can be asked what is there keeps nobody from attaching.
+        let _ = wanted.within(|| interfaces::remove_dead_elsewhere(here));
         match taps.attach_to(here, prepare) {
             Ok(()) => Ok(taps),
             Err(error) => {

@@ -380,6 +380,10 @@ fn a_killed_one_leaves_nothing_or_the_next_one_removes_it() {
     assert_eq!(there(), (2, 1));
     watch(&pair.b, &[], "").end();
     assert_eq!(there(), (0, 0));
+    kill(watch(&pair.b, &["-i", "v1"], "tcx"));
+    assert_eq!(there(), (2, 1));
+    watch(&pair.b, &["-i", "lo"], "").end();
+    assert_eq!(there(), (0, 0));
 }
 
 fn kill(watch: Watch) {
