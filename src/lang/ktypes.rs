@@ -4,7 +4,8 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::types::{
@@ -23,13 +24,48 @@ pub use tracepoint::tracepoint_fields;
 /// This kernel's types.
 #[derive(Debug, Default)]
 pub struct KernelTypes {
-    btf: OnceCell<Option<Btf>>,
-    /// Structs that are known already, by their BTF ids.
-    known: RefCell<HashMap<Id, StructId>>,
+    btf: OnceCell<Option<Rc<Btf>>>,
+    modules: OnceCell<Vec<Module>>,
+    /// Structs that are known already, by where their types are.
+    known: RefCell<HashMap<Origin, StructId>>,
     /// What kprobes can be put on, as the kernel lists it: some megabytes, which take a while to read.
     functions: OnceCell<Option<String>>,
     /// A file that is read in place of the kernel's list.
     functions_file: Option<PathBuf>,
+}
+
+/// A module's types.
+#[derive(Debug)]
+pub struct Module {
+    /// The module.
+    pub name: Name,
+    /// Its types, which go on from the kernel's.
+    pub btf: Btf,
+    number: u16,
+}
+
+/// Types of the kernel itself or of a module.
+#[derive(Clone, Copy, Debug)]
+pub struct Object<'a> {
+    /// None for the kernel itself.
+    pub module: Option<&'a Module>,
+    /// The types.
+    pub btf: &'a Btf,
+}
+
+impl Object<'_> {
+    /// `vmlinux`, or the module.
+    pub fn name(&self) -> &str {
+        self.module.map_or("vmlinux", |module| &module.name)
+    }
+
+    /// Where one of its types is.
+    fn origin(&self, id: Id) -> Origin {
+        match self.module {
+            Some(module) if !self.btf.is_of_base(id) => Origin::Module(module.number, id),
+            _ => Origin::Kernel(id),
+        }
+    }
 }
 
 /// What a function takes and returns.
@@ -68,7 +104,51 @@ impl KernelTypes {
 
     /// BTF, if this kernel has it.
     pub fn btf(&self) -> Option<&Btf> {
-        self.btf.get_or_init(|| Btf::vmlinux().ok()).as_ref()
+        self.kernel_btf().map(Rc::as_ref)
+    }
+
+    fn kernel_btf(&self) -> Option<&Rc<Btf>> {
+        self.btf.get_or_init(|| Btf::vmlinux().ok().map(Rc::new)).as_ref()
+    }
+
+    /// Types of all modules that are loaded, in the order of their names. Reading them takes a while.
+    pub fn modules(&self) -> &[Module] {
+        self.modules.get_or_init(|| {
+            let Some(base) = self.kernel_btf() else { return Vec::new() };
+            let entries = fs::read_dir("/sys/kernel/btf").into_iter().flatten().flatten();
+            let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+            let mut names: Vec<String> = names.filter(|name| name != "vmlinux").collect();
+            names.sort();
+            let read = |(name, number): (String, u16)| {
+                let path = Path::new("/sys/kernel/btf").join(&name);
+                // One that was unloaded meanwhile has none.
+                let btf = Btf::module(&path, Rc::clone(base)).ok()?;
+                Some(Module { name: name.into(), btf, number })
+            };
+            let mut modules: Vec<Module> = names.into_iter().zip(0..).filter_map(read).collect();
+            (0..).zip(&mut modules).for_each(|(number, module)| module.number = number);
+            modules
+        })
+    }
+
+    /// The kernel's types, and those of each module.
+    pub fn objects(&self) -> impl Iterator<Item = Object<'_>> {
+        // Modules are looked at if the kernel itself hasn't what is wanted.
+        let modules = std::iter::once_with(|| self.modules()).flatten();
+        let modules = modules.map(|module| Object { module: Some(module), btf: &module.btf });
+        self.btf().map(|btf| Object { module: None, btf }).into_iter().chain(modules)
+    }
+
+    /// A type by its name, of a module if one is named, and who has it: the kernel first.
+    pub fn find(
+        &self,
+        module: Option<&str>,
+        name: &str,
+        wanted: impl Fn(Kind) -> bool,
+    ) -> Option<(Object<'_>, Id)> {
+        let is_meant = |object: &Object<'_>| module.is_none_or(|module| object.name() == module);
+        let mut objects = self.objects().filter(is_meant);
+        objects.find_map(|object| Some((object, object.btf.find(name, &wanted)?)))
     }
 
     /// Functions that a kprobe can be put on and whose module and name are meant by these words, in the order of their
@@ -83,24 +163,33 @@ impl KernelTypes {
     }
 
     /// A kernel function's, for fentry and fexit.
-    pub fn function(&self, name: &str, structs: &mut Structs) -> Option<Signature> {
-        let btf = self.btf()?;
-        let id = btf.find_function(name)?;
-        Some(self.signature(btf, id, 0, structs))
+    pub fn function(
+        &self,
+        module: Option<&str>,
+        name: &str,
+        structs: &mut Structs,
+    ) -> Option<Signature> {
+        let (of, id) = self.find(module, name, |kind| matches!(kind, Kind::Function(_)))?;
+        Some(self.signature(of, id, 0, structs))
     }
 
     /// A raw tracepoint's.
-    pub fn raw_tracepoint(&self, name: &str, structs: &mut Structs) -> Option<Signature> {
-        let btf = self.btf()?;
+    pub fn raw_tracepoint(
+        &self,
+        module: Option<&str>,
+        name: &str,
+        structs: &mut Structs,
+    ) -> Option<Signature> {
+        let typedef = format!("btf_trace_{name}");
+        let (of, typedef) = self.find(module, &typedef, |kind| matches!(kind, Kind::Typedef(_)))?;
         // The function that calls programs has names for its parameters, the typedef of programs hasn't.
-        let caller = btf.find_function(&format!("__traceiter_{name}"));
-        let prototype = || {
-            let typedef = btf.find_typedef(&format!("btf_trace_{name}"))?;
-            let Kind::Pointer(prototype) = btf.kind(btf.resolve(typedef)) else { return None };
-            Some(prototype)
+        let caller = of.btf.find_function(&format!("__traceiter_{name}"));
+        let prototype = || match of.btf.kind(of.btf.resolve(typedef)) {
+            Kind::Pointer(prototype) => Some(prototype),
+            _ => None,
         };
         // The first is the kernel's own: data of who is attached.
-        Some(self.signature(btf, caller.or_else(prototype)?, 1, structs))
+        Some(self.signature(of, caller.or_else(prototype)?, 1, structs))
     }
 
     /// The context of an iterator: `iter:task`.
@@ -108,16 +197,23 @@ impl KernelTypes {
         self.record(&format!("struct bpf_iter__{name}"), structs)
     }
 
-    fn signature(&self, btf: &Btf, function: Id, skip: usize, structs: &mut Structs) -> Signature {
+    fn signature(
+        &self,
+        of: Object<'_>,
+        function: Id,
+        skip: usize,
+        structs: &mut Structs,
+    ) -> Signature {
         let mut parameters = Vec::new();
-        for parameter in btf.parameters(function).skip(skip) {
-            parameters.push((parameter.name.into(), self.convert(btf, parameter.ty, structs)));
+        for parameter in of.btf.parameters(function).skip(skip) {
+            parameters.push((parameter.name.into(), self.convert(of, parameter.ty, structs)));
         }
-        Signature { parameters, returns: self.convert(btf, btf.returns(function), structs) }
+        Signature { parameters, returns: self.convert(of, of.btf.returns(function), structs) }
     }
 
     /// A type of BTF in the language's terms.
-    fn convert(&self, btf: &Btf, id: Id, structs: &mut Structs) -> Type {
+    fn convert(&self, of: Object<'_>, id: Id, structs: &mut Structs) -> Type {
+        let btf = of.btf;
         match btf.kind(id) {
             Kind::Int { boolean: true, .. } => Type::Bool,
             Kind::Int { bits, signed, .. } => integer(bits, signed),
@@ -134,25 +230,26 @@ impl KernelTypes {
                 } else {
                     AddressSpace::Kernel
                 };
-                self.convert(btf, to, structs).pointer(space)
+                self.convert(of, to, structs).pointer(space)
             }
             Kind::Array(element, len) if is_char(btf, element) => Type::String(len),
             Kind::Array(element, len) => {
-                Type::Array(Arc::new(self.convert(btf, element, structs)), len)
+                Type::Array(Arc::new(self.convert(of, element, structs)), len)
             }
             Kind::Struct(_) | Kind::Union(_) | Kind::Forward => {
-                Type::Struct(self.struct_of(btf, id, structs))
+                Type::Struct(self.struct_of(of, id, structs))
             }
             Kind::Typedef(to) | Kind::Qualified(to) | Kind::Tagged(to) => {
-                self.convert(btf, to, structs)
+                self.convert(of, to, structs)
             }
             Kind::Float(size) => integer(size * 8, false),
             _ => Type::Void,
         }
     }
 
-    fn struct_of(&self, btf: &Btf, id: Id, structs: &mut Structs) -> StructId {
-        if let Some(known) = self.known.borrow().get(&id) {
+    fn struct_of(&self, of: Object<'_>, id: Id, structs: &mut Structs) -> StructId {
+        let (btf, origin) = (of.btf, of.origin(id));
+        if let Some(known) = self.known.borrow().get(&origin) {
             return *known;
         }
         let is_union = matches!(btf.kind(id), Kind::Union(_));
@@ -162,6 +259,15 @@ impl KernelTypes {
         if let Some(known) = of_program.filter(|_| !name.is_empty()) {
             return known;
         }
+        // Modules may have the kernel's types once more.
+        if let (Origin::Module(..), Some(kernel)) = (origin, self.btf()) {
+            let object = Object { module: None, btf: kernel };
+            let same =
+                |kind| std::mem::discriminant(&kind) == std::mem::discriminant(&btf.kind(id));
+            if let Some(id) = kernel.find(name, same).filter(|_| !name.is_empty()) {
+                return self.struct_of(object, id, structs);
+            }
+        }
         let size = btf.size(id);
         let def = StructDef {
             name: full.into(),
@@ -169,19 +275,28 @@ impl KernelTypes {
             size,
             // Not that of its members, which aren't looked at: what its size doesn't contradict.
             align: 1 << size.trailing_zeros().min(3),
-            origin: Origin::Kernel(id),
+            origin,
             fields: None,
         };
         let added = if name.is_empty() { structs.add_unnamed(def) } else { structs.add(def) };
-        self.known.borrow_mut().insert(id, added);
+        self.known.borrow_mut().insert(origin, added);
         added
     }
 
-    fn field(&self, btf: &Btf, member: Member<'_>, structs: &mut Structs) -> Field {
-        let ty = self.convert(btf, member.ty, structs);
+    /// A struct or union by its name with its kind.
+    fn find_record(&self, name: &str) -> Option<(Object<'_>, Id)> {
+        let (kind, plain) = name.split_once(' ')?;
+        self.find(None, plain, |of| match kind {
+            "struct" => matches!(of, Kind::Struct(_)),
+            _ => matches!(of, Kind::Union(_)),
+        })
+    }
+
+    fn field(&self, of: Object<'_>, member: Member<'_>, structs: &mut Structs) -> Field {
+        let ty = self.convert(of, member.ty, structs);
         let (offset, bits) = match member.bits {
             0 => (member.bit_offset / 8, None),
-            width => bit_field(member.bit_offset, width, btf.size(member.ty)),
+            width => bit_field(member.bit_offset, width, of.btf.size(member.ty)),
         };
         Field { name: member.name.into(), ty, offset, bits, is_data_loc: false }
     }
@@ -189,19 +304,14 @@ impl KernelTypes {
 
 impl TypeSource for KernelTypes {
     fn record(&self, name: &str, structs: &mut Structs) -> Option<StructId> {
-        let btf = self.btf()?;
-        let (kind, plain) = name.split_once(' ')?;
-        let id = btf.find(plain, |of| match kind {
-            "struct" => matches!(of, Kind::Struct(_)),
-            _ => matches!(of, Kind::Union(_)),
-        })?;
-        Some(self.struct_of(btf, id, structs))
+        let (of, id) = self.find_record(name)?;
+        Some(self.struct_of(of, id, structs))
     }
 
     fn typedef(&self, name: &str, structs: &mut Structs) -> Option<Type> {
         let btf = self.btf()?;
         let id = btf.find(name, |kind| matches!(kind, Kind::Typedef(_) | Kind::Int { .. }))?;
-        Some(self.convert(btf, id, structs))
+        Some(self.convert(Object { module: None, btf }, id, structs))
     }
 
     fn enumeration(&self, name: &str) -> Option<EnumDef> {
@@ -218,10 +328,24 @@ impl TypeSource for KernelTypes {
     }
 
     fn fields(&self, id: StructId, structs: &mut Structs) -> Vec<Field> {
-        let (Origin::Kernel(of), Some(btf)) = (structs.get(id).origin, self.btf()) else {
-            return Vec::new();
+        let (object, of) = match structs.get(id).origin {
+            Origin::Kernel(of) => (self.btf().map(|btf| Object { module: None, btf }), of),
+            Origin::Module(number, of) => {
+                let module = self.modules().get(usize::from(number));
+                (module.map(|module| Object { module: Some(module), btf: &module.btf }), of)
+            }
+            _ => return Vec::new(),
         };
-        btf.members(of).map(|member| self.field(btf, member, structs)).collect()
+        let Some(mut object) = object else { return Vec::new() };
+        let mut of = of;
+        // What the kernel only mentions, a module may define.
+        if matches!(object.btf.kind(of), Kind::Forward)
+            && let Some(found) = self.find_record(&structs.get(id).name)
+        {
+            (object, of) = found;
+            structs.get_mut(id).size = object.btf.size(of);
+        }
+        object.btf.members(of).map(|member| self.field(object, member, structs)).collect()
     }
 }
 
@@ -303,7 +427,7 @@ mod tests {
         assert_eq!((&*pointer.to, pointer.space), (&Type::Struct(task), AddressSpace::Kernel));
         let flags = types.typedef("pid_t", &mut structs);
         assert_eq!(flags, Some(Type::Int(Int::I32)));
-        let switch = types.raw_tracepoint("sched_switch", &mut structs).unwrap();
+        let switch = types.raw_tracepoint(None, "sched_switch", &mut structs).unwrap();
         assert_eq!(switch.parameters[0], ("preempt".into(), Type::Bool));
         assert!(types.record("struct no_such_thing", &mut structs).is_none());
     }

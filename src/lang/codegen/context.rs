@@ -106,10 +106,10 @@ impl Coder<'_, '_> {
             Some(Probe::Kprobe { at_return: true, .. } | Probe::Uprobe { at_return: true, .. }) => {
                 self.word_of_context(registers::RETURNED);
             }
-            Some(Probe::Fentry { at_return: true, function, .. }) => {
+            Some(Probe::Fentry { at_return: true, module, function }) => {
                 let kernel = self.unit.kernel;
                 let structs = &mut self.unit.program.structs;
-                let signature = kernel.function(function, structs);
+                let signature = kernel.function(module.as_deref(), function, structs);
                 let behind = signature.map_or(0, |of| of.offsets(structs).1);
                 self.word_of_context(behind as i16);
             }

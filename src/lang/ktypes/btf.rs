@@ -7,8 +7,12 @@ use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::ptr::NonNull;
+use std::rc::Rc;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+#[cfg(test)]
+mod tests;
 
 const MAGIC: u16 = 0xeb9f;
 /// `struct btf_header` without what newer versions append.
@@ -40,6 +44,8 @@ pub struct Btf {
     /// Where each type begins, from the beginning of the types; void has no place.
     offsets: OnceCell<Vec<u32>>,
     types_len: usize,
+    /// What a module's types go on from: they count on from its types, and their strings from its strings.
+    base: Option<Rc<Btf>>,
 }
 
 /// What a type is.
@@ -141,6 +147,14 @@ impl Btf {
         Self::parse(bytes)
     }
 
+    /// A module's, which has those types that the kernel itself hasn't.
+    ///
+    /// # Errors
+    /// As of [`Btf::open`].
+    pub fn module(path: &Path, base: Rc<Btf>) -> Result<Self, BtfError> {
+        Ok(Self { base: Some(base), ..Self::open(path)? })
+    }
+
     fn parse(bytes: Bytes) -> Result<Self, BtfError> {
         let at = |at| u32_at(&bytes, at).map(|value| value as usize);
         let layout = || {
@@ -155,14 +169,23 @@ impl Btf {
             Some((types, types_len, strings, strings_len))
         };
         let (types, types_len, strings, strings_len) = layout().ok_or(BtfError::Malformed)?;
-        Ok(Self { bytes, types, types_len, strings, strings_len, offsets: OnceCell::new() })
+        Ok(Self {
+            bytes,
+            types,
+            types_len,
+            strings,
+            strings_len,
+            offsets: OnceCell::new(),
+            base: None,
+        })
     }
 
     /// The type of that name and of a kind that is wanted.
     pub fn find(&self, name: &str, wanted: impl Fn(Kind) -> bool) -> Option<Id> {
-        let name = self.string_offset(name)?;
-        let offsets = self.offsets();
-        (1..offsets.len() as Id).find(|&id| self.word(id, 0) == Some(name) && wanted(self.kind(id)))
+        let names = self.string_offsets(name);
+        self.ids().find(|&id| {
+            self.word(id, 0).is_some_and(|of| names.contains(&Some(of))) && wanted(self.kind(id))
+        })
     }
 
     /// The struct or union of that name.
@@ -182,13 +205,11 @@ impl Btf {
 
     /// The value of an enum's constant, and the enum.
     pub fn find_constant(&self, name: &str) -> Option<(Id, i64)> {
-        let wanted = self.string_offset(name)?;
-        (1..self.offsets().len() as Id)
-            .filter(|&id| matches!(self.kind(id), Kind::Enum { .. }))
-            .find_map(|id| {
-                let mut constants = self.raw_constants(id);
-                constants.find(|&(name, _)| name == wanted).map(|(_, value)| (id, value))
-            })
+        let wanted = self.string_offsets(name);
+        self.ids().filter(|&id| matches!(self.kind(id), Kind::Enum { .. })).find_map(|id| {
+            let mut constants = self.raw_constants(id);
+            constants.find(|&(name, _)| wanted.contains(&Some(name))).map(|(_, value)| (id, value))
+        })
     }
 
     /// Its name, empty where it has none.
@@ -326,9 +347,20 @@ impl Btf {
         }
     }
 
-    /// All types of a kind, for lists.
+    /// All its types, but for those of the kernel itself that a module's go on from.
     pub fn ids(&self) -> std::ops::Range<Id> {
-        1..self.offsets().len() as Id
+        let first = self.first();
+        first.max(1)..first + self.offsets().len() as Id
+    }
+
+    /// The first of its own types.
+    fn first(&self) -> Id {
+        self.base.as_ref().map_or(0, |base| base.ids().end)
+    }
+
+    /// Whether a type is one of those that a module's types go on from.
+    pub fn is_of_base(&self, id: Id) -> bool {
+        id < self.first()
     }
 
     fn len(&self, id: Id) -> usize {
@@ -340,29 +372,46 @@ impl Btf {
         if id == 0 {
             return None;
         }
-        let begin = *self.offsets().get(id as usize)? as usize;
+        if let Some(base) = self.base.as_ref().filter(|_| self.is_of_base(id)) {
+            return base.word(id, at);
+        }
+        let begin = *self.offsets().get((id - self.first()) as usize)? as usize;
         u32_at(&self.bytes, self.types + begin + at)
     }
 
     fn string(&self, offset: u32) -> &str {
+        let of_base = self.base_strings();
+        if let Some(base) = self.base.as_ref().filter(|_| offset < of_base) {
+            return base.string(offset);
+        }
+        let offset = offset - of_base;
         let strings = &self.bytes[self.strings..self.strings + self.strings_len];
         let rest = strings.get(offset as usize..).unwrap_or(&[]);
         let end = memchr::memchr(0, rest).unwrap_or(0);
         std::str::from_utf8(&rest[..end]).unwrap_or("")
     }
 
-    /// Strings are there once each.
-    fn string_offset(&self, name: &str) -> Option<u32> {
-        let strings = &self.bytes[self.strings..self.strings + self.strings_len];
+    fn base_strings(&self) -> u32 {
+        self.base.as_ref().map_or(0, |base| base.strings_len as u32)
+    }
+
+    /// Where a name is: once in its own strings, and once in those that they go on from.
+    fn string_offsets(&self, name: &str) -> [Option<u32>; 2] {
         let whole = [b"\0", name.as_bytes(), b"\0"].concat();
-        memchr::memmem::find(strings, &whole).map(|at| at as u32 + 1)
+        let find = |of: &Btf| {
+            let strings = &of.bytes[of.strings..of.strings + of.strings_len];
+            memchr::memmem::find(strings, &whole).map(|at| at as u32 + 1)
+        };
+        [find(self).map(|at| at + self.base_strings()), self.base.as_deref().and_then(find)]
     }
 
     fn offsets(&self) -> &[u32] {
         self.offsets.get_or_init(|| {
             let types = &self.bytes[self.types..self.types + self.types_len];
             let mut offsets = Vec::with_capacity(types.len() / 20);
-            offsets.push(0);
+            if self.base.is_none() {
+                offsets.push(0);
+            }
             let mut at = 0;
             while let Some(info) = u32_at(types, at + 4) {
                 offsets.push(at as u32);
@@ -426,114 +475,5 @@ impl Drop for Bytes {
             // SAFETY: ours, and nobody borrows it any more.
             _ = unsafe { munmap(at, len) };
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    /// Strings, types with their heads in place, as a file has them.
-    fn btf(types: &[u32], strings: &[u8]) -> Result<Btf, BtfError> {
-        let types: Vec<u8> = types.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let header = [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32];
-        let mut bytes = MAGIC.to_ne_bytes().to_vec();
-        bytes.extend([1, 0]);
-        bytes.extend(header.iter().flat_map(|word| word.to_ne_bytes()));
-        bytes.extend(types);
-        bytes.extend(strings);
-        Btf::parse(Bytes::Read(bytes))
-    }
-
-    fn example() -> Btf {
-        let strings = b"\0int\0pair\0first\0rest\0color\0red\0blue\0paint\0with\0";
-        let types = [
-            1,
-            1 << 24,
-            4,
-            1 << 24 | 32, // 1: int
-            5,
-            4 << 24 | 1 << 31 | 2,
-            8, // 2: struct pair
-            10,
-            1,
-            0, // int first
-            16,
-            1,
-            3 << 24 | 32, // int rest : 3
-            21,
-            6 << 24 | 1 << 31 | 2,
-            4, // 3: enum color
-            27,
-            0,
-            31,
-            u32::MAX, // red, blue = -1
-            0,
-            2 << 24,
-            2, // 4: struct pair *
-            0,
-            13 << 24 | 1,
-            3,
-            42,
-            4, // 5: enum color (struct pair *with)
-            36,
-            12 << 24,
-            5, // 6: paint
-            0,
-            10 << 24,
-            3, // 7: const enum color
-            0,
-            3 << 24,
-            0,
-            1,
-            1,
-            5, // 8: int[5]
-        ];
-        btf(&types, strings).unwrap()
-    }
-
-    #[test]
-    fn structs_have_members_and_bit_fields() {
-        let btf = example();
-        let pair = btf.find_struct("pair").unwrap();
-        assert_eq!((pair, btf.size(pair)), (2, 8));
-        let members: Vec<_> = btf.members(pair).collect();
-        assert_eq!(members[0], Member { name: "first", ty: 1, bit_offset: 0, bits: 0 });
-        assert_eq!(members[1], Member { name: "rest", ty: 1, bit_offset: 32, bits: 3 });
-        assert_eq!(btf.kind(1), Kind::Int { bits: 32, signed: true, boolean: false });
-        assert_eq!(btf.size(8), 20);
-    }
-
-    #[test]
-    fn enums_and_functions() {
-        let btf = example();
-        assert_eq!(btf.find_constant("blue"), Some((3, -1)));
-        assert_eq!(btf.find_constant("green"), None);
-        let paint = btf.find_function("paint").unwrap();
-        assert_eq!(btf.parameters(paint).collect::<Vec<_>>(), [Parameter { name: "with", ty: 4 }]);
-        assert_eq!(btf.name(btf.returns(paint)), "color");
-        assert_eq!(btf.resolve(7), 3);
-    }
-
-    #[test]
-    fn names_are_whole_and_of_a_kind() {
-        let btf = example();
-        assert_eq!(btf.find_struct("pai"), None);
-        assert_eq!(btf.find_struct("paint"), None);
-        assert_eq!(btf.find_function("paint"), Some(6));
-    }
-
-    #[test]
-    fn what_is_cut_off_is_no_btf() {
-        assert!(matches!(
-            Btf::parse(Bytes::Read(vec![0x9f, 0xeb, 1, 0])),
-            Err(BtfError::Malformed)
-        ));
-        assert!(btf(&[], b"\0").unwrap().find_struct("pair").is_none());
-        // A type whose head says more than there is: what is missing is void, not a panic.
-        let cut = btf(&[1, 4 << 24 | 2, 8], b"\0pair\0").unwrap();
-        assert_eq!(cut.members(1).map(|member| member.ty).collect::<Vec<_>>().len(), 2);
     }
 }

@@ -18,11 +18,12 @@ use super::verifier;
 use crate::kernel::Reason;
 use crate::lang::ast::AttachPoint;
 use crate::lang::diagnostics::Diagnostics;
-use crate::lang::ktypes::KernelTypes;
 use crate::lang::ktypes::btf::Kind as BtfKind;
+use crate::lang::ktypes::{KernelTypes, Object};
 use crate::lang::probe::Probe as Place;
 use crate::lang::program::{Probe, Program};
 use crate::lang::source::Sources;
+use crate::lang::types::Name;
 use crate::privileges;
 
 /// What the verifier is asked to write: each instruction, and why it stops.
@@ -52,11 +53,13 @@ pub(super) struct Loaded {
 }
 
 /// How the kernel is to take a probe.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Kind {
     program: u32,
     attach: u32,
     btf_id: u32,
+    /// Of which module the type is, if it isn't the kernel's own.
+    module: Option<Name>,
     is_multi: bool,
 }
 
@@ -186,11 +189,21 @@ impl One<'_> {
         });
         let functions: Vec<bpf_func_info> = functions.collect();
         let mut refused = None;
+        let module = kinds.iter().find_map(|kind| kind.module.as_deref());
+        let module = match module.map(sys::module_btf).transpose() {
+            Ok(module) => module,
+            Err(error) => {
+                let what = format!("the types of what {} is put on can't be had", self.probe.name);
+                told(diagnostics, self.probe.span, &what, &error);
+                return None;
+            }
+        };
         for kind in kinds {
             let spec = ProgramSpec {
                 kind: kind.program,
                 attach_type: kind.attach,
                 attach_btf_id: kind.btf_id,
+                attach_btf: module.as_ref().map(AsFd::as_fd),
                 sleepable: self.probe.sleepable,
                 name: &self.probe.name,
                 license: &self.program.license,
@@ -275,8 +288,8 @@ fn kinds(attach: &[AttachPoint], kernel: &KernelTypes, has_pid: bool) -> Result<
     };
     let of = |program| Kind { program, ..Kind::default() };
     let tracing =
-        |attach, btf_id| Kind { program: BPF_PROG_TYPE_TRACING, attach, btf_id, is_multi: false };
-    let multi = |attach| Kind { program: BPF_PROG_TYPE_KPROBE, attach, is_multi: true, btf_id: 0 };
+        |attach, (module, btf_id)| Kind { attach, btf_id, module, ..of(BPF_PROG_TYPE_TRACING) };
+    let multi = |attach| Kind { attach, is_multi: true, ..of(BPF_PROG_TYPE_KPROBE) };
     let kprobe = of(BPF_PROG_TYPE_KPROBE);
     let has_many = attach.len() > 1;
     // A kernel without such links may load programs for them all the same; then it lacks their struct.
@@ -302,24 +315,23 @@ fn kinds(attach: &[AttachPoint], kernel: &KernelTypes, has_pid: bool) -> Result<
             vec![multi(BPF_TRACE_UPROBE_MULTI), kprobe]
         }
         Place::Kprobe { .. } | Place::Uprobe { .. } | Place::Usdt { .. } => vec![kprobe],
-        Place::RawTracepoint { event, .. } => {
+        Place::RawTracepoint { module, event } => {
             let typedef = format!("btf_trace_{event}");
-            vec![tracing(
-                BPF_TRACE_RAW_TP,
-                id(kernel, &typedef, "raw tracepoint", event, |kind| {
-                    matches!(kind, BtfKind::Typedef(_))
-                })?,
-            )]
+            let is_typedef = |kind| matches!(kind, BtfKind::Typedef(_));
+            let found = kernel.find(module.as_deref(), &typedef, is_typedef);
+            vec![tracing(BPF_TRACE_RAW_TP, id(kernel, found, "raw tracepoint", event)?)]
         }
-        Place::Fentry { at_return, function, .. } => {
+        Place::Fentry { at_return, module, function } => {
             let attach = if *at_return { BPF_TRACE_FEXIT } else { BPF_TRACE_FENTRY };
             let is_function = |kind| matches!(kind, BtfKind::Function(_));
-            vec![tracing(attach, id(kernel, function, "function", function, is_function)?)]
+            let found = kernel.find(module.as_deref(), function, is_function);
+            vec![tracing(attach, id(kernel, found, "function", function)?)]
         }
         Place::Iter { object, .. } => {
             let function = format!("bpf_iter_{object}");
             let is_function = |kind| matches!(kind, BtfKind::Function(_));
-            vec![tracing(BPF_TRACE_ITER, id(kernel, &function, "iterator", object, is_function)?)]
+            let found = kernel.find(None, &function, is_function);
+            vec![tracing(BPF_TRACE_ITER, id(kernel, found, "iterator", object)?)]
         }
         Place::FentryBpf { .. } => {
             return Err("probes of BPF programs aren't supported yet".to_owned());
@@ -327,18 +339,20 @@ fn kinds(attach: &[AttachPoint], kernel: &KernelTypes, has_pid: bool) -> Result<
     })
 }
 
-/// The number of a type that a probe is attached by.
+/// A type that a probe is attached by: its module's name and its number.
 fn id(
     kernel: &KernelTypes,
-    name: &str,
+    found: Option<(Object<'_>, u32)>,
     what: &str,
     shown: &str,
-    wanted: impl Fn(BtfKind) -> bool,
-) -> Result<u32, String> {
-    let Some(btf) = kernel.btf() else {
-        return Err(format!("a {what} needs the kernel's types, and this kernel has no BTF"));
-    };
-    btf.find(name, wanted).ok_or_else(|| format!("this kernel has no {what} {shown}"))
+) -> Result<(Option<Name>, u32), String> {
+    match found {
+        Some((object, id)) => Ok((object.module.map(|module| module.name.clone()), id)),
+        None if kernel.btf().is_none() => {
+            Err(format!("a {what} needs the kernel's types, and this kernel has no BTF"))
+        }
+        None => Err(format!("this kernel has no {what} {shown}")),
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! bpf(2), by libbpf's thin wrappers: with lengths that are right, owned descriptors and errors.
 
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{null, null_mut};
 
 use libbpf_sys::{
-    BPF_TRACE_ITER, bpf_attach_type, bpf_func_info, bpf_insn, bpf_line_info, bpf_link_create_opts,
-    bpf_map_batch_opts, bpf_map_create_opts, bpf_prog_load_opts, bpf_prog_type, bpf_test_run_opts,
+    BPF_TRACE_ITER, bpf_attach_type, bpf_btf_info, bpf_func_info, bpf_insn, bpf_line_info,
+    bpf_link_create_opts, bpf_map_batch_opts, bpf_map_create_opts, bpf_prog_load_opts,
+    bpf_prog_type, bpf_test_run_opts,
 };
 
 /// A map to be made.
@@ -29,6 +30,8 @@ pub(super) struct ProgramSpec<'a> {
     pub(super) attach_type: bpf_attach_type,
     /// A type of the kernel's BTF, for those that are attached to one.
     pub(super) attach_btf_id: u32,
+    /// Or of this BTF, of a module.
+    pub(super) attach_btf: Option<BorrowedFd<'a>>,
     pub(super) sleepable: bool,
     pub(super) name: &'a str,
     pub(super) license: &'a str,
@@ -173,6 +176,35 @@ pub(super) fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
     owned(unsafe { libbpf_sys::bpf_btf_load(btf.as_ptr().cast(), btf.len() as u64, null_mut()) })
 }
 
+/// The types of a module that is loaded.
+pub(super) fn module_btf(module: &str) -> io::Result<OwnedFd> {
+    let mut id = 0;
+    loop {
+        // SAFETY: a number that is read and written.
+        check(unsafe { libbpf_sys::bpf_btf_get_next_id(id, &mut id) })?;
+        // SAFETY: a number alone.
+        let btf = match owned(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) }) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
+            btf => btf?,
+        };
+        let mut name = [0_u8; 64];
+        let mut told = bpf_btf_info {
+            name: name.as_mut_ptr() as u64,
+            name_len: name.len() as u32,
+            ..Default::default()
+        };
+        let mut size = size_of::<bpf_btf_info>() as u32;
+        // SAFETY: a struct of that size, and room for a name of that length, which the kernel ends.
+        check(unsafe {
+            libbpf_sys::bpf_btf_get_info_by_fd(btf.as_raw_fd(), &mut told, &mut size)
+        })?;
+        let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
+        if told.kernel_btf == 1 && name.to_bytes() == module.as_bytes() {
+            return Ok(btf);
+        }
+    }
+}
+
 /// Loads a program; with room for it, the verifier says what it does.
 pub(super) fn prog_load(
     spec: &ProgramSpec<'_>,
@@ -186,6 +218,7 @@ pub(super) fn prog_load(
         prog_btf_fd: spec.btf.as_raw_fd().cast_unsigned(),
         prog_flags: if spec.sleepable { libbpf_sys::BPF_F_SLEEPABLE } else { 0 },
         attach_btf_id: spec.attach_btf_id,
+        attach_btf_obj_fd: spec.attach_btf.map_or(0, |btf| btf.as_raw_fd().cast_unsigned()),
         func_info: spec.functions.as_ptr().cast(),
         func_info_cnt: spec.functions.len() as u32,
         func_info_rec_size: size_of::<bpf_func_info>() as u32,

@@ -27,6 +27,8 @@ pub enum Origin {
     Program,
     /// The kernel's BTF, type of this number.
     Kernel(u32),
+    /// The BTF of the module of the first number, type of the second.
+    Module(u16, u32),
     /// The format of a tracepoint: fields are in the context, at these offsets.
     Tracepoint,
     /// The arguments of a function or raw tracepoint, eight bytes each in the context.

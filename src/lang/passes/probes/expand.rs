@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::super::super::ast::AttachPoint;
 use super::super::super::config::MissingProbes;
-use super::super::super::ktypes::btf::Kind;
+use super::super::super::ktypes::Object;
+use super::super::super::ktypes::btf::{Btf, Kind};
 use super::super::super::probe::{Address, Probe};
 use super::super::super::types::Name;
 use super::super::super::wildcard::{has_wildcard, is_match};
@@ -68,15 +69,15 @@ fn found(probe: &Probe, context: &Context<'_>) -> Option<Vec<Probe>> {
     match probe {
         Probe::Tracepoint { category, event } => tracepoints(category, event),
         Probe::RawTracepoint { module, event } => {
-            let names = btf_names(event, context, |kind| matches!(kind, Kind::Typedef(_)))?;
-            let module = module.clone();
-            let of = |event| Probe::RawTracepoint { module: module.clone(), event };
-            let is_known = module.as_ref().is_none_or(|module| is_loaded(module));
-            Some(if is_known { names.into_iter().map(of).collect() } else { Vec::new() })
+            let is_typedef = |kind| matches!(kind, Kind::Typedef(_));
+            let names = btf_names(module.as_ref(), event, context, is_typedef)?;
+            let of = |(module, event)| Probe::RawTracepoint { module, event };
+            Some(names.into_iter().map(of).collect())
         }
-        Probe::Fentry { at_return, module: None, function } => {
-            let names = btf_names(function, context, |kind| matches!(kind, Kind::Function(_)))?;
-            let of = |function| Probe::Fentry { at_return: *at_return, module: None, function };
+        Probe::Fentry { at_return, module, function } => {
+            let is_function = |kind| matches!(kind, Kind::Function(_));
+            let names = btf_names(module.as_ref(), function, context, is_function)?;
+            let of = |(module, function)| Probe::Fentry { at_return: *at_return, module, function };
             Some(names.into_iter().map(of).collect())
         }
         Probe::Kprobe { at_return, module, at: Address::Function { name, offset } } => {
@@ -95,18 +96,40 @@ fn found(probe: &Probe, context: &Context<'_>) -> Option<Vec<Probe>> {
 /// What names of raw tracepoints begin with in BTF.
 const TRACEPOINT: &str = "btf_trace_";
 
-/// Names in BTF that are meant by a word: of functions, or of raw tracepoints, which are types.
+/// Names in BTF that are meant by words for a module and a name, each with its module unless it is the kernel's own: of
+/// functions, or of raw tracepoints, which are types. A name without a module is looked for in modules if the kernel itself
+/// hasn't it.
 fn btf_names(
+    module: Option<&Name>,
     pattern: &str,
     context: &Context<'_>,
     wanted: impl Fn(Kind) -> bool,
-) -> Option<Vec<Name>> {
-    let btf = context.kernel.btf()?;
+) -> Option<Vec<(Option<Name>, Name)>> {
+    context.kernel.btf()?;
+    let mut found = Vec::new();
+    let is_meant =
+        |object: &Object<'_>| module.is_none_or(|module| is_match(module, object.name()));
+    for object in context.kernel.objects().filter(is_meant) {
+        let names = names_of(object.btf, pattern, &wanted);
+        let of = match object.module {
+            None => module.map(|_| object.name().into()),
+            Some(of) => Some(of.name.clone()),
+        };
+        found.extend(names.into_iter().map(|name| (of.clone(), name)));
+        // Most are found at once, and reading all modules' types takes a while.
+        if module.is_none_or(|module| !has_wildcard(module)) && !found.is_empty() {
+            break;
+        }
+    }
+    Some(found)
+}
+
+fn names_of(btf: &Btf, pattern: &str, wanted: impl Fn(Kind) -> bool) -> Vec<Name> {
     let is_tracepoint = wanted(Kind::Typedef(0));
     if !has_wildcard(pattern) {
         let name =
             if is_tracepoint { format!("{TRACEPOINT}{pattern}") } else { pattern.to_owned() };
-        return Some(btf.find(&name, wanted).map(|_| pattern.into()).into_iter().collect());
+        return btf.find(&name, wanted).map(|_| pattern.into()).into_iter().collect();
     }
     let named = btf.ids().filter(|id| wanted(btf.kind(*id))).map(|id| btf.name(id));
     let names = named.filter_map(|name| match is_tracepoint {
@@ -117,7 +140,7 @@ fn btf_names(
         names.filter(|name| is_match(pattern, name)).map(Name::from).collect();
     names.sort();
     names.dedup();
-    Some(names)
+    names
 }
 
 /// Whether a module is there; the kernel itself is `vmlinux`.

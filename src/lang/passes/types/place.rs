@@ -81,9 +81,9 @@ impl Typer<'_, '_> {
             Some(Place::Kprobe { at_return: true, .. } | Place::Uprobe { at_return: true, .. }) => {
                 Type::U64
             }
-            Some(Place::Fentry { at_return: true, function, .. }) => {
+            Some(Place::Fentry { at_return: true, module, function }) => {
                 let structs = &mut self.context.structs;
-                match self.context.kernel.function(&function, structs) {
+                match self.context.kernel.function(module.as_deref(), &function, structs) {
                     Some(signature) if signature.returns != Type::Void => signature.returns,
                     Some(_) => {
                         self.error(span, format!("{function} returns nothing"));
@@ -167,8 +167,12 @@ impl Typer<'_, '_> {
     fn arguments_of(&mut self, place: &Place, name: Name) -> Result<StructId, String> {
         let (kernel, structs) = (self.context.kernel, &mut self.context.structs);
         let signature = match place {
-            Place::Fentry { function, .. } => kernel.function(function, structs),
-            Place::RawTracepoint { event, .. } => kernel.raw_tracepoint(event, structs),
+            Place::Fentry { module, function, .. } => {
+                kernel.function(module.as_deref(), function, structs)
+            }
+            Place::RawTracepoint { module, event } => {
+                kernel.raw_tracepoint(module.as_deref(), event, structs)
+            }
             Place::Tracepoint { category, event } => {
                 let found = tracepoint_fields(category, event, kernel, structs);
                 let (fields, size) = found.map_err(|error| error.to_string())?;

@@ -103,7 +103,7 @@ impl Typer<'_, '_> {
             },
             Function::KfuncExist | Function::KfuncAllowed => {
                 let name = arguments.first()?.as_str()?;
-                let function = self.context.kernel.function(name, &mut self.context.structs);
+                let function = self.context.kernel.function(None, name, &mut self.context.structs);
                 Some(ExprKind::Bool(function.is_some()))
             }
             _ => None,
