@@ -74,7 +74,11 @@ pub struct Session {
     with_ifaces: bool,
     netns: Option<Netns>,
     ifaces: Vec<IfaceRecord>,
+    has_baseline: bool,
 }
+
+/// The name of the probe before the stack.
+const XDP: &str = "xdp";
 
 /// What has been opened so far.
 #[derive(Default)]
@@ -131,7 +135,7 @@ impl Session {
             opened.add("capture", capture(), capture::not_had)?;
             let listeners = listeners.as_ref().map(SocketProbe::open);
             opened.add("listeners", listeners, sockets::listeners_not_had)?;
-            opened.add("xdp", xdp.map(XdpProbe::open), xdp::not_had)?;
+            opened.add(XDP, xdp.map(XdpProbe::open), xdp::not_had)?;
         }
         let Opened { probes, lacking } = opened;
         let backlog_after = probes.iter().filter_map(|(_, probe)| probe.backlog_after()).min();
@@ -143,6 +147,7 @@ impl Session {
             with_ifaces: options.ifaces,
             netns: options.netns,
             ifaces: Vec::new(),
+            has_baseline: false,
         })
     }
 
@@ -228,6 +233,9 @@ impl Session {
         for (_, probe) in self.probes.iter_mut().rev() {
             probe.read()?;
         }
+        if !std::mem::replace(&mut self.has_baseline, true) {
+            self.agree_on_interfaces()?;
+        }
         let mut sample = Sample {
             time,
             clock_ns,
@@ -252,6 +260,28 @@ impl Session {
         let run_times = self.probes.iter().filter_map(|(_, probe)| probe.run_time_ns());
         sample.own = own_cost(run_times.reduce(|sum, ns| sum + ns));
         Ok(sample)
+    }
+
+    /// What an interface received, and what of it reached the stack, are read one after the other: packets that
+    /// come between the two first readings would be missing for good. So until none does, if ever.
+    fn agree_on_interfaces(&mut self) -> Result<()> {
+        const TRIES: u32 = 20;
+
+        let Some((_, probe)) = self.probes.iter_mut().find(|(name, _)| *name == XDP) else {
+            return Ok(());
+        };
+        let received = |ifaces: &[IfaceRecord]| -> Vec<(u32, u64)> {
+            ifaces.iter().map(|iface| (iface.index, iface.rx_packets)).collect()
+        };
+        for _ in 0..TRIES {
+            let again = ifaces::read(self.netns.as_ref())?;
+            let before = std::mem::replace(&mut self.ifaces, again);
+            if received(&before) == received(&self.ifaces) {
+                return Ok(());
+            }
+            probe.read()?;
+        }
+        Ok(())
     }
 
     /// Has the probes record nothing more of what comes one by one; what was recorded can still be read.

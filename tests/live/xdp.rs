@@ -5,6 +5,7 @@ use std::io::Write;
 use std::mem::MaybeUninit;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
@@ -258,6 +259,41 @@ fn what_can_t_be_attached_says_why() {
     assert!(refused(&[&["procs"], &netns[..]].concat()).contains("goes with the view ifaces"));
     let nowhere = refused(&[&["ifaces", "-i", "nothere0"], &netns[..]].concat());
     assert!(nowhere.contains("there is no interface nothere0"), "{nowhere}");
+}
+
+/// Where nothing sees packets before the stack, what is missing is told by two counts, which are read one after
+/// the other.
+#[test]
+fn nothing_is_missing_for_what_came_between_the_first_readings() {
+    // So seldom that there is a moment without one.
+    let is_emulated = std::env::var_os("NETTRACE_EMULATED").is_some();
+    let between = Duration::from_micros(if is_emulated { 30_000 } else { 3_000 });
+    let pair = pair();
+    let _receiver = inside(&pair.b, || UdpSocket::bind((B4, PORT)).unwrap());
+    for _ in 0..12 {
+        let has_ended = AtomicBool::new(false);
+        let watch = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                inside(&pair.a, || {
+                    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                    let end = Instant::now() + Duration::from_secs(60);
+                    while !has_ended.load(Ordering::Relaxed) && Instant::now() < end {
+                        socket.send_to(&[7; 100], (B4, PORT)).unwrap();
+                        std::thread::sleep(between);
+                    }
+                });
+            });
+            let watch = watch(&pair.b, &["-i", "v1", "--xdp-mode", "hw"]);
+            std::thread::sleep(Duration::from_millis(50));
+            has_ended.store(true, Ordering::Relaxed);
+            watch
+        });
+        // The last one may be on its way.
+        std::thread::sleep(Duration::from_millis(50));
+        let row = row(&watch.end().rows(), "v1");
+        assert!(number(&row, "stack_packets") > 0, "{row}");
+        assert_eq!(number(&row, "xdp_missing"), 0, "{row}");
+    }
 }
 
 #[test]
