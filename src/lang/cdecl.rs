@@ -54,6 +54,8 @@ impl Declarations {
             let name = path.to_string_lossy();
             match headers.find(Wanted::Quoted(&name), Path::new("")) {
                 Some(found) => unit.header(&found, Span::NOWHERE),
+                // The system's aren't read.
+                None if missing(Wanted::Angled(&name)).is_none() => {}
                 None => {
                     let message = format!("--include: there is no file {name}");
                     unit.diagnostics.error(Span::NOWHERE, message);
