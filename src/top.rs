@@ -255,7 +255,7 @@ fn probes_of_packets(plan: &Plan, args: &TopArgs, netns: Option<Netns>) -> sessi
     }
     if plan.view == View::Flows {
         return session::Options {
-            sockets: Some(of_sockets(plan, args, None)),
+            sockets: Some(sockets::Options { only_owners: true, ..of_sockets(plan, args, None) }),
             sockets_are_spared: true,
             flows: Some(of_flows(plan, args, netns)),
             ..session::Options::default()

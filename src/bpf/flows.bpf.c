@@ -11,6 +11,7 @@
 #define FILTER_SLOTS 2 /* by direction */
 #include "filter.bpf.h"
 #include "flows/parse.bpf.h"
+#include "flows/table.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -25,15 +26,6 @@ static __always_inline __u64 now_ns(void)
 	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_ktime_get_coarse_ns))
 		return bpf_ktime_get_coarse_ns();
 	return bpf_ktime_get_ns();
-}
-
-static __always_inline struct flow *new_flow(struct flow_key *key)
-{
-	struct flow new = {};
-
-	new.first_ns = bpf_ktime_get_ns();
-	bpf_map_update_elem(&flows, key, &new, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&flows, key);
 }
 
 static __always_inline struct flow *other_flow(struct flow_key *key)
@@ -75,11 +67,9 @@ static __always_inline __u32 pieces(struct __sk_buff *skb, __u8 direction)
 
 static __always_inline void count(struct __sk_buff *skb, struct scratch *s)
 {
-	struct flow *flow = bpf_map_lookup_elem(&flows, &s->key);
+	struct flow *flow = find_flow(&s->key);
 	__u32 packets = pieces(skb, s->key.direction);
 
-	if (!flow)
-		flow = new_flow(&s->key);
 	if (!flow)
 		flow = other_flow(&s->key);
 	if (!flow)

@@ -37,6 +37,13 @@ const volatile bool by_address = false;	  /* objects aren't typed */
 const volatile bool reads_packets = true; /* lockdown forbids it: flows are of sockets alone */
 const volatile bool has_reasons = true;	  /* kfree_skb tells them */
 
+/* Whether pointers are followed by their addresses: for typed ones, the verifier looks through all
+ * types of the kernel each time. */
+static __always_inline bool follows_addresses(void)
+{
+	return by_address || reads_packets;
+}
+
 struct packet {
 	struct drop_flow flow;
 	char interface[IFNAMSIZ];
@@ -175,7 +182,7 @@ static __always_inline bool read_device(struct packet *p, struct sk_buff *skb)
 	if (!dev)
 		return false;
 	index = READ(dev, ifindex);
-	if (by_address)
+	if (follows_addresses())
 		inode = BPF_CORE_READ(dev, nd_net.net, ns.inum);
 	else
 		inode = dev->nd_net.net->ns.inum;
@@ -217,13 +224,13 @@ static __always_inline void read_packet(struct packet *p, struct sk_buff *skb,
 	is_read = read_headers(p, skb);
 	has_device = read_device(p, skb);
 	if (receiver) {
-		p->netns = netns_of(receiver, by_address);
+		p->netns = netns_of(receiver, follows_addresses());
 		if (!is_read)
 			read_socket(&p->flow, receiver);
 	} else if (own) {
 		if (!has_device)
-			p->netns = netns_of(own, by_address);
-		if (!is_read && (!has_device || p->netns == netns_of(own, by_address)))
+			p->netns = netns_of(own, follows_addresses());
+		if (!is_read && (!has_device || p->netns == netns_of(own, follows_addresses())))
 			read_socket(&p->flow, own);
 	} else if (!has_device) {
 		read_route(p, skb);
@@ -235,7 +242,7 @@ static __always_inline void read_tcp(struct packet *p, struct sock *sk)
 {
 	struct tcp_sock *tp = NULL;
 
-	p->netns = netns_of(sk, by_address);
+	p->netns = netns_of(sk, follows_addresses());
 	read_socket(&p->flow, sk);
 	if (!p->flow.source_port && p->flow.transport == IPPROTO_TCP)
 		tp = by_address ? (struct tcp_sock *)sk : bpf_skc_to_tcp_sock(sk);

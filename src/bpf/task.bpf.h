@@ -34,6 +34,24 @@ static __always_inline void describe(struct process *p, struct task_struct *task
 	__builtin_memcpy(p->comm, leader->comm, TASK_COMM_LEN);
 }
 
+/*
+ * The same of the current task, for which there are helpers: the verifier looks through all types
+ * of the kernel for each pointer that is followed.
+ */
+static __always_inline void describe_current(struct process *p, bool by_address)
+{
+	struct task_struct *task = current_task(by_address), *leader = READ(task, group_leader);
+
+	if (by_address)
+		BPF_CORE_READ_STR_INTO(&p->comm, leader, comm);
+	else
+		__builtin_memcpy(p->comm, leader->comm, TASK_COMM_LEN);
+	p->start = READ(leader, start_boottime);
+	p->cgroup = bpf_get_current_cgroup_id();
+	p->tgid = bpf_get_current_pid_tgid() >> 32;
+	p->uid = bpf_get_current_uid_gid();
+}
+
 /* A 32-bit call on a 64-bit kernel, which has numbers of its own. */
 static __always_inline bool is_compat(struct task_struct *task, bool by_address)
 {

@@ -19,6 +19,7 @@ pub mod ifaces;
 mod interfaces;
 pub mod ladder;
 mod losses;
+mod mapped;
 mod netlink;
 pub mod path;
 mod perf;

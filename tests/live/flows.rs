@@ -19,6 +19,7 @@ use crate::support::{A4, A6, B4, B6, Pair, ip, load, nettrace, number, text, use
 
 mod kinds;
 mod parser;
+mod table;
 
 #[allow(clippy::all, clippy::restriction, missing_docs, unreachable_pub, unused)]
 mod skel {

@@ -6,6 +6,7 @@
 #include "../nettrace.bpf.h"
 
 #define FLOW_ENTRIES	  (1 << 16)
+#define HINTS		  (4 * FLOW_ENTRIES)
 #define INTERFACE_ENTRIES (1 << 12)
 #define FRAGMENT_ENTRIES  (1 << 12)
 
@@ -18,13 +19,18 @@ enum flow_marks {
 	FLOW_OTHER = 4,	    /* what the table had no room for */
 };
 
+/* Of keys, which are hashed and compared by these; what was written in parts is slow to read whole.
+ */
+typedef __u64 __attribute__((may_alias)) word;
+typedef __u32 __attribute__((may_alias)) half_word;
+
 /* Integers of the packet are in host order; IPv4 addresses are v4-mapped. */
-struct flow_key {
+struct __attribute__((aligned(8))) flow_key {
 	__u8 source[16];
 	__u8 destination[16];
 	__u32 ifindex;
-	__u32 tunnel; /* of a packet within VXLAN, its VNI; within GRE, the key */
-	__u16 source_port;
+	__u32 tunnel;	   /* of a packet within VXLAN, its VNI; within GRE, the key */
+	__u16 source_port; /* on a half word, with the next */
 	__u16 destination_port;
 	__u16 ethertype;  /* behind the tags */
 	__u16 vlan;	  /* tag control's id, 0: none */
@@ -36,14 +42,17 @@ struct flow_key {
 	__u8 pad;
 };
 
+/* In two lines of the cache: what a packet is compared with, and what it changes. */
 struct flow {
+	struct flow_key key;
+	__u64 place; /* in `places`; 0: no flow, or one that user space has taken out */
 	__u64 packets;
 	__u64 bytes; /* with the link layer's header */
 	__u64 first_ns;
 	__u64 last_ns; /* of the coarse clock, where there is one */
 	__u8 seen[8];  /* TCP's flags from FIN on; a byte each, since CPUs write at once */
 	__u32 flags;   /* the same as bits, some may lack */
-	__u32 pad;
+	__u32 pad[5];
 };
 
 /* How an interface's own counters count what the stack has in one piece. */
@@ -61,13 +70,61 @@ enum loss _loss = 0;
 /* Packets within tunnels are what counts. */
 const volatile bool inner = false;
 
-/* Made whole at the start: packets come in interrupts, where an allocation may fail. */
+/* Chosen at the start: nobody can send packets whose keys are known to hash alike. */
+const volatile __u64 hash_factors[7] = {};
+
+const volatile __u32 flow_room = FLOW_ENTRIES;
+const volatile __u32 hint_mask = HINTS - 1;
+
+/* Made whole at the start, all of these: packets come in interrupts, where an allocation may fail.
+ */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FLOW_ENTRIES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+/* Numbers in `flows` by the hash of the key, or beside it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, FLOW_ENTRIES);
-	__type(key, struct flow_key);
-	__type(value, struct flow);
-} flows SEC(".maps");
+	__type(key, __u64);
+	__type(value, __u32);
+} places SEC(".maps");
+
+/* Numbers in `flows` of the last one by some bits of the hash. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, HINTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} hints SEC(".maps");
+
+/* Numbers of flows that there are no more. */
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, FLOW_ENTRIES);
+	__type(value, __u32);
+} freed_numbers SEC(".maps");
+
+/* An empty stack isn't asked by packets that find no room: it has a lock. */
+bool has_freed_numbers = false;
+
+/* Those that no flow had yet. */
+struct flow_numbers {
+	struct bpf_spin_lock lock;
+	__u32 next;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow_numbers);
+} fresh_numbers SEC(".maps");
 
 /* What found no room in `flows`; made by user space, one for each interface and direction. */
 struct {

@@ -90,6 +90,19 @@ struct fragment_header {
 	__be32 id;
 };
 
+static __always_inline void set_v4(__u8 *address, __be32 v4)
+{
+	word *words = (void *)address;
+
+	words[0] = 0;
+	words[1] = (__u64)v4 << 32 | 0xffff0000;
+}
+
+static __always_inline void set_ports(struct flow_key *key, __u16 source, __u16 destination)
+{
+	*(half_word *)&key->source_port = source | (__u32)destination << 16;
+}
+
 static __always_inline bool truncated(struct scratch *s)
 {
 	s->key.marks |= FLOW_TRUNCATED;
@@ -140,8 +153,8 @@ static __always_inline bool parse_arp(struct __sk_buff *skb, struct scratch *s)
 	if (bpf_ntohs(arp->protocol) != ETH_P_IP || arp->hardware_length != 6 ||
 	    arp->protocol_length != 4)
 		return false;
-	map_v4(s->key.source, arp->sender_address);
-	map_v4(s->key.destination, arp->target_address);
+	set_v4(s->key.source, arp->sender_address);
+	set_v4(s->key.destination, arp->target_address);
 	return false;
 }
 
@@ -156,8 +169,8 @@ static __always_inline bool parse_v4(struct __sk_buff *skb, struct scratch *s)
 	length = ip->ihl * 4;
 	if (ip->version != 4 || length < sizeof(*ip))
 		return truncated(s);
-	map_v4(s->key.source, ip->saddr);
-	map_v4(s->key.destination, ip->daddr);
+	set_v4(s->key.source, ip->saddr);
+	set_v4(s->key.destination, ip->daddr);
 	s->key.protocol = ip->protocol;
 	offset = bpf_ntohs(ip->frag_off);
 	s->is_fragment = (offset & (IP_FRAGMENT_OFFSET | IP_MORE_FRAGMENTS)) != 0;
@@ -251,8 +264,7 @@ static __always_inline bool parse_later_fragment(struct scratch *s)
 	} else if (is_icmp(s)) {
 		s->key.icmp = *known;
 	} else {
-		s->key.source_port = *known >> 16;
-		s->key.destination_port = *known;
+		set_ports(&s->key, *known >> 16, *known);
 	}
 	return false;
 }
@@ -271,8 +283,7 @@ static __always_inline bool parse_ports(struct __sk_buff *skb, struct scratch *s
 
 	if (!ports)
 		return truncated(s);
-	s->key.source_port = bpf_ntohs(ports->source);
-	s->key.destination_port = bpf_ntohs(ports->destination);
+	set_ports(&s->key, bpf_ntohs(ports->source), bpf_ntohs(ports->destination));
 	if (s->is_first_fragment)
 		note_first_fragment(s, (__u32)s->key.source_port << 16 | s->key.destination_port);
 	return true;

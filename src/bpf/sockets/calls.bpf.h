@@ -10,7 +10,7 @@ static __noinline struct usage *first_use(struct tag *tag, struct sock *sk, stru
 {
 	struct usage new = {.id = tag->id};
 
-	describe(&new.user, current_task(by_address), by_address);
+	describe_current(&new.user, by_address);
 	fill_ends(&new.ends, sk);
 	bpf_map_update_elem(&usage, key, &new, BPF_NOEXIST);
 	tag->used = 1;
@@ -54,6 +54,14 @@ static __always_inline bool count_again(struct sock *sk, __u32 tgid, int bytes, 
 	return u;
 }
 
+/* The last one to use the socket, which has an entry. */
+static __always_inline bool is_user(struct sock *sk, __u32 tgid)
+{
+	struct tag *tag = find_tag(sk);
+
+	return tag && tag->used && tag->last_tgid == tgid;
+}
+
 static __always_inline int account(struct sock *sk, int bytes, bool sent, enum own_slot slot)
 {
 	__u16 family = READ(sk, __sk_common.skc_family);
@@ -73,7 +81,7 @@ static __always_inline int account(struct sock *sk, int bytes, bool sent, enum o
 			if (own->sk == (__u64)sk && own->tgid == tgid && own->generation == now)
 				return 0;
 		}
-	} else if (count_again(sk, tgid, bytes, sent)) {
+	} else if (only_owners ? is_user(sk, tgid) : count_again(sk, tgid, bytes, sent)) {
 		return 0;
 	}
 	if (!in_scope_family(family))
@@ -85,14 +93,14 @@ static __always_inline int account(struct sock *sk, int bytes, bool sent, enum o
 		/* Its end is told already; what it still reads was counted as it arrived. */
 		if (tcp && READ(sk, __sk_common.skc_state) == TCP_CLOSE)
 			return 0;
-		tag = new_tag(sk, current_task(by_address), tcp ? TAG_PER_CALL : 0);
+		tag = new_tag(sk, TAG_PROVISIONAL | (tcp ? TAG_PER_CALL : 0));
 		if (!tag)
 			return 0;
 	}
 	if (tcp)
 		mend(tag, READ(sk, __sk_common.skc_state));
 	if (tag->provisional)
-		claim(tag, current_task(by_address));
+		claim(tag);
 	if (tag->last_tgid != tgid) {
 		tag->last_tgid = tgid;
 		next_generation();

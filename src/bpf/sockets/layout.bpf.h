@@ -21,6 +21,7 @@ __u64 turns_deferred = 0;      /* by the first program, where another's mark was
 const volatile __u32 only_netns = 0; /* inode of the one network namespace, 0: all */
 const volatile bool with_unix = false;
 const volatile __u64 ring_wakeup = RING_BYTES / 4;
+const volatile bool only_owners = false;    /* who uses a socket, not what for */
 const volatile bool only_listeners = false; /* of TCP, and nothing of what they accept */
 const volatile bool with_births = false;    /* connections that begin, and fail to, are told too */
 

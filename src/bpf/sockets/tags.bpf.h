@@ -74,6 +74,14 @@ static __always_inline void set_owner(struct tag *tag, struct task_struct *task)
 	next_generation();
 }
 
+/* By the current process. */
+static __always_inline void take_over(struct tag *tag)
+{
+	describe_current(&tag->owner, by_address);
+	tag->last_tgid = tag->owner.tgid;
+	next_generation();
+}
+
 static __always_inline struct tag *find_tag(struct sock *sk)
 {
 	__u64 address = (__u64)sk;
@@ -110,8 +118,8 @@ static __always_inline struct tag *room_for_tag(struct sock *sk)
 	return bpf_map_lookup_elem(&addresses, &address);
 }
 
-/* Without a task it is nobody's until somebody uses it. */
-static __always_inline struct tag *new_tag(struct sock *sk, struct task_struct *task, __u32 flags)
+/* Nobody's so far. */
+static __always_inline struct tag *new_tag(struct sock *sk, __u32 flags)
 {
 	struct tag *tag = room_for_tag(sk);
 
@@ -123,13 +131,11 @@ static __always_inline struct tag *new_tag(struct sock *sk, struct task_struct *
 	tag->flags = flags & ~(TAG_PROVISIONAL | TAG_USED);
 	tag->provisional = !!(flags & TAG_PROVISIONAL);
 	tag->used = 0;
-	if (task)
-		set_owner(tag, task);
 	return tag;
 }
 
 /* The first to use it owns it; of two at once, one: not torn, not both. */
-static __always_inline void claim(struct tag *tag, struct task_struct *task)
+static __always_inline void claim(struct tag *tag)
 {
 	__u64 id = tag->id;
 	__u8 yes = 1;
@@ -139,7 +145,7 @@ static __always_inline void claim(struct tag *tag, struct task_struct *task)
 	/* Another may have come and gone since we looked. */
 	if (tag->provisional) {
 		tag->provisional = 0;
-		set_owner(tag, task);
+		take_over(tag);
 	}
 	bpf_map_delete_elem(&claims, &id);
 }
@@ -181,8 +187,11 @@ static __always_inline void seed(struct sock *sk, struct task_struct *task)
 		return;
 	tag = find_tag(sk);
 	if (!tag) {
-		tag = new_tag(sk, task, TAG_SEEDED | TAG_PROVISIONAL);
-		tp = tag ? as_tcp(sk) : NULL;
+		tag = new_tag(sk, TAG_SEEDED | TAG_PROVISIONAL);
+		if (!tag)
+			return;
+		set_owner(tag, task);
+		tp = as_tcp(sk);
 		if (!tp)
 			return;
 		if (state == TCP_LISTEN)
@@ -278,9 +287,12 @@ static __always_inline int change_state(struct sock *sk, __u32 from, __u32 to)
 		if (only_listeners && to == TCP_SYN_SENT)
 			break;
 		/* In the context of the process that called connect() or listen(). */
-		if (in_scope_process(bpf_get_current_pid_tgid() >> 32))
-			new_tag(sk, current_task(by_address),
-				TAG_PROVISIONAL | (to == TCP_SYN_SENT ? TAG_ACTIVE : TAG_LISTENER));
+		if (!in_scope_process(bpf_get_current_pid_tgid() >> 32))
+			break;
+		tag = new_tag(sk,
+			      TAG_PROVISIONAL | (to == TCP_SYN_SENT ? TAG_ACTIVE : TAG_LISTENER));
+		if (tag)
+			take_over(tag);
 		break;
 	case TCP_SYN_RECV:
 		/* Not where both ends connect to each other at once. */

@@ -61,14 +61,14 @@ static __always_inline struct sleep *make_sleep(struct task_struct *task)
 	return sleep ?: make_by_thread(&sleeps_by_thread, &new_sleep, task);
 }
 
-static __always_inline __u8 scope_of(struct task_struct *task)
+static __always_inline __u8 scope_of_current(void)
 {
 	struct process process = {};
 	struct name name;
 	bool ended = false;
 	__u8 *value;
 
-	describe(&process, task, by_thread);
+	describe_current(&process, by_thread);
 	if (only_tree) {
 		value = bpf_map_lookup_elem(&tree, &process.tgid);
 		if (!value)
@@ -105,7 +105,7 @@ static __always_inline __u8 judge(struct thread *t, struct task_struct *task)
 
 	if (t->scope == SCOPE_UNKNOWN || t->judged != now) {
 		t->judged = now;
-		t->scope = scope_of(task);
+		t->scope = scope_of_current();
 	}
 	return t->scope;
 }
@@ -148,7 +148,7 @@ static __always_inline void give_back(__u32 number)
 
 static __always_inline void name_thread(struct thread_slot *who)
 {
-	describe(&who->process, current_task(by_thread), by_thread);
+	describe_current(&who->process, by_thread);
 	who->tid = bpf_get_current_pid_tgid();
 	who->named_ns = bpf_ktime_get_ns();
 }

@@ -28,6 +28,7 @@ use crate::sample::{FlowDirection, FlowKey, FlowRecord, Sample};
 
 mod hooks;
 mod splits;
+mod table;
 
 #[allow(clippy::all, clippy::restriction, missing_docs, unreachable_pub, unused)]
 mod skel {
@@ -35,6 +36,7 @@ mod skel {
 }
 use skel::types::{flow, flow_direction, flow_key, flow_marks, loss};
 use skel::{FlowsSkel, FlowsSkelBuilder, OpenFlowsSkel};
+use table::Table;
 
 // SAFETY: integers and arrays of them only, and no padding that isn't a field.
 unsafe impl Plain for flow_key {}
@@ -92,9 +94,10 @@ pub struct FlowProbe {
     has_netns: bool,
     /// How each interface counts: `enum interface_splits`.
     splits: FxHashMap<u32, u32>,
-    batches: Batches<flow_key, flow>,
+    others: Batches<flow_key, flow>,
     records: Vec<FlowRecord>,
     choice: Choice,
+    table: Table,
     // Dropped before the programs that it has attached.
     taps: Taps,
     skel: FlowsSkel<'static>,
@@ -129,14 +132,20 @@ impl FlowProbe {
             netns: inode,
             has_netns,
             splits: FxHashMap::default(),
-            batches: Batches::new(),
+            others: Batches::new(),
             records: Vec::new(),
             choice,
+            table: Table::open(&skel)?,
             taps,
             skel,
         };
         probe.ask_for_splits()?;
         Ok(probe)
+    }
+
+    /// What the last reading found.
+    pub fn records(&self) -> &[FlowRecord] {
+        &self.records
     }
 
     /// The program at ingress of Ethernet interfaces, for benchmarks that run it by themselves.
@@ -153,22 +162,6 @@ impl FlowProbe {
             }
         }
         Ok(())
-    }
-
-    /// Takes a flow out of the table, whole where the kernel does that in one go (since Linux 5.14).
-    fn take(&self, key: &flow_key) -> Result<Option<flow>> {
-        let (map, key) = (&self.skel.maps.flows, bytes_of(key));
-        let value = match map.lookup_and_delete(key) {
-            Ok(value) => value,
-            Err(_) => {
-                let value = map.lookup(key, MapFlags::ANY).context("read a flow")?;
-                // There is nobody else who could have.
-                let _ = map.delete(key);
-                value
-            }
-        };
-        let mut copy = flow::default();
-        Ok(value.filter(|value| copy.copy_from_bytes(value).is_ok()).map(|_| copy))
     }
 }
 
@@ -189,32 +182,23 @@ impl Probe for FlowProbe {
         Ok(())
     }
 
-    /// What was idle for long is told for the last time, and gone.
+    /// What was idle for long is told once more, and gone.
     fn read(&mut self) -> Result<()> {
         self.records.clear();
         let idle_after = self.options.idle_after.unwrap_or(IDLE_AFTER).as_nanos() as u64;
         let now = monotonic_ns();
+        let is_idle =
+            |flow: &flow| now.saturating_sub(flow.last_ns.max(flow.first_ns)) > idle_after;
         let (records, taps, netns) = (&mut self.records, &self.taps, self.netns);
-        let mut idle = Vec::new();
-        self.batches.read(self.skel.maps.flows.as_fd(), |key, value| {
-            if now.saturating_sub(value.last_ns.max(value.first_ns)) > idle_after {
-                idle.push(*key);
-            } else {
-                records.push(record(key, value, taps.name(key.ifindex), netns));
-            }
+        self.table.read(&mut self.skel, is_idle, |flow, ended| {
+            let record = record(&flow.key, flow, taps.name(flow.key.ifindex), netns);
+            records.push(FlowRecord { ended, ..record });
         })?;
-        self.batches.read(self.skel.maps.others.as_fd(), |key, value| {
+        self.others.read(self.skel.maps.others.as_fd(), |key, value| {
             if value.packets > 0 {
                 records.push(record(key, value, taps.name(key.ifindex), netns));
             }
-        })?;
-        for key in idle {
-            if let Some(value) = self.take(&key)? {
-                let last = record(&key, &value, self.taps.name(key.ifindex), self.netns);
-                self.records.push(FlowRecord { ended: true, ..last });
-            }
-        }
-        Ok(())
+        })
     }
 
     fn fill<'a>(&'a self, sample: &mut Sample<'a>) {
@@ -259,9 +243,7 @@ fn prepare(options: &Options) -> libbpf_rs::Result<OpenFlowsSkel<'static>> {
     if let Some(filter) = &options.filter {
         programs::put_filter(open.open_object_mut(), filter)?;
     }
-    if let Some(entries) = options.entries {
-        open.maps.flows.set_max_entries(entries)?;
-    }
+    table::prepare(&mut open, options.entries)?;
     Ok(open)
 }
 

@@ -114,6 +114,7 @@ fn configure(
         rodata.with_unix = options.unix;
         rodata.by_address = by_address;
         rodata.in_pairs = hooks.iter().any(|hook| hook.program.ends_with(SECOND));
+        rodata.only_owners = options.only_owners;
         rodata.only_listeners = options.only_listeners;
         rodata.with_births = options.events.is_some();
         if let Some(bytes) = ring_bytes {

@@ -86,6 +86,8 @@ pub struct Options {
     pub unix: bool,
     /// Only listeners of TCP, and no calls: what they refuse is in their records.
     pub only_listeners: bool,
+    /// Who uses a socket, but not for how many bytes: for those who look for the owners of packets.
+    pub only_owners: bool,
     /// TCP sockets that begin, fail to or end are told one by one.
     pub events: Option<Pace>,
     /// Bytes of the ring of sockets, a power of two; `None` takes the default of 1 MiB, or of 4 MiB
@@ -97,6 +99,7 @@ pub struct Options {
 pub struct SocketProbe {
     records: Records,
     incoming: Rc<RefCell<Incoming>>,
+    only_owners: bool,
     pace: Option<Pace>,
     events: Vec<SocketEvent>,
     count: usize,
@@ -203,6 +206,7 @@ impl SocketProbe {
         let probe = SocketProbe {
             records,
             incoming,
+            only_owners: options.only_owners,
             pace: options.events,
             events: Vec::new(),
             count: 0,
@@ -479,7 +483,8 @@ impl Probe for SocketProbe {
         sample.closed = &self.ended;
         sample.socket_events = &self.events;
         sample.usage = &self.usage;
-        sample.calls_counted = self.choice.has(SENT) && self.choice.has(RECEIVED);
+        sample.calls_counted =
+            !self.only_owners && self.choice.has(SENT) && self.choice.has(RECEIVED);
     }
 
     fn losses(&self) -> Vec<(&'static str, u64)> {

@@ -1,26 +1,16 @@
 //! The array that the iterator writes into, mapped for reading.
 
 use std::mem::size_of;
-use std::num::NonZeroUsize;
-use std::os::fd::AsFd;
-use std::ptr::NonNull;
 
 use anyhow::{Context, Result};
 use libbpf_rs::{MapCore, MapHandle, MapType};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::ProtFlags;
 
+use crate::probes::mapped::Mapped;
 use crate::sample::SocketRecord;
 
-// The kernel rounds elements up to 8 bytes; a slice doesn't.
-const _: () = assert!(size_of::<SocketRecord>().is_multiple_of(8));
-
 /// One array of records.
-pub(super) struct Records {
-    address: NonNull<libc::c_void>,
-    len: NonZeroUsize,
-    capacity: usize,
-    map: MapHandle,
-}
+pub(super) struct Records(Mapped<SocketRecord>);
 
 impl Records {
     /// Makes an array of room for `capacity` sockets, of the same type as `first`: on Linux 6.1 one
@@ -30,7 +20,7 @@ impl Records {
     /// Where the kernel has no memory for it.
     pub(super) fn create(capacity: usize, first: &Records, btf_fd: i32) -> Result<Self> {
         let entries = u32::try_from(capacity).context("too many sockets")?;
-        let types = first.map.info().context("ask for the type of the table of sockets")?.info;
+        let types = first.map().info().context("ask for the type of the table of sockets")?.info;
         let opts = libbpf_sys::bpf_map_create_opts {
             sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _,
             map_flags: libbpf_sys::BPF_F_MMAPABLE | libbpf_sys::BPF_F_INNER_MAP,
@@ -55,38 +45,24 @@ impl Records {
     /// # Errors
     /// Where the kernel refuses to map it.
     pub(super) fn open(map: MapHandle) -> Result<Self> {
-        let capacity = map.max_entries() as usize;
-        let len = NonZeroUsize::new(capacity * size_of::<SocketRecord>())
-            .context("a table of no sockets")?;
-        // SAFETY: a fresh shared mapping at an address of the kernel's choice.
-        let address =
-            unsafe { mmap(None, len, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, map.as_fd(), 0) };
-        let address = address.context("map the table of sockets")?;
-        Ok(Records { address, len, capacity, map })
+        Mapped::open(map, ProtFlags::PROT_READ).map(Records)
     }
 
     /// How many sockets it has room for.
     pub(super) fn capacity(&self) -> usize {
-        self.capacity
+        self.0.capacity()
     }
 
     /// The array itself.
     pub(super) fn map(&self) -> &MapHandle {
-        &self.map
+        self.0.map()
     }
 
     /// The first records; no more than there is room for.
     pub(super) fn first(&self, count: usize) -> &[SocketRecord] {
-        let count = count.min(self.capacity);
+        let count = count.min(self.capacity());
         // SAFETY: the mapping holds `capacity` records, page-aligned, of integers only; the
         // iterator writes there only while `read_table` runs it, which needs `&mut` of the probe.
-        unsafe { std::slice::from_raw_parts(self.address.as_ptr().cast(), count) }
-    }
-}
-
-impl Drop for Records {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours and no slice of it outlives `self`.
-        let _ = unsafe { munmap(self.address, self.len.get()) };
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr(), count) }
     }
 }

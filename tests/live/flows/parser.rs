@@ -34,19 +34,20 @@ fn run(skel: &FlowsSkel<'_>, packet: &[u8]) -> Option<(flow_key, u64, u64)> {
         output => output.unwrap(),
     };
     assert_eq!(output.return_value.cast_signed(), -1);
-    let keys: Vec<Vec<u8>> = skel.maps.flows.keys().collect();
-    assert_eq!(keys.len(), 1);
-    let value = skel.maps.flows.lookup(&keys[0], MapFlags::ANY).unwrap().unwrap();
-    skel.maps.flows.delete(&keys[0]).unwrap();
-    assert_eq!((keys[0].len(), value.len()), (size_of::<flow_key>(), size_of::<flow>()));
+    let places: Vec<Vec<u8>> = skel.maps.places.keys().collect();
+    assert_eq!(places.len(), 1);
+    skel.maps.places.delete(&places[0]).unwrap();
+    let first = 0u32.to_ne_bytes();
+    let bytes = skel.maps.flows.lookup(&first, MapFlags::ANY).unwrap().unwrap();
+    assert_eq!(bytes.len(), size_of::<flow>());
+    // The next packet's has this number too.
+    let numbers = vec![0; skel.maps.fresh_numbers.value_size() as usize];
+    skel.maps.fresh_numbers.update(&first, &numbers, MapFlags::ANY).unwrap();
+    skel.maps.flows.update(&first, &vec![0; bytes.len()], MapFlags::ANY).unwrap();
     // SAFETY: integers and arrays of them, of which all bytes are some.
-    let (key, value) = unsafe {
-        (
-            keys[0].as_ptr().cast::<flow_key>().read_unaligned(),
-            value.as_ptr().cast::<flow>().read_unaligned(),
-        )
-    };
-    Some((key, value.packets, value.bytes))
+    let flow = unsafe { bytes.as_ptr().cast::<flow>().read_unaligned() };
+    assert_eq!(u64::from_ne_bytes(places[0][..].try_into().unwrap()), flow.place);
+    Some((flow.key, flow.packets, flow.bytes))
 }
 
 #[derive(Clone, Debug)]

@@ -1,0 +1,124 @@
+//! The kernel's table of flows, read in place.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result};
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use nix::sys::mman::ProtFlags;
+
+use super::skel::types::{flow, flow_numbers};
+use super::skel::{FlowsSkel, OpenFlowsSkel};
+use crate::probes::mapped::Mapped;
+
+/// Hints per flow: the more, the fewer flows share one.
+const HINTS: u32 = 4;
+
+/// The table, and the flows in it that are over.
+pub(super) struct Table {
+    flows: Mapped<flow>,
+    /// Taken out at the last reading. What was on its way to them then has arrived by the next.
+    retired: Vec<u32>,
+}
+
+/// Settings of the table, with room for so many flows.
+pub(super) fn prepare(open: &mut OpenFlowsSkel<'_>, entries: Option<u32>) -> libbpf_rs::Result<()> {
+    let random = RandomState::new();
+    if let Some(rodata) = open.maps.rodata_data.as_mut() {
+        for (number, factor) in rodata.hash_factors.iter_mut().enumerate() {
+            *factor = random.hash_one(number) | 1;
+        }
+    }
+    let Some(entries) = entries else {
+        return Ok(());
+    };
+    let too_many = || libbpf_rs::Error::from_raw_os_error(libc::E2BIG);
+    let hints = entries.checked_mul(HINTS).and_then(u32::checked_next_power_of_two);
+    let hints = hints.ok_or_else(too_many)?;
+    if let Some(rodata) = open.maps.rodata_data.as_mut() {
+        rodata.flow_room = entries;
+        rodata.hint_mask = hints - 1;
+    }
+    let maps = &mut open.maps;
+    maps.flows.set_max_entries(entries)?;
+    maps.places.set_max_entries(entries)?;
+    maps.freed_numbers.set_max_entries(entries)?;
+    maps.hints.set_max_entries(hints)
+}
+
+impl Table {
+    /// Maps the table of a loaded probe.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to map it.
+    pub(super) fn open(skel: &FlowsSkel<'_>) -> Result<Self> {
+        let map = MapHandle::try_from(&skel.maps.flows).context("open the table of flows")?;
+        let flows = Mapped::open(map, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+        Ok(Table { flows, retired: Vec::new() })
+    }
+
+    /// Visits each flow; last of all, with `true`, when it is over: `is_idle` said so at the reading
+    /// before. Those come before others, which may be the same flows begun anew.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to forget a flow.
+    pub(super) fn read(
+        &mut self,
+        skel: &mut FlowsSkel<'_>,
+        is_idle: impl Fn(&flow) -> bool,
+        mut visit: impl FnMut(&flow, bool),
+    ) -> Result<()> {
+        for number in std::mem::take(&mut self.retired) {
+            visit(&self.get(number), true);
+            self.clear(number);
+            let freed = skel.maps.freed_numbers.update(&[], &number.to_ne_bytes(), MapFlags::ANY);
+            freed.context("free a place in the table of flows")?;
+            if let Some(bss) = skel.maps.bss_data.as_mut() {
+                // SAFETY: a valid reference; volatile because programs write there.
+                unsafe { (&raw mut bss.has_freed_numbers).write_volatile(true) };
+            }
+        }
+        for number in 0..used(skel)?.min(self.flows.capacity() as u32) {
+            let flow = self.get(number);
+            // Whoever begins one sets its place at the end, and counts then.
+            if flow.place == 0 || flow.packets == 0 {
+                continue;
+            }
+            if is_idle(&flow) {
+                let place = flow.place.to_ne_bytes();
+                skel.maps.places.delete(&place).context("forget a flow that is over")?;
+                self.place(number).store(0, Ordering::Release);
+                self.retired.push(number);
+            }
+            visit(&flow, false);
+        }
+        Ok(())
+    }
+
+    fn get(&self, number: u32) -> flow {
+        // SAFETY: within the mapping, whose elements are integers; volatile because programs write there.
+        unsafe { self.flows.as_ptr().add(number as usize).read_volatile() }
+    }
+
+    fn place(&self, number: u32) -> &AtomicU64 {
+        // SAFETY: within the mapping, aligned, and shared with programs that load and store it whole.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.flows.as_ptr().add(number as usize)).place) }
+    }
+
+    /// Its number is nobody's meanwhile.
+    fn clear(&self, number: u32) {
+        // SAFETY: as in `get`; no program writes to a flow without a place.
+        unsafe { self.flows.as_ptr().add(number as usize).write_volatile(flow::default()) };
+    }
+}
+
+/// Numbers that some flow has or had.
+fn used(skel: &FlowsSkel<'_>) -> Result<u32> {
+    let key = 0u32.to_ne_bytes();
+    let value = skel.maps.fresh_numbers.lookup(&key, MapFlags::ANY);
+    let value = value.context("read how many flows there are")?.context("no count of flows")?;
+    let at = std::mem::offset_of!(flow_numbers, next);
+    let next = value.get(at..at + size_of::<u32>()).and_then(|bytes| bytes.try_into().ok());
+    next.map(u32::from_ne_bytes).context("a count of flows of another size")
+}
