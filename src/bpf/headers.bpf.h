@@ -11,6 +11,9 @@
 #define ETH_P_8021AD  0x88a8
 #define VLAN_VID_MASK 0x0fff
 
+#define ETH_P_802_3	1
+#define ETH_P_802_3_MIN 0x0600 /* below, the type is a length */
+
 #define IPPROTO_HOPOPTS	 0
 #define IPPROTO_ROUTING	 43
 #define IPPROTO_FRAGMENT 44

@@ -139,6 +139,11 @@ static __always_inline struct call_slot *begin_count(struct thread *t, __u32 cal
 	return slot;
 }
 
+static __always_inline bool keeps_recent(void)
+{
+	return count_only && !has_scope && !errors_only;
+}
+
 static __always_inline struct recent_call *recent_call(__u32 call)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
@@ -161,7 +166,7 @@ static __always_inline void count(struct thread *t, __u32 call, long result)
 	if (!slot)
 		return;
 	end_count(slot);
-	if (!count_only || has_scope)
+	if (!keeps_recent() || meaning_of(call) != MEANS_NO_MORE)
 		return;
 	recent = recent_call(call);
 	if (!recent)
@@ -172,19 +177,25 @@ static __always_inline void count(struct thread *t, __u32 call, long result)
 	recent->generation = generation;
 }
 
-/* One more of what this thread called before on this CPU; false if it must be looked up. */
+/* One more of what this thread called before on this CPU; false if it must be looked at. */
 static __always_inline bool count_recent(struct task_struct *task, __u32 call, long result)
 {
 	struct recent_call *recent;
 	struct call_slot *slot;
+	__u32 number;
 
-	if (!count_only || has_scope)
+	if (!keeps_recent())
 		return false;
 	recent = recent_call(call);
 	if (!recent || recent->call != call || recent->generation != generation ||
 	    recent->task != (__u64)task)
 		return false;
-	slot = slot_at(recent->slot);
+	number = recent->slot;
+	/* The usual way is a look-up shorter. */
+	if (number < CHUNK_SLOTS)
+		slot = bpf_map_lookup_elem(&first_chunk, &number);
+	else
+		slot = slot_at(number);
 	if (!slot)
 		return false;
 	if (failed(result))
@@ -214,8 +225,9 @@ static __always_inline int count_untimed(long id, struct task_struct *task, long
 	__u32 call = returned_call(task, id, result);
 	struct thread *t;
 
-	if (!is_own(task, call, result) || !is_asked_for(call, result) ||
-	    count_recent(task, call, result))
+	if (count_recent(task, call, result))
+		return 0;
+	if (!is_own(task, call, result) || !is_asked_for(call, result))
 		return 0;
 	t = make_thread(task);
 	if (!t)

@@ -1,6 +1,7 @@
 //! Packets of interfaces, from when all is attached to when it ends.
 
 use std::io::{self, IsTerminal};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
@@ -89,7 +90,7 @@ impl Live {
         netns: u32,
         most: Option<u64>,
     ) -> Self {
-        let owners = Owners::new(wanted, netns);
+        let owners = Owners::new(wanted, netns, is_scoped);
         let output = Some(output);
         let shower = Shower { owners, output, is_scoped, captured: 0, most, is_full: false };
         Live { session, shower }
@@ -122,9 +123,10 @@ impl Live {
         let backlog = self.session.backlog()?;
         self.shower.owners.absorb(backlog.closed);
         let Some(reading) = backlog.packets else { return Ok(false) };
-        if !self.shower.owners.lack(reading.batch) {
+        let Some(wait) = self.shower.owners.lack(reading.batch) else {
             return self.shower.show(reading);
-        }
+        };
+        thread::sleep(wait);
         let start = Instant::now();
         let sample = self.session.sample()?;
         self.shower.owners.learn(&sample, start.elapsed());

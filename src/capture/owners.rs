@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use etherparse::IpNumber;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::filter::{Facts, Filter};
 use crate::names::{Names, visible};
@@ -18,9 +18,14 @@ use crate::sample::{
 };
 
 /// Tables are read again for packets that aren't in them: so often at most, and so seldom that it takes no
-/// more than a twentieth of the time.
+/// more than a twentieth of the time; where packets of nobody are left out, a fifth.
 const LEARN_AFTER: Duration = Duration::from_millis(50);
 const LEARN_SHARE: u32 = 20;
+const SCOPED_SHARE: u32 = 5;
+/// For how long packets wait for that at most.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// What isn't in the tables isn't looked for again so soon: most of it never will be.
+const UNKNOWN: Duration = Duration::from_secs(1);
 /// What was in a table is remembered for one to two of these, since packets may be behind their sockets.
 const REMEMBERED: Duration = Duration::from_secs(10);
 /// Processes remembered; above it all are forgotten and looked at anew.
@@ -55,6 +60,10 @@ struct Generation {
 /// Who it is, and as whom it is shown.
 type Identity = (u32, u64, u64, [c_char; 16]);
 
+/// By what a packet can be somebody's: its own socket's place, and its sender's cookie.
+type Trace = (Option<Place>, u64);
+const NO_TRACE: Trace = (None, 0);
+
 /// Processes of packets.
 pub(super) struct Owners {
     names: Names,
@@ -64,12 +73,17 @@ pub(super) struct Owners {
     generations: [Generation; 2],
     rotate_at: Instant,
     learn_at: Instant,
+    is_scoped: bool,
+    /// Packets that were nobody's in the tables.
+    unknown: FxHashSet<Trace>,
+    ask_again_at: Instant,
     known: FxHashMap<Identity, Rc<Known>>,
     last: Option<(Identity, Rc<Known>)>,
 }
 
 impl Owners {
-    pub(super) fn new(wanted: Filter, netns: u32) -> Self {
+    /// `is_scoped` where packets of nobody are left out.
+    pub(super) fn new(wanted: Filter, netns: u32, is_scoped: bool) -> Self {
         Owners {
             names: Names::new(true),
             wanted,
@@ -77,28 +91,49 @@ impl Owners {
             generations: Default::default(),
             rotate_at: Instant::now() + REMEMBERED,
             learn_at: Instant::now(),
+            is_scoped,
+            unknown: FxHashSet::default(),
+            ask_again_at: Instant::now(),
             known: FxHashMap::default(),
             last: None,
         }
     }
 
-    /// Whether the tables should be read again for a packet of these.
-    pub(super) fn lack(&self, batch: &PacketBatch) -> bool {
-        Instant::now() >= self.learn_at
-            && batch.records.iter().any(|record| {
-                record.owner.is_none() && self.look_up(record, batch.bytes_of(record)).is_none()
-            })
+    /// In how long the tables should be read again for a packet of these, if they should. They aren't asked
+    /// for the same packets again soon.
+    pub(super) fn lack(&mut self, batch: &PacketBatch) -> Option<Duration> {
+        let now = Instant::now();
+        let wait = self.learn_at.saturating_duration_since(now);
+        if !self.is_scoped && !wait.is_zero() {
+            return None;
+        }
+        if now >= self.ask_again_at {
+            self.ask_again_at = now + UNKNOWN;
+            self.unknown.clear();
+        }
+        let mut lacks = false;
+        for record in batch.records.iter().filter(|record| record.owner.is_none()) {
+            let bytes = batch.bytes_of(record);
+            if self.look_up(record, bytes).is_none() {
+                let trace = self.trace(record, bytes);
+                lacks |= trace != NO_TRACE && self.unknown.insert(trace);
+            }
+        }
+        // What is left out can't be told later; the ring has room meanwhile.
+        lacks.then(|| wait.min(PATIENCE))
     }
 
     /// At the end everything that can be known is.
     pub(super) fn learn_soon(&mut self) {
         self.learn_at = Instant::now();
+        self.unknown.clear();
     }
 
     /// Takes in what was read of sockets, and how long that took.
     pub(super) fn learn(&mut self, sample: &Sample<'_>, cost: Duration) {
         let now = Instant::now();
-        self.learn_at = now + LEARN_AFTER.max(cost * LEARN_SHARE);
+        let share = if self.is_scoped { SCOPED_SHARE } else { LEARN_SHARE };
+        self.learn_at = now + LEARN_AFTER.max(cost * share);
         if now >= self.rotate_at {
             self.rotate_at = now + REMEMBERED;
             self.generations.swap(0, 1);
@@ -153,6 +188,12 @@ impl Owners {
             PacketDirection::In => at(own).or_else(sender),
         };
         found.or_else(|| at(other))
+    }
+
+    fn trace(&self, record: &PacketRecord, bytes: &[u8]) -> Trace {
+        let decoded = Decoded::of(record.link, bytes);
+        let places = decoded.ip().and_then(|ip| places(self.netns, record.direction, ip));
+        (places.map(|places| places[0]), record.cookie)
     }
 
     fn find(&self, of: impl Fn(&Generation) -> Option<&ProcessRecord>) -> Option<ProcessRecord> {

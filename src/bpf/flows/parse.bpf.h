@@ -401,6 +401,9 @@ static __always_inline bool parse_network(struct __sk_buff *skb, struct scratch 
 	case ETH_P_IPV6:
 		return parse_v6(skb, s) && parse_transport(skb, s);
 	}
+	/* A length, which is no flow's own. */
+	if (s->key.ethertype < ETH_P_802_3_MIN)
+		s->key.ethertype = ETH_P_802_3;
 	return false;
 }
 

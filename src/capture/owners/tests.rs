@@ -58,7 +58,7 @@ fn owner(owners: &Owners, (record, bytes): &(PacketRecord, Vec<u8>)) -> Option<u
 }
 
 fn owners(sockets: &[SocketRecord]) -> Owners {
-    let mut owners = Owners::new(Filter::default(), NETNS);
+    let mut owners = Owners::new(Filter::default(), NETNS, false);
     owners.absorb(sockets);
     owners
 }
@@ -115,4 +115,31 @@ fn a_sender_s_socket_comes_after_the_receiver_s_own() {
     assert_eq!(owner(&owners, &elsewhere), Some(8));
     let sent = with_cookie(PacketDirection::Out, (2, 53), (1, 4000));
     assert_eq!(owner(&owners, &sent), Some(8));
+}
+
+fn batch((record, bytes): (PacketRecord, Vec<u8>)) -> PacketBatch {
+    PacketBatch { records: vec![record], bytes, ..PacketBatch::default() }
+}
+
+#[test]
+fn the_tables_are_read_once_for_what_is_not_in_them() {
+    let sent = |port| batch(packet(PacketDirection::Out, 6, (1, port), (2, 80)));
+    for is_scoped in [false, true] {
+        let mut owners = Owners::new(Filter::default(), NETNS, is_scoped);
+        owners.absorb(&[socket(NETNS, 6, end(1, 4000), end(2, 80), 7)]);
+        assert_eq!(owners.lack(&sent(4000)), None);
+        assert_eq!(owners.lack(&sent(4001)), Some(Duration::ZERO));
+        assert_eq!(owners.lack(&sent(4001)), None);
+        // What has no ends is nobody's.
+        assert_eq!(
+            owners.lack(&batch((packet(PacketDirection::In, 6, (1, 1), (2, 2)).0, vec![0; 60]))),
+            None
+        );
+        owners.learn_at = Instant::now() + LEARN_AFTER;
+        let wait = owners.lack(&sent(4002));
+        // Only what would be left out waits.
+        assert_eq!(wait.is_some_and(|wait| !wait.is_zero()), is_scoped);
+        owners.learn_soon();
+        assert_eq!(owners.lack(&sent(4001)), Some(Duration::ZERO));
+    }
 }

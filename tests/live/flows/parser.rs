@@ -161,3 +161,19 @@ fn what_is_cut_off_or_noise_counts_too() {
     });
     outcome.unwrap();
 }
+
+#[test]
+fn frames_with_a_length_for_a_type_are_of_one_flow() {
+    let _libbpf = use_libbpf();
+    let mut storage = MaybeUninit::uninit();
+    let skel = FlowsSkelBuilder::default().open(&mut storage).unwrap().load().unwrap();
+    let key_of = |payload: usize| {
+        let mut frame = vec![2; 12];
+        frame.extend((payload as u16).to_be_bytes());
+        frame.resize(frame.len() + payload, 0x42);
+        let (key, packets, bytes) = run(&skel, &frame).unwrap();
+        assert_eq!((packets, bytes), (1, frame.len() as u64));
+        (key.ethertype, key.marks)
+    };
+    assert_eq!([key_of(60), key_of(1500)], [(1, 0); 2]);
+}
