@@ -28,19 +28,19 @@ test:
 	@scripts/deps.sh build test
 	@[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || \
 		{ echo "make test: the live tests need root, and there is no sudo" >&2; exit 1; }
-	cargo test --locked
+	cargo test --locked --profile tests
 	@$(MAKE) --no-print-directory vm
 
 # Guests need no root.
 vm:
 	@scripts/deps.sh build test vm
-	cargo build --locked --profile guest --example traffic --example calls
+	cargo build --locked --profile tests --example traffic --example calls
 	KERNEL="$(KERNEL)" CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=tests/vm/live \
-		cargo test --locked --profile guest --test live -- $(TEST)
+		cargo test --locked --profile tests --test live -- $(TEST)
 
 conformance:
 	@scripts/deps.sh build conformance $(if $(KERNEL),vm)
-	cargo build --locked $(if $(KERNEL),--profile guest)
+	cargo build --locked $(if $(KERNEL),--profile tests)
 	$(SUDO) tests/lang/conformance $(SUITE) $(if $(KERNEL),--kernel $(KERNEL)) $(ARGS)
 
 results:
