@@ -22,7 +22,9 @@ use crate::sample::{
 const LEARN_AFTER: Duration = Duration::from_millis(50);
 const LEARN_SHARE: u32 = 20;
 const SCOPED_SHARE: u32 = 5;
-/// For how long packets wait for that at most.
+/// For how long packets wait for that at least, since who sends by a new socket is known when its call is over,
+/// and at most.
+const SETTLED: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_millis(200);
 /// What isn't in the tables isn't looked for again so soon: most of it never will be.
 const UNKNOWN: Duration = Duration::from_secs(1);
@@ -120,7 +122,7 @@ impl Owners {
             }
         }
         // What is left out can't be told later; the ring has room meanwhile.
-        lacks.then(|| wait.min(PATIENCE))
+        lacks.then(|| wait.clamp(SETTLED, PATIENCE))
     }
 
     /// At the end everything that can be known is.

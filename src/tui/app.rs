@@ -379,6 +379,9 @@ impl App {
         if let Some(page) = Page::of(&table.rows, table.cursor) {
             self.trail.push(page);
             self.show_pages();
+        } else if table.view == View::Flows && !table.is_empty() {
+            self.note = Some("nobody on this machine is known to own this flow".to_owned());
+            return Vec::new();
         }
         vec![Effect::Ask]
     }

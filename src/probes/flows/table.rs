@@ -20,6 +20,7 @@ pub(super) struct Table {
     flows: Mapped<flow>,
     /// Taken out at the last reading. What was on its way to them then has arrived by the next.
     retired: Vec<u32>,
+    has_freed: bool,
 }
 
 /// Settings of the table, with room for so many flows.
@@ -55,7 +56,7 @@ impl Table {
     pub(super) fn open(skel: &FlowsSkel<'_>) -> Result<Self> {
         let map = MapHandle::try_from(&skel.maps.flows).context("open the table of flows")?;
         let flows = Mapped::open(map, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
-        Ok(Table { flows, retired: Vec::new() })
+        Ok(Table { flows, retired: Vec::new(), has_freed: false })
     }
 
     /// Visits each flow; last of all, with `true`, when it is over: `is_idle` said so at the reading
@@ -74,10 +75,12 @@ impl Table {
             self.clear(number);
             let freed = skel.maps.freed_numbers.update(&[], &number.to_ne_bytes(), MapFlags::ANY);
             freed.context("free a place in the table of flows")?;
-            if let Some(bss) = skel.maps.bss_data.as_mut() {
-                // SAFETY: a valid reference; volatile because programs write there.
-                unsafe { (&raw mut bss.has_freed_numbers).write_volatile(true) };
-            }
+            self.has_freed = true;
+        }
+        // Each time: a program that just found none may take the last word for the next ones.
+        if let Some(bss) = skel.maps.bss_data.as_mut().filter(|_| self.has_freed) {
+            // SAFETY: a valid reference; volatile because programs write there.
+            unsafe { (&raw mut bss.has_freed_numbers).write_volatile(true) };
         }
         for number in 0..used(skel)?.min(self.flows.capacity() as u32) {
             let flow = self.get(number);

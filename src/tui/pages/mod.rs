@@ -53,7 +53,7 @@ pub struct News<'a> {
 }
 
 impl Page {
-    /// What a row is opened to; none if there is no such row.
+    /// What a row is opened to; none if there is no such row, or it is nobody's flow.
     pub fn of(rows: &Rows, cursor: usize) -> Option<Self> {
         let group = |of| Page::Group(Box::new(GroupPage::new(of)));
         match rows {
@@ -77,7 +77,10 @@ impl Page {
                 let row = rows.get(cursor)?;
                 Some(Page::Drops(Box::new(DropPage::new(row))))
             }
-            Rows::Flows(_) => None,
+            Rows::Flows(rows) => {
+                let owner = rows.get(cursor)?.owner.as_ref()?;
+                Some(group(Group::process(owner)))
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use crossterm::event::MouseEventKind;
 
 use super::fixtures::{Shown, connected, dropped, short_lived};
 use crate::columns;
-use crate::model::{EventKind, EventRow, View};
+use crate::model::{EventKind, EventRow, Rows, View};
 use crate::sample::DropKind;
 use crate::tui::app::{Effect, TABS, tab};
 use crate::tui::pages::Page;
@@ -142,6 +142,27 @@ fn a_row_is_opened_down_to_its_connection_and_back() {
     // Another tab leaves what was open.
     shown.press(&["enter", "tab"]);
     assert!(shown.app.trail.is_empty());
+}
+
+#[test]
+fn a_flow_is_opened_to_its_process() {
+    let mut shown = Shown::after(2);
+    shown.press(&[&tab(View::Flows).to_string()]);
+    shown.pass(1);
+    assert_eq!(shown.press(&["enter"]), []);
+    assert!(shown.app.trail.is_empty() && shown.screen().contains("is known to own this flow"));
+    let at = |view| View::ALL.iter().position(|other| *other == view).unwrap();
+    let Rows::Procs(procs) = &shown.app.tables[at(View::Procs)].rows else {
+        panic!("no processes")
+    };
+    let owner = procs[0].process.clone();
+    let Rows::Flows(flows) = &mut shown.app.tables[at(View::Flows)].rows else {
+        panic!("no flows")
+    };
+    flows.iter_mut().for_each(|flow| flow.owner = Some(owner.clone()));
+    assert_eq!(shown.press(&["enter"]), [Effect::Ask]);
+    let [Page::Group(page)] = &shown.app.trail[..] else { panic!("no process") };
+    assert_eq!(page.group.title, format!("{} {}", owner.comm, owner.pid));
 }
 
 #[test]
