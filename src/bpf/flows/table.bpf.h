@@ -13,14 +13,18 @@
 #include "layout.bpf.h"
 
 #define KEY_WORDS (sizeof(struct flow_key) / 8)
+#define HASH_MIX  0x9e3779b97f4a7c15ULL /* any odd number with bits all over */
 
 /* Flows whose keys hash alike have places beside each other. */
 #define PLACES 2
 
 _Static_assert(sizeof(struct flow_key) % 8 == 0, "it is hashed and compared by words");
 
-/* Never 0. Words are folded, since what differs above alone would make sums that differ above
- * alone. */
+/*
+ * Never 0. Words are folded, since what differs above alone would make sums that differ above
+ * alone; and the sum is mixed, since it is linear: the lower bits of neighbours would be alike by
+ * some factors.
+ */
 static __always_inline __u64 hash_of(const struct flow_key *key)
 {
 	const word *words = (const void *)key;
@@ -29,6 +33,7 @@ static __always_inline __u64 hash_of(const struct flow_key *key)
 #pragma unroll
 	for (int i = 0; i < KEY_WORDS; i++)
 		hash += (words[i] ^ words[i] >> 32) * hash_factors[i];
+	hash = (hash ^ hash >> 32) * HASH_MIX;
 	return (hash ^ hash >> 32) | 1ULL << 63;
 }
 
