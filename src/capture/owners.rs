@@ -33,6 +33,8 @@ const REMEMBERED: Duration = Duration::from_secs(10);
 /// Processes remembered; above it all are forgotten and looked at anew.
 const PROCESSES: usize = 65_536;
 
+/// Where a packet's socket may be.
+type Places = [Place; 7];
 /// How many of a packet's places are those of the socket of its direction, in the captured namespace.
 const OWN: usize = 4;
 
@@ -115,9 +117,9 @@ impl Owners {
         }
         let mut lacks = false;
         for record in batch.records.iter().filter(|record| record.owner.is_none()) {
-            let bytes = batch.bytes_of(record);
-            if self.look_up(record, bytes).is_none() {
-                let trace = self.trace(record, bytes);
+            let places = self.places(record, batch.bytes_of(record));
+            if self.find_at(record, places.as_ref()).is_none() {
+                let trace = (places.map(|places| places[0]), record.cookie);
                 lacks |= trace != NO_TRACE && self.unknown.insert(trace);
             }
         }
@@ -177,9 +179,16 @@ impl Owners {
     }
 
     fn look_up(&self, record: &PacketRecord, bytes: &[u8]) -> Option<ProcessRecord> {
+        self.find_at(record, self.places(record, bytes).as_ref())
+    }
+
+    fn places(&self, record: &PacketRecord, bytes: &[u8]) -> Option<Places> {
         let decoded = Decoded::of(record.link, bytes);
-        let places = decoded.ip().and_then(|ip| places(self.netns, record.direction, ip));
-        let (own, other) = places.as_ref().map_or((&[][..], &[][..]), |it| it.split_at(OWN));
+        decoded.ip().and_then(|ip| places(self.netns, record.direction, ip))
+    }
+
+    fn find_at(&self, record: &PacketRecord, places: Option<&Places>) -> Option<ProcessRecord> {
+        let (own, other) = places.map_or((&[][..], &[][..]), |it| it.split_at(OWN));
         // The socket in a packet is its sender's.
         let sender = || self.find(|generation| generation.cookies.get(&record.cookie));
         let at = |places: &[Place]| {
@@ -190,12 +199,6 @@ impl Owners {
             PacketDirection::In => at(own).or_else(sender),
         };
         found.or_else(|| at(other))
-    }
-
-    fn trace(&self, record: &PacketRecord, bytes: &[u8]) -> Trace {
-        let decoded = Decoded::of(record.link, bytes);
-        let places = decoded.ip().and_then(|ip| places(self.netns, record.direction, ip));
-        (places.map(|places| places[0]), record.cookie)
     }
 
     fn find(&self, of: impl Fn(&Generation) -> Option<&ProcessRecord>) -> Option<ProcessRecord> {
@@ -216,7 +219,7 @@ impl Generation {
 
 /// Where the socket of a packet may be, the likeliest first: [`OWN`] of the sender's of what is sent, of the
 /// receiver's of what is received; then the other one's.
-fn places(netns: u32, direction: PacketDirection, ip: &Ip<'_>) -> Option<[Place; 7]> {
+fn places(netns: u32, direction: PacketDirection, ip: &Ip<'_>) -> Option<Places> {
     let protocol = ip.protocol;
     if ![IpNumber::TCP.0, IpNumber::UDP.0].contains(&protocol) {
         return None;
