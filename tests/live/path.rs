@@ -108,11 +108,14 @@ impl Follow {
         Follow { child, stderr, reach }
     }
 
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+
     /// Ends it, or waits until it ends by itself; all packets that it has shown, and what it said.
     fn end(mut self, is_told: bool) -> (Vec<Value>, String) {
         if is_told {
-            let pid = Pid::from_raw(self.child.id().cast_signed());
-            kill(pid, Signal::SIGINT).unwrap();
+            self.signal(Signal::SIGINT);
         }
         let mut lines = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut lines).unwrap();
@@ -355,12 +358,15 @@ fn functions_and_namespace_are_chosen_and_stacks_shown() {
 fn what_the_ring_has_no_room_for_is_told() {
     let routed = Routed::new();
     let follow = Follow::new(&[&["--ring-size", "4K"][..], &FILTER].concat(), "");
+    // It sleeps, and so its ring fills.
+    follow.signal(Signal::SIGSTOP);
     inside(&routed.client, || {
         let client = UdpSocket::bind((CLIENT, 4000)).unwrap();
         for _ in 0..500 {
             client.send_to(b"test", (SERVER, 4343)).unwrap();
         }
     });
+    follow.signal(Signal::SIGCONT);
     let (_, rest) = follow.end(true);
     assert!(rest.contains("by path_ring: steps came while the ring for them was full"), "{rest}");
 }
