@@ -104,7 +104,7 @@ static __always_inline void report(void *ctx, const struct drop_key *key, const 
 	event->key = *key;
 	event->flow = p->flow;
 	__builtin_memcpy(event->interface, p->interface, IFNAMSIZ);
-	describe_current(&event->process, by_address);
+	describe_current(&event->process, reads_memory);
 	event->length = p->length;
 	event->depth = bpf_get_stack(ctx, event->stack, sizeof(event->stack), 0);
 	bpf_ringbuf_submit(event, wakeup());

@@ -74,6 +74,13 @@ static __always_inline void lost(enum loss cause)
 	__sync_fetch_and_add(&losses[cause], 1);
 }
 
+/*
+ * Whether any address can be read: not where lockdown is for confidentiality. Typed pointers are
+ * followed by their addresses then too, where that is rare: for each one the verifier looks through
+ * all types of the kernel by name, which takes it milliseconds.
+ */
+const volatile bool reads_memory = false;
+
 /* The namespace's inode. */
 static __always_inline __u32 netns_of(struct sock *sk, bool by_address)
 {

@@ -33,16 +33,8 @@ struct drop_flow {
 };
 
 /* Switches; the verifier removes what is off. */
-const volatile bool by_address = false;	  /* objects aren't typed */
-const volatile bool reads_packets = true; /* lockdown forbids it: flows are of sockets alone */
-const volatile bool has_reasons = true;	  /* kfree_skb tells them */
-
-/* Whether pointers are followed by their addresses: for typed ones, the verifier looks through all
- * types of the kernel each time. */
-static __always_inline bool follows_addresses(void)
-{
-	return by_address || reads_packets;
-}
+const volatile bool by_address = false; /* objects aren't typed */
+const volatile bool has_reasons = true; /* kfree_skb tells them */
 
 struct packet {
 	struct drop_flow flow;
@@ -120,7 +112,7 @@ static __always_inline bool has_headers(struct sk_buff *skb)
 {
 	__u16 network = READ(skb, network_header);
 
-	return reads_packets && network && network != 0xffff && network < READ(skb, tail);
+	return reads_memory && network && network != 0xffff && network < READ(skb, tail);
 }
 
 static __always_inline bool read_headers(struct packet *p, struct sk_buff *skb)
@@ -182,7 +174,7 @@ static __always_inline bool read_device(struct packet *p, struct sk_buff *skb)
 	if (!dev)
 		return false;
 	index = READ(dev, ifindex);
-	if (follows_addresses())
+	if (reads_memory)
 		inode = BPF_CORE_READ(dev, nd_net.net, ns.inum);
 	else
 		inode = dev->nd_net.net->ns.inum;
@@ -202,7 +194,7 @@ static __always_inline void read_route(struct packet *p, struct sk_buff *skb)
 	struct dst_entry *dst;
 	__u32 inode;
 
-	if (!reads_packets)
+	if (!reads_memory)
 		return;
 	dst = (void *)(READ(skb, _skb_refdst) & ~1UL);
 	inode = dst ? BPF_CORE_READ(dst, dev, nd_net.net, ns.inum) : 0;
@@ -224,13 +216,13 @@ static __always_inline void read_packet(struct packet *p, struct sk_buff *skb,
 	is_read = read_headers(p, skb);
 	has_device = read_device(p, skb);
 	if (receiver) {
-		p->netns = netns_of(receiver, follows_addresses());
+		p->netns = netns_of(receiver, reads_memory);
 		if (!is_read)
 			read_socket(&p->flow, receiver);
 	} else if (own) {
 		if (!has_device)
-			p->netns = netns_of(own, follows_addresses());
-		if (!is_read && (!has_device || p->netns == netns_of(own, follows_addresses())))
+			p->netns = netns_of(own, reads_memory);
+		if (!is_read && (!has_device || p->netns == netns_of(own, reads_memory)))
 			read_socket(&p->flow, own);
 	} else if (!has_device) {
 		read_route(p, skb);
@@ -242,7 +234,7 @@ static __always_inline void read_tcp(struct packet *p, struct sock *sk)
 {
 	struct tcp_sock *tp = NULL;
 
-	p->netns = netns_of(sk, follows_addresses());
+	p->netns = netns_of(sk, reads_memory);
 	read_socket(&p->flow, sk);
 	if (!p->flow.source_port && p->flow.transport == IPPROTO_TCP)
 		tp = by_address ? (struct tcp_sock *)sk : bpf_skc_to_tcp_sock(sk);

@@ -34,7 +34,7 @@ static __always_inline bool failed(long result)
 static __always_inline void fill_slow(struct slow_call *slow, struct thread *t, __u32 call,
 				      long result, __u64 duration, __u64 began)
 {
-	describe_current(&slow->process, by_thread);
+	describe_current(&slow->process, reads_memory);
 	slow->tid = bpf_get_current_pid_tgid();
 	slow->call = call;
 	slow->began_ns = began;

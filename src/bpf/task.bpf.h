@@ -34,10 +34,7 @@ static __always_inline void describe(struct process *p, struct task_struct *task
 	__builtin_memcpy(p->comm, leader->comm, TASK_COMM_LEN);
 }
 
-/*
- * The same of the current task, for which there are helpers: the verifier looks through all types
- * of the kernel for each pointer that is followed.
- */
+/* The same of the current task, for which there are helpers. */
 static __always_inline void describe_current(struct process *p, bool by_address)
 {
 	struct task_struct *task = current_task(by_address), *leader = READ(task, group_leader);

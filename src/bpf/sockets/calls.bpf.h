@@ -10,8 +10,8 @@ static __noinline struct usage *first_use(struct tag *tag, struct sock *sk, stru
 {
 	struct usage new = {.id = tag->id};
 
-	describe_current(&new.user, by_address);
-	fill_ends(&new.ends, sk);
+	describe_current(&new.user, reads_memory);
+	fill_ends(&new.ends, sk, reads_memory);
 	bpf_map_update_elem(&usage, key, &new, BPF_NOEXIST);
 	tag->used = 1;
 	return bpf_map_lookup_elem(&usage, key);

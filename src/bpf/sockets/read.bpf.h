@@ -57,7 +57,8 @@ static __always_inline bool is_dead(struct sock *sk)
 	return has_flag(sk, bpf_core_enum_value(enum sock_flags, SOCK_DEAD));
 }
 
-static __always_inline void fill_ends(struct endpoints *e, struct sock *sk)
+/* `follow`: pointers by their addresses. */
+static __always_inline void fill_ends(struct endpoints *e, struct sock *sk, bool follow)
 {
 	bool by_address = is_by_address();
 	struct sock_common *c = &sk->__sk_common;
@@ -65,7 +66,7 @@ static __always_inline void fill_ends(struct endpoints *e, struct sock *sk)
 
 	e->family = READ(c, skc_family);
 	e->protocol = READ(sk, sk_protocol);
-	e->netns = netns_of(sk, by_address);
+	e->netns = netns_of(sk, follow);
 	if (!is_inet(e->family)) {
 		__builtin_memset(e->local, 0, 16);
 		__builtin_memset(e->remote, 0, 16);
@@ -157,7 +158,7 @@ static __always_inline void fill_chrono(struct socket_record *r, struct tcp_sock
 }
 
 static __always_inline void fill(struct socket_record *r, struct sock *sk, struct tag *tag,
-				 __u32 state)
+				 __u32 state, bool follow)
 {
 	bool by_address = is_by_address();
 	struct tcp_sock *tp = as_tcp(sk);
@@ -169,10 +170,10 @@ static __always_inline void fill(struct socket_record *r, struct sock *sk, struc
 	r->flags =
 		tag->flags | (tag->provisional ? TAG_PROVISIONAL : 0) | (tag->used ? TAG_USED : 0);
 	r->state = state;
-	fill_ends(&r->ends, sk);
+	fill_ends(&r->ends, sk, follow);
 	/* A TCP connection counts every pure ACK of its handshake and end as a drop. */
 	if (!tp || state == TCP_LISTEN)
-		r->drops = sock_drops(sk, by_address);
+		r->drops = sock_drops(sk, follow);
 	if (!tp)
 		return;
 	if (state == TCP_LISTEN) {

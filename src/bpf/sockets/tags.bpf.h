@@ -40,7 +40,7 @@ static __always_inline bool has_state_turn(enum turn turn, struct sock *sk)
 
 static __always_inline bool in_scope_netns(struct sock *sk)
 {
-	return !only_netns || netns_of(sk, by_address) == only_netns;
+	return !only_netns || netns_of(sk, reads_memory) == only_netns;
 }
 
 static __always_inline bool in_scope_process(__u32 tgid)
@@ -77,7 +77,7 @@ static __always_inline void set_owner(struct tag *tag, struct task_struct *task)
 /* By the current process. */
 static __always_inline void take_over(struct tag *tag)
 {
-	describe_current(&tag->owner, by_address);
+	describe_current(&tag->owner, reads_memory);
 	tag->last_tgid = tag->owner.tgid;
 	next_generation();
 }
@@ -219,7 +219,7 @@ static __always_inline void report(struct sock *sk, struct tag *tag, __u32 kind,
 	event->time_ns = bpf_ktime_get_ns();
 	event->kind = kind;
 	event->error = READ(sk, sk_err);
-	fill(&event->socket, sk, tag, state);
+	fill(&event->socket, sk, tag, state, reads_memory);
 	if (bpf_ringbuf_query(&socket_events, BPF_RB_AVAIL_DATA) > ring_wakeup)
 		wake = BPF_RB_FORCE_WAKEUP;
 	bpf_ringbuf_submit(event, wake);

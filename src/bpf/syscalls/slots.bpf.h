@@ -68,7 +68,7 @@ static __always_inline __u8 scope_of_current(void)
 	bool ended = false;
 	__u8 *value;
 
-	describe_current(&process, by_thread);
+	describe_current(&process, reads_memory);
 	if (only_tree) {
 		value = bpf_map_lookup_elem(&tree, &process.tgid);
 		if (!value)
@@ -148,7 +148,7 @@ static __always_inline void give_back(__u32 number)
 
 static __always_inline void name_thread(struct thread_slot *who)
 {
-	describe_current(&who->process, by_thread);
+	describe_current(&who->process, reads_memory);
 	who->tid = bpf_get_current_pid_tgid();
 	who->named_ns = bpf_ktime_get_ns();
 }

@@ -135,7 +135,7 @@ fn configure(
     let ring_bytes = options.ring_bytes.unwrap_or_else(|| ring_bytes(options.events_per_second));
     if let Some(rodata) = open.maps.rodata_data.as_mut() {
         rodata.by_address = reads_by_address(choice);
-        rodata.reads_packets = !kernel::is_confidential();
+        rodata.reads_memory = !kernel::is_confidential();
         rodata.has_reasons = told.reasons;
         rodata.has_receiver = told.receiver;
         rodata.has_retransmit_err = told.retransmit_err;

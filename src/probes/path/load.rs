@@ -186,6 +186,7 @@ pub(super) fn prepare(
     let ring_bytes = options.ring_bytes.unwrap_or(RING_BYTES);
     if let Some(rodata) = open.maps.rodata_data.as_mut() {
         rodata.by_address = true;
+        rodata.reads_memory = true;
         rodata.has_reasons = told.reasons;
         rodata.has_location = told.location;
         rodata.with_stacks = options.stacks;

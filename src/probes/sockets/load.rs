@@ -10,6 +10,7 @@ use libbpf_rs::{IterOpts, Link, MapCore, MapFlags, OpenObject, ProgramMut};
 use super::Options;
 use super::hooks::{BY_ADDRESS, arrangements};
 use super::skel::{OpenSocketsSkel, SocketsSkel, SocketsSkelBuilder};
+use crate::kernel;
 use crate::probes::climb::{Failure, climb};
 use crate::probes::ladder::{Choice, Hook, Rung};
 use crate::probes::{SECOND, programs};
@@ -113,6 +114,7 @@ fn configure(
         rodata.only_tree = !options.pids.is_empty();
         rodata.with_unix = options.unix;
         rodata.by_address = by_address;
+        rodata.reads_memory = !kernel::is_confidential();
         rodata.in_pairs = hooks.iter().any(|hook| hook.program.ends_with(SECOND));
         rodata.only_owners = options.only_owners;
         rodata.only_listeners = options.only_listeners;

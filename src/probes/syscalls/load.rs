@@ -10,6 +10,7 @@ use libbpf_rs::{Link, MapCore, MapFlags, OpenObject};
 use super::Options;
 use super::hooks::{BY_THREAD, GROUP, arrangements};
 use super::skel::{OpenSyscallsSkel, SyscallsSkel, SyscallsSkelBuilder, types};
+use crate::kernel;
 use crate::names::syscalls::{Abi, Call};
 use crate::probes::climb::{Failure, climb};
 use crate::probes::ladder::{Choice, Hook, Rung};
@@ -110,6 +111,7 @@ fn configure(
         rodata.count_only = options.count_only;
         rodata.errors_only = options.errors_only;
         rodata.by_thread = by_thread;
+        rodata.reads_memory = !kernel::is_confidential();
         rodata.in_pairs = choice.hooks().any(|hook| hook.program.ends_with(SECOND));
         rodata.only_tree = options.only_tree();
         rodata.only_comms = !options.comms.is_empty();
