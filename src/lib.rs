@@ -6,6 +6,7 @@
 #[cfg(test)]
 extern crate self as nettrace;
 
+pub mod btf;
 pub mod bytecode;
 pub mod caret;
 pub mod histogram;

@@ -12,9 +12,8 @@ use super::types::{
     AddressSpace, BitField, EnumDef, Field, Int, Name, Origin, StructDef, StructId, StructKind,
     Structs, Type, TypeSource,
 };
-use btf::{Btf, Id, Kind, Member};
+use crate::btf::{Btf, Id, Kind, Member};
 
-pub mod btf;
 mod functions;
 mod tracepoint;
 

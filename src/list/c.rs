@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::lang::ktypes::btf::{Btf, Id, Kind};
+use crate::btf::{Btf, Id, Kind};
 
 /// Named structs, unions and enums, in the order of their names, each name once.
 pub(super) fn types(btf: &Btf) -> Vec<(String, Id)> {

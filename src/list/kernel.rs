@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use super::{Listed, c};
-use crate::lang::ktypes::btf::{Btf, Id, Kind};
+use crate::btf::{Btf, Id, Kind};
 use crate::lang::ktypes::{self, KernelTypes};
 use crate::lang::probe::{HARDWARE, SIGNALS, SOFTWARE};
 use crate::lang::wildcard::is_match;

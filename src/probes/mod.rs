@@ -21,6 +21,7 @@ pub mod ladder;
 mod losses;
 mod mapped;
 mod netlink;
+mod objects;
 pub mod path;
 mod perf;
 mod programs;

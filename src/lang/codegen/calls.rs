@@ -14,10 +14,10 @@ use libbpf_sys::{
 use super::access::Where;
 use super::machine::Place;
 use super::{Coder, Refusal, Result, known};
+use crate::btf;
 use crate::bytecode::{Alu, Cond, Reg, Size, Width};
 use crate::lang::ast::{Expr, ExprKind};
 use crate::lang::functions::Function;
-use crate::lang::ktypes::btf;
 use crate::lang::probe::Probe;
 use crate::lang::program::Parameter;
 use crate::lang::source::Span;

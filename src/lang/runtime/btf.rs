@@ -4,8 +4,8 @@
 
 use std::collections::HashMap;
 
-const MAGIC: u16 = 0xeb9f;
-const HEADER: u32 = 24;
+use crate::btf::Writer;
+
 const INT: u32 = 1 << 24;
 const FUNC: u32 = 12 << 24;
 const FUNC_PROTO: u32 = 13 << 24;
@@ -14,77 +14,47 @@ const WORD: u32 = 1;
 
 /// BTF that is being written.
 #[derive(Debug)]
-pub(super) struct BtfWriter {
-    types: Vec<u8>,
-    strings: Vec<u8>,
-    known: HashMap<String, u32>,
+pub(super) struct FunctionTypes {
+    writer: Writer,
     /// Prototypes by how many arguments they have.
     prototypes: HashMap<u32, u32>,
-    next: u32,
 }
 
-impl BtfWriter {
+impl FunctionTypes {
     pub(super) fn new() -> Self {
-        let mut new = Self {
-            types: Vec::new(),
-            strings: vec![0],
-            known: HashMap::from([(String::new(), 0)]),
-            prototypes: HashMap::new(),
-            next: WORD,
-        };
-        let name = new.string("u64");
-        new.add(&[name, INT, 8, 64]);
-        new
-    }
-
-    fn add(&mut self, words: &[u32]) -> u32 {
-        self.types.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
-        self.next += 1;
-        self.next - 1
+        let mut writer = Writer::default();
+        let name = writer.string("u64");
+        writer.add(&[name, INT, 8, 64]);
+        Self { writer, prototypes: HashMap::new() }
     }
 
     /// A static function's type. Signs that the kernel doesn't take in a name are `_`.
     pub(super) fn function(&mut self, name: &str, arguments: u32) -> u32 {
         let prototype = self.prototype(arguments);
-        let name = self.string(&identifier(name));
-        self.add(&[name, FUNC, prototype])
+        let name = self.writer.string(&identifier(name));
+        self.writer.add(&[name, FUNC, prototype])
     }
 
     fn prototype(&mut self, arguments: u32) -> u32 {
         if let Some(&known) = self.prototypes.get(&arguments) {
             return known;
         }
-        let name = self.string("word");
+        let name = self.writer.string("word");
         let mut words = vec![0, FUNC_PROTO | arguments, WORD];
         words.extend((0..arguments).flat_map(|_| [name, WORD]));
-        let id = self.add(&words);
+        let id = self.writer.add(&words);
         self.prototypes.insert(arguments, id);
         id
     }
 
     /// Where a string is; each is there once.
     pub(super) fn string(&mut self, text: &str) -> u32 {
-        if let Some(&known) = self.known.get(text) {
-            return known;
-        }
-        let at = self.strings.len() as u32;
-        self.strings.extend(text.bytes().filter(|byte| *byte != 0));
-        self.strings.push(0);
-        self.known.insert(text.to_owned(), at);
-        at
+        self.writer.string(text)
     }
 
     /// As the kernel loads it.
     pub(super) fn finish(self) -> Vec<u8> {
-        let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
-        let mut bytes = MAGIC.to_ne_bytes().to_vec();
-        bytes.extend([1, 0]);
-        for word in [HEADER, 0, types, types, strings] {
-            bytes.extend(word.to_ne_bytes());
-        }
-        bytes.extend(self.types);
-        bytes.extend(self.strings);
-        bytes
+        self.writer.finish()
     }
 }
 
@@ -104,11 +74,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::lang::ktypes::btf::{Btf, Kind};
+    use crate::btf::{Btf, Kind};
 
     #[test]
     fn what_is_written_can_be_read() {
-        let mut writer = BtfWriter::new();
+        let mut writer = FunctionTypes::new();
         let line = writer.string("begin { @ = 1; }");
         assert_eq!((writer.string("begin { @ = 1; }"), writer.string("")), (line, 0));
         let first = writer.function("tracepoint:syscalls:sys_enter_read", 1);

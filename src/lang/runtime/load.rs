@@ -10,15 +10,15 @@ use libbpf_sys::{
     BPF_TRACE_UPROBE_MULTI, bpf_func_info, bpf_line_info,
 };
 
-use super::btf::BtfWriter;
+use super::btf::FunctionTypes;
 use super::link::{Linked, link};
 use super::maps::KernelMaps;
 use super::sys::{self, ProgramSpec};
 use super::verifier;
+use crate::btf::Kind as BtfKind;
 use crate::kernel::Reason;
 use crate::lang::ast::AttachPoint;
 use crate::lang::diagnostics::Diagnostics;
-use crate::lang::ktypes::btf::Kind as BtfKind;
 use crate::lang::ktypes::{KernelTypes, Object};
 use crate::lang::probe::Probe as Place;
 use crate::lang::program::{Probe, Program};
@@ -123,7 +123,7 @@ struct Types {
 
 impl Types {
     fn load(program: &Program, linked: &[Linked], sources: &Sources) -> io::Result<Self> {
-        let mut writer = BtfWriter::new();
+        let mut writer = FunctionTypes::new();
         let probes = program.probes.iter().map(|probe| writer.function(&probe.name, 1)).collect();
         let functions = program.functions.iter();
         let functions =
@@ -135,7 +135,7 @@ impl Types {
 }
 
 /// Where instructions come from, in the kernel's form: at most one place an instruction.
-fn line_info(linked: &Linked, sources: &Sources, writer: &mut BtfWriter) -> Vec<bpf_line_info> {
+fn line_info(linked: &Linked, sources: &Sources, writer: &mut FunctionTypes) -> Vec<bpf_line_info> {
     // Lines and columns that fit what the kernel has for them.
     const MOST_LINES: u32 = (1 << 22) - 1;
     const MOST_COLUMNS: u32 = (1 << 10) - 1;
@@ -372,7 +372,7 @@ mod tests {
             lines: vec![(0, at(0)), (2, at(0)), (2, at(10))],
             functions: Vec::new(),
         };
-        let mut writer = BtfWriter::new();
+        let mut writer = FunctionTypes::new();
         let lines = line_info(&linked, &sources, &mut writer);
         let places: Vec<(u32, u32, u32)> = lines
             .iter()

@@ -2,15 +2,14 @@
 //! wanted, those that come later too, and hands on the packets in batches.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use caps::Capability;
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{MapCore, MapFlags, OpenObject};
+use libbpf_rs::skel::{OpenSkel, Skel};
+use libbpf_rs::{MapCore, MapFlags};
 use plain::Plain;
 
 use crate::kernel;
@@ -22,7 +21,7 @@ use crate::probes::interfaces::Interface;
 use crate::probes::ladder::{Choice, Standing};
 use crate::probes::taps::{Programs, Taps, Wanted};
 use crate::probes::verify::{Load, Subject, load_changed};
-use crate::probes::{Probe, READ_EVENTS_AFTER, losses, programs};
+use crate::probes::{Probe, READ_EVENTS_AFTER, losses, objects, programs};
 use crate::sample::{
     Backlog, CaptureCounts, CaptureReading, PacketBatch, PacketDirection, PacketRecord,
     ProcessRecord, Sample,
@@ -289,9 +288,7 @@ impl Probe for CaptureProbe {
 
 /// The object with all settings and the filter, before the kernel sees it.
 fn prepare(options: &Options) -> libbpf_rs::Result<OpenCaptureSkel<'static>> {
-    // The storage of one libbpf handle per session, a few words that live as long as the process.
-    let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
-    let mut open = CaptureSkelBuilder::default().open(storage)?;
+    let mut open = objects::open::<CaptureSkelBuilder>()?;
     let snaplen = options.snaplen.unwrap_or(SNAPLEN_LIMIT).clamp(SNAPLEN_LEAST, SNAPLEN_LIMIT);
     if let Some(rodata) = open.maps.rodata_data.as_mut() {
         rodata.snaplen = snaplen;

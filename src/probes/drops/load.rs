@@ -1,12 +1,12 @@
 //! Loads and attaches the drop probe.
 
-use std::mem::{MaybeUninit, size_of};
+use std::mem::size_of;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use libbpf_rs::btf::Btf;
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, OpenObject};
+use libbpf_rs::skel::{OpenSkel, Skel};
+use libbpf_rs::{Link, MapCore, MapFlags};
 
 use super::Options;
 use super::hooks::{BY_ADDRESS, GROUP, arrangements};
@@ -15,7 +15,7 @@ use super::skel::{DropsSkel, DropsSkelBuilder, OpenDropsSkel};
 use crate::kernel::{self, Reason, Unsupported};
 use crate::probes::climb::{Failure, climb};
 use crate::probes::ladder::{Choice, Hook, Rung};
-use crate::probes::{perf, programs};
+use crate::probes::{objects, perf, programs};
 
 /// What this kernel's tracepoints tell.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,9 +108,7 @@ pub(super) fn prepare(
     told: Told,
     choice: &Choice,
 ) -> libbpf_rs::Result<OpenDropsSkel<'static>> {
-    // The storage of one libbpf handle per session, a few words that live as long as the process.
-    let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
-    let mut open = DropsSkelBuilder::default().open(storage)?;
+    let mut open = objects::open::<DropsSkelBuilder>()?;
     configure(&mut open, options, told, choice)?;
     Ok(open)
 }

@@ -2,15 +2,14 @@
 //! later too, and reads what each flow had since the start.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use caps::Capability;
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{MapCore, MapFlags, OpenObject};
+use libbpf_rs::skel::{OpenSkel, Skel};
+use libbpf_rs::{MapCore, MapFlags};
 use plain::Plain;
 use rustc_hash::FxHashMap;
 
@@ -23,7 +22,7 @@ use crate::probes::ladder::{Choice, Standing};
 use crate::probes::losses;
 use crate::probes::taps::{Programs, SCAN_AFTER, Taps, Wanted};
 use crate::probes::verify::{self, Load, Subject, load_changed};
-use crate::probes::{Probe, monotonic_ns, programs};
+use crate::probes::{Probe, monotonic_ns, objects, programs};
 use crate::sample::{FlowDirection, FlowKey, FlowRecord, Sample};
 
 mod hooks;
@@ -230,9 +229,7 @@ impl Probe for FlowProbe {
 
 /// The object with all settings, before the kernel sees it.
 fn prepare(options: &Options) -> libbpf_rs::Result<OpenFlowsSkel<'static>> {
-    // The storage of one libbpf handle per session, a few words that live as long as the process.
-    let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
-    let mut open = FlowsSkelBuilder::default().open(storage)?;
+    let mut open = objects::open::<FlowsSkelBuilder>()?;
     if let Some(rodata) = open.maps.rodata_data.as_mut() {
         rodata.inner = options.inner;
         if let Some(filter) = &options.filter {

@@ -1,14 +1,13 @@
 //! Loads the path probe and attaches it.
 
 use std::fs;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use libbpf_rs::btf::Btf;
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, OpenObject, ProgramMut};
+use libbpf_rs::skel::{OpenSkel, Skel};
+use libbpf_rs::{Link, ProgramMut};
 
 use super::attach::{Attached, Place, Progress};
 use super::hooks::{COPIED, GROUP, STEPS, arrangements};
@@ -18,7 +17,7 @@ use crate::kernel::{self, Reason, Unsupported};
 use crate::packet::filter::{Filter, LinkType};
 use crate::probes::climb::{Failure, climb};
 use crate::probes::ladder::{Choice, Hook, Rung};
-use crate::probes::{perf, programs};
+use crate::probes::{objects, perf, programs};
 use crate::run::Usage;
 use crate::tracefs::Tracefs;
 
@@ -179,9 +178,7 @@ pub(super) fn prepare(
     told: Told,
     choice: &Choice,
 ) -> libbpf_rs::Result<OpenPathSkel<'static>> {
-    // The storage of one libbpf handle per run, a few words that live as long as the process.
-    let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
-    let mut open = PathSkelBuilder::default().open(storage)?;
+    let mut open = objects::open::<PathSkelBuilder>()?;
     let filter = options.filter.as_ref();
     let ring_bytes = options.ring_bytes.unwrap_or(RING_BYTES);
     if let Some(rodata) = open.maps.rodata_data.as_mut() {

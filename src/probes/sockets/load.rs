@@ -1,11 +1,10 @@
 //! Loads and attaches the socket probe, rung by rung, until what is left works.
 
-use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{IterOpts, Link, MapCore, MapFlags, OpenObject, ProgramMut};
+use libbpf_rs::skel::{OpenSkel, Skel};
+use libbpf_rs::{IterOpts, Link, MapCore, MapFlags, ProgramMut};
 
 use super::Options;
 use super::hooks::{BY_ADDRESS, arrangements};
@@ -13,7 +12,7 @@ use super::skel::{OpenSocketsSkel, SocketsSkel, SocketsSkelBuilder};
 use crate::kernel;
 use crate::probes::climb::{Failure, climb};
 use crate::probes::ladder::{Choice, Hook, Rung};
-use crate::probes::{SECOND, programs};
+use crate::probes::{SECOND, objects, programs};
 
 /// A connection on loopback is four events, of 300 bytes each.
 const EVENTS_RING_BYTES: u32 = 4 << 20;
@@ -94,9 +93,7 @@ pub(super) fn prepare(
     options: &Options,
     choice: &Choice,
 ) -> libbpf_rs::Result<OpenSocketsSkel<'static>> {
-    // The storage of one libbpf handle per session, a few words that live as long as the process.
-    let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
-    let mut open = SocketsSkelBuilder::default().open(storage)?;
+    let mut open = objects::open::<SocketsSkelBuilder>()?;
     configure(&mut open, options, choice)?;
     Ok(open)
 }

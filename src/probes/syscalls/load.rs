@@ -1,11 +1,10 @@
 //! Loads and attaches the system-call probe.
 
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, OpenObject};
+use libbpf_rs::skel::{OpenSkel, Skel};
+use libbpf_rs::{Link, MapCore, MapFlags};
 
 use super::Options;
 use super::hooks::{BY_THREAD, GROUP, arrangements};
@@ -14,7 +13,7 @@ use crate::kernel;
 use crate::names::syscalls::{Abi, Call};
 use crate::probes::climb::{Failure, climb};
 use crate::probes::ladder::{Choice, Hook, Rung};
-use crate::probes::{SECOND, perf, programs};
+use crate::probes::{SECOND, objects, perf, programs};
 
 /// Threads in a table that is made whole at the start.
 const THREADS_BY_PERF: u32 = 1 << 14;
@@ -94,9 +93,7 @@ pub(super) fn prepare(
     options: &Options,
     choice: &Choice,
 ) -> libbpf_rs::Result<OpenSyscallsSkel<'static>> {
-    // The storage of one libbpf handle per session, a few words that live as long as the process.
-    let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
-    let mut open = SyscallsSkelBuilder::default().open(storage)?;
+    let mut open = objects::open::<SyscallsSkelBuilder>()?;
     configure(&mut open, options, choice)?;
     Ok(open)
 }

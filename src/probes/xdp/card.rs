@@ -1,13 +1,13 @@
 //! The program on a card: loaded for its interface, with counters that are on the card too.
 
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result, anyhow};
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{MapCore, MapFlags, OpenObject};
+use libbpf_rs::skel::OpenSkel;
+use libbpf_rs::{MapCore, MapFlags};
 use plain::Plain;
 
+use crate::probes::objects;
 use crate::probes::verify::{Load, Subject, load_changed};
 use crate::sample::xdp::XdpCounts;
 
@@ -70,7 +70,5 @@ impl Card {
 }
 
 fn open() -> libbpf_rs::Result<OpenXdpCardSkel<'static>> {
-    // The storage of one libbpf handle, a few words that live as long as the process.
-    let storage: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
-    XdpCardSkelBuilder::default().open(storage)
+    objects::open::<XdpCardSkelBuilder>()
 }

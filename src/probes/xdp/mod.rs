@@ -1,15 +1,14 @@
 //! The XDP probe: loads `xdp.bpf.c`, puts it at the interfaces' XDP hooks where nobody else's program is,
 //! watches those of others, and reads what each interface had since the start.
 
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use caps::Capability;
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, OpenObject, ProgramMut};
+use libbpf_rs::skel::{OpenSkel, Skel};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, ProgramMut};
 use plain::Plain;
 use rustc_hash::FxHashMap;
 
@@ -22,7 +21,7 @@ use crate::probes::ladder::{Choice, Hook, Rung, Standing};
 use crate::probes::losses::MissedRuns;
 use crate::probes::taps::{Programs, SCAN_AFTER, Taps, Wanted};
 use crate::probes::verify::{Load, Subject, load_changed};
-use crate::probes::{Probe, programs};
+use crate::probes::{Probe, objects, programs};
 use crate::sample::xdp::XdpCounts;
 use crate::sample::{Sample, XdpMode, XdpProgram, XdpRecord, XdpWanted};
 use card::Card;
@@ -99,10 +98,7 @@ impl Settings {
 
     /// The object, before the kernel sees it.
     fn open(self) -> libbpf_rs::Result<OpenXdpSkel<'static>> {
-        // The storage of one libbpf handle, a few words that live as long as the process.
-        let storage: &'static mut MaybeUninit<OpenObject> =
-            Box::leak(Box::new(MaybeUninit::uninit()));
-        let mut open = XdpSkelBuilder::default().open(storage)?;
+        let mut open = objects::open::<XdpSkelBuilder>()?;
         if let Some(rodata) = open.maps.rodata_data.as_mut() {
             rodata.netns = self.netns;
             rodata.by_address = self.by_address;

@@ -6,11 +6,11 @@ use std::path::Path;
 use super::super::super::ast::AttachPoint;
 use super::super::super::config::MissingProbes;
 use super::super::super::ktypes::Object;
-use super::super::super::ktypes::btf::{Btf, Kind};
 use super::super::super::probe::{Address, Probe};
 use super::super::super::types::Name;
 use super::super::super::wildcard::{has_wildcard, is_match};
 use super::{Context, files, missing};
+use crate::btf::{Btf, Kind};
 use crate::tracefs::Tracefs;
 
 /// An attach point with its probe, or all that its wildcards mean.

@@ -11,8 +11,12 @@ use std::rc::Rc;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
+mod slice;
 #[cfg(test)]
 mod tests;
+mod write;
+
+pub use write::Writer;
 
 const MAGIC: u16 = 0xeb9f;
 /// `struct btf_header` without what newer versions append.
@@ -310,19 +314,24 @@ impl Btf {
     }
 
     fn raw_constants(&self, id: Id) -> impl Iterator<Item = (u32, i64)> {
-        let info = self.word(id, 4).unwrap_or(0);
-        let (signed, wide) = (info >> 31 != 0, info >> 24 & 0x1f == 19);
+        let signed = self.word(id, 4).is_some_and(|info| info >> 31 != 0);
+        let values = self.enum_values(id);
         let word = move |at| self.word(id, at).unwrap_or(0);
         (0..self.len(id)).map(move |index| {
-            let at = TYPE + index * if wide { 12 } else { 8 };
+            let at = TYPE + index * 4 * (1 + values);
             let low = word(at + 4);
-            let value = match (wide, signed) {
+            let value = match (values == 2, signed) {
                 (true, _) => i64::from(word(at + 8)) << 32 | i64::from(low),
                 (false, true) => i64::from(low.cast_signed()),
                 (false, false) => i64::from(low),
             };
             (word(at), value)
         })
+    }
+
+    /// How many words each of an enum's values takes.
+    fn enum_values(&self, id: Id) -> usize {
+        1 + usize::from(self.word(id, 4).is_some_and(|info| info >> 24 & 0x1f == 19))
     }
 
     /// Of a function or its prototype.

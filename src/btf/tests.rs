@@ -128,3 +128,50 @@ fn what_is_cut_off_is_no_btf() {
     let cut = btf(&[1, 4 << 24 | 2, 8], b"\0pair\0").unwrap();
     assert_eq!(cut.members(1).map(|member| member.ty).collect::<Vec<_>>().len(), 2);
 }
+
+#[test]
+fn a_slice_has_what_lies_in_its_types_and_no_more() {
+    let all = example();
+    let names = ["pair", "color"].into_iter().collect();
+    let slice = Btf::parse(Bytes::Read(all.slice(&names))).unwrap();
+    let [pair, color] = ["pair", "color"].map(|name| {
+        slice.find(name, |kind| matches!(kind, Kind::Struct(_) | Kind::Enum { .. })).unwrap()
+    });
+    let members: Vec<_> = slice
+        .members(pair)
+        .map(|of| (of.name, of.bit_offset, of.bits, slice.kind(of.ty)))
+        .collect();
+    let int = all.kind(1);
+    assert_eq!(members, [("first", 0, 0, int), ("rest", 32, 3, int)]);
+    assert_eq!(slice.constants(color).collect::<Vec<_>>(), [("red", 0), ("blue", -1)]);
+    assert_eq!((slice.find_function("paint"), slice.ids().count()), (None, 3));
+}
+
+/// Members of a struct, and of those in it, by their names and places.
+fn layout(btf: &Btf, id: Id, at: u32, into: &mut Vec<(String, u32, u32, u32)>) {
+    for member in btf.members(id) {
+        let (ty, at) = (btf.resolve(member.ty), at + member.bit_offset);
+        into.push((member.name.to_owned(), at, member.bits, btf.size(ty)));
+        layout(btf, ty, at, into);
+    }
+}
+
+#[test]
+fn a_slice_of_the_kernel_s_types_lays_them_out_as_the_kernel_does() {
+    let all = Btf::vmlinux().unwrap();
+    let names = ["task_struct", "tcp_sock", "sk_buff", "bpf_func_id"];
+    let slice = Btf::parse(Bytes::Read(all.slice(&names.into_iter().collect()))).unwrap();
+    for name in &names[..3] {
+        let [of_all, of_slice] = [&all, &slice].map(|btf| {
+            let mut members = Vec::new();
+            let id = btf.find_struct(name).unwrap();
+            layout(btf, id, 0, &mut members);
+            (btf.size(id), members)
+        });
+        assert!(of_all.1.len() > 50, "{name}");
+        assert_eq!(of_all, of_slice, "{name}");
+    }
+    let helper = |btf: &Btf| btf.find_constant("BPF_FUNC_map_lookup_elem").unwrap().1;
+    assert_eq!((helper(&all), helper(&slice)), (1, 1));
+    assert!(slice.ids().len() < all.ids().len() / 10);
+}
