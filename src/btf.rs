@@ -18,6 +18,11 @@ mod write;
 
 pub use write::Writer;
 
+/// The kernel's own types, if it shows them. Those of its modules are beside.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+const FOLDER: &str = "/sys/kernel/btf";
+const OF_KERNEL: &str = "vmlinux";
+
 const MAGIC: u16 = 0xeb9f;
 /// `struct btf_header` without what newer versions append.
 const HEADER: usize = 24;
@@ -129,7 +134,7 @@ impl Btf {
     /// # Errors
     /// Where the kernel has none.
     pub fn vmlinux() -> Result<Self, BtfError> {
-        Self::open(Path::new("/sys/kernel/btf/vmlinux"))
+        Self::open(Path::new(VMLINUX))
     }
 
     /// The file's: of BTF and nothing else.
@@ -151,12 +156,12 @@ impl Btf {
         Self::parse(bytes)
     }
 
-    /// A module's, which has those types that the kernel itself hasn't.
+    /// A loaded module's, which has those types that the kernel itself hasn't.
     ///
     /// # Errors
     /// As of [`Btf::open`].
-    pub fn module(path: &Path, base: Rc<Btf>) -> Result<Self, BtfError> {
-        Ok(Self { base: Some(base), ..Self::open(path)? })
+    pub fn module(name: &str, base: Rc<Btf>) -> Result<Self, BtfError> {
+        Ok(Self { base: Some(base), ..Self::open(&Path::new(FOLDER).join(name))? })
     }
 
     fn parse(bytes: Bytes) -> Result<Self, BtfError> {
@@ -429,6 +434,15 @@ impl Btf {
             offsets
         })
     }
+}
+
+/// The modules that are loaded and have types, by name.
+pub fn modules() -> Vec<String> {
+    let entries = std::fs::read_dir(FOLDER).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name != OF_KERNEL).collect();
+    names.sort();
+    names
 }
 
 /// Bytes behind a type's head, by its kind and length.

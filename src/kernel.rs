@@ -4,18 +4,17 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use caps::Capability;
 use libbpf_rs::PrintLevel;
-use libbpf_rs::btf::{Btf, ReferencesType, types};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, FsType, statfs};
 
+use crate::btf::{self, Btf, Kind};
 use crate::privileges;
-
-const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Who may have perf events, as sysctl(8) calls it.
 const PERF_EVENT_PARANOID: &str = "kernel.perf_event_paranoid";
@@ -80,7 +79,7 @@ pub enum Reason {
         by: &'static str,
     },
     /// No type information to relocate against.
-    #[error("this kernel has no BTF ({VMLINUX_BTF}; built without CONFIG_DEBUG_INFO_BTF)")]
+    #[error("this kernel has no BTF ({}; built without CONFIG_DEBUG_INFO_BTF)", btf::VMLINUX)]
     NoBtf,
     /// No bpf(2) at all.
     #[error("this kernel has no bpf system call (built without CONFIG_BPF_SYSCALL)")]
@@ -116,36 +115,35 @@ pub fn hostname() -> String {
 
 /// Whether the kernel exports its types.
 pub fn has_btf() -> bool {
-    Path::new(VMLINUX_BTF).exists()
+    Path::new(btf::VMLINUX).exists()
 }
 
-/// The kernel's own types, for questions of what it has. Takes some milliseconds.
-pub fn btf() -> anyhow::Result<Btf<'static>> {
-    Btf::from_vmlinux().with_context(|| format!("read {VMLINUX_BTF}"))
+/// The kernel's own types, for questions of what it has.
+pub fn btf() -> anyhow::Result<Rc<Btf>> {
+    Ok(Rc::new(Btf::vmlinux().with_context(|| format!("read {}", btf::VMLINUX))?))
 }
 
 /// Whether `btf` has the tracepoint that `tp_btf/name` attaches to.
-pub fn has_tracepoint(btf: &Btf<'_>, name: &str) -> bool {
-    btf.type_by_name::<libbpf_rs::btf::BtfType<'_>>(&format!("btf_trace_{name}")).is_some()
+pub fn has_tracepoint(btf: &Btf, name: &str) -> bool {
+    btf.find_typedef(&format!("btf_trace_{name}")).is_some()
 }
 
 /// How many arguments a tracepoint hands to programs, if there is such a one: newer ones at the end.
-pub fn tracepoint_args(btf: &Btf<'_>, name: &str) -> Option<usize> {
-    let typedef = btf.type_by_name::<types::Typedef<'_>>(&format!("btf_trace_{name}"))?;
-    let pointer = types::Ptr::try_from(typedef.referenced_type()).ok()?;
-    let function = types::FuncProto::try_from(pointer.referenced_type()).ok()?;
+pub fn tracepoint_args(btf: &Btf, name: &str) -> Option<usize> {
+    let typedef = btf.find_typedef(&format!("btf_trace_{name}"))?;
+    let Kind::Pointer(function) = btf.kind(btf.resolve(typedef)) else { return None };
     // The first is the tracepoint's own.
-    function.iter().count().checked_sub(1)
+    btf.parameters(function).count().checked_sub(1)
 }
 
 /// Whether `btf` has the iterator that `iter/name` attaches to.
-pub fn has_iterator(btf: &Btf<'_>, name: &str) -> bool {
-    btf.type_by_name::<libbpf_rs::btf::BtfType<'_>>(&format!("bpf_iter__{name}")).is_some()
+pub fn has_iterator(btf: &Btf, name: &str) -> bool {
+    btf.find_struct(&format!("bpf_iter__{name}")).is_some()
 }
 
 /// Whether `btf` has a function, such as the one behind a helper.
-pub fn has_function(btf: &Btf<'_>, name: &str) -> bool {
-    btf.type_by_name::<types::Func<'_>>(name).is_some()
+pub fn has_function(btf: &Btf, name: &str) -> bool {
+    btf.find_function(name).is_some()
 }
 
 /// Whether the kernel has a function, whatever its types say: some have no static functions in there.
@@ -164,9 +162,10 @@ pub fn is_preemptible() -> bool {
 
 /// Whether a task that runs a tracepoint's program can lose its CPU in a kernel that
 /// [`is_preemptible`], as since Linux 7.0. The kernel then skips the program for others on that CPU.
-pub fn has_preemptible_tracepoints(btf: &Btf<'_>) -> bool {
-    btf.type_by_name::<types::Typedef<'_>>("class_srcu_fast_notrace_t").is_some()
-        && btf.type_by_name::<types::Var<'_>>("tracepoint_srcu_srcu_data").is_some()
+pub fn has_preemptible_tracepoints(btf: &Btf) -> bool {
+    let is_variable = |kind| matches!(kind, Kind::Variable(_));
+    btf.find_typedef("class_srcu_fast_notrace_t").is_some()
+        && btf.find("tracepoint_srcu_srcu_data", is_variable).is_some()
 }
 
 /// The lockdown mode (`none`, `integrity`, `confidentiality`), if the kernel has lockdown.

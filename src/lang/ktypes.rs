@@ -4,7 +4,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::types::{
     AddressSpace, BitField, EnumDef, Field, Int, Name, Origin, StructDef, StructId, StructKind,
     Structs, Type, TypeSource,
 };
-use crate::btf::{Btf, Id, Kind, Member};
+use crate::btf::{self, Btf, Id, Kind, Member};
 
 mod functions;
 mod tracepoint;
@@ -114,17 +114,13 @@ impl KernelTypes {
     pub fn modules(&self) -> &[Module] {
         self.modules.get_or_init(|| {
             let Some(base) = self.kernel_btf() else { return Vec::new() };
-            let entries = fs::read_dir("/sys/kernel/btf").into_iter().flatten().flatten();
-            let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-            let mut names: Vec<String> = names.filter(|name| name != "vmlinux").collect();
-            names.sort();
             let read = |(name, number): (String, u16)| {
-                let path = Path::new("/sys/kernel/btf").join(&name);
                 // One that was unloaded meanwhile has none.
-                let btf = Btf::module(&path, Rc::clone(base)).ok()?;
+                let btf = Btf::module(&name, Rc::clone(base)).ok()?;
                 Some(Module { name: name.into(), btf, number })
             };
-            let mut modules: Vec<Module> = names.into_iter().zip(0..).filter_map(read).collect();
+            let mut modules: Vec<Module> =
+                btf::modules().into_iter().zip(0..).filter_map(read).collect();
             (0..).zip(&mut modules).for_each(|(number, module)| module.number = number);
             modules
         })

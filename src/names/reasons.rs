@@ -2,15 +2,10 @@
 //! from its own types, and the names of what is told beside them.
 
 use std::collections::BTreeMap;
-use std::ffi::CStr;
-use std::fs;
-use std::mem::size_of;
-use std::ptr::NonNull;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use libbpf_rs::AsRawLibbpf;
-use libbpf_rs::btf::{Btf, types};
-
+use crate::btf::{self, Btf, Id, Kind};
 use crate::filter::nearest;
 use crate::sample::DropKind;
 
@@ -20,8 +15,6 @@ const PREFIX: &str = "SKB_DROP_REASON_";
 const SUBSYSTEM_PREFIX: &str = "SKB_DROP_REASON_SUBSYS_";
 /// A reason is its subsystem's number and its own; the core's is 0.
 const SUBSYSTEM_SHIFT: u32 = 16;
-/// Where modules' types are.
-const MODULES: &str = "/sys/kernel/btf";
 
 /// Names and numbers of an enum of the kernel.
 type Members = Vec<(String, u32)>;
@@ -38,21 +31,19 @@ pub struct Reasons {
 
 impl Reasons {
     /// Those that the kernel of these types has, with those of its modules; none before Linux 5.17.
-    pub fn of_kernel(btf: &Btf<'_>) -> Self {
+    pub fn of_kernel(btf: &Rc<Btf>) -> Self {
         let Some(core) = members(btf, CORE) else {
             return Reasons::default();
         };
         let subsystems = members(btf, SUBSYSTEMS).unwrap_or_default();
         let mut others: Vec<Members> = Vec::new();
         if !subsystems.is_empty() {
-            let enums = btf.type_by_kind::<types::Enum<'_>>();
             let is_other = |name: &str| name.contains("drop_reason") && name != CORE;
-            others.extend(
-                enums
-                    .filter(|one| one.name().and_then(|name| name.to_str()).is_some_and(is_other))
-                    .map(|one| members_of(&one)),
-            );
-            others.extend(modules(&subsystems).iter().flat_map(|module| of_module(btf, module)));
+            others = enums(btf, is_other);
+            for name in modules(&subsystems) {
+                let module = Btf::module(&name, Rc::clone(btf));
+                others.extend(module.iter().flat_map(|module| enums(module, |_| true)));
+            }
         }
         Reasons::of(core, subsystems, &others)
     }
@@ -134,75 +125,33 @@ impl Reasons {
     }
 }
 
-fn members(btf: &Btf<'_>, name: &str) -> Option<Members> {
-    btf.type_by_name::<types::Enum<'_>>(name).map(|one| members_of(&one))
+fn is_enum(kind: Kind) -> bool {
+    matches!(kind, Kind::Enum { .. })
 }
 
-fn members_of(one: &types::Enum<'_>) -> Members {
-    let member = |member: types::EnumMember<'_>| {
-        let name = member.name?.to_str()?.to_owned();
-        Some((name, member.value as u32))
-    };
-    one.iter().filter_map(member).collect()
+fn members(btf: &Btf, name: &str) -> Option<Members> {
+    btf.find(name, is_enum).map(|id| members_of(btf, id))
+}
+
+/// All enums of such names.
+fn enums(btf: &Btf, is_wanted: impl Fn(&str) -> bool) -> Vec<Members> {
+    let ids = btf.ids().filter(|id| is_enum(btf.kind(*id)) && is_wanted(btf.name(*id)));
+    ids.map(|id| members_of(btf, id)).collect()
+}
+
+fn members_of(btf: &Btf, id: Id) -> Members {
+    btf.constants(id).map(|(name, value)| (name.to_owned(), value as u32)).collect()
 }
 
 /// Loaded modules that a subsystem is of: `mac80211` has MAC80211_UNUSABLE.
-fn modules(subsystems: &Members) -> Vec<String> {
-    let names = fs::read_dir(MODULES).into_iter().flatten().filter_map(Result::ok);
-    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+fn modules(subsystems: &Members) -> impl Iterator<Item = String> {
     let is_of = |module: &String| {
         let module = module.to_uppercase();
         subsystems.iter().any(|(name, _)| {
             name.strip_prefix(SUBSYSTEM_PREFIX).is_some_and(|name| name.starts_with(&module))
         })
     };
-    names.filter(is_of).collect()
-}
-
-/// All enums of a module's own, which libbpf-rs can't read yet: its types go on where the kernel's end.
-fn of_module(kernel: &Btf<'_>, module: &str) -> Vec<Members> {
-    const ENUM: u32 = 6;
-
-    let Ok(path) = std::ffi::CString::new(format!("{MODULES}/{module}")) else {
-        return Vec::new();
-    };
-    let base = kernel.as_libbpf_object().as_ptr();
-    // SAFETY: a string with its end, and types that live longer than what is made of them.
-    let Some(btf) = NonNull::new(unsafe { libbpf_sys::btf__parse_split(path.as_ptr(), base) })
-    else {
-        return Vec::new();
-    };
-    // SAFETY: both are valid.
-    let ids = unsafe { libbpf_sys::btf__type_cnt(base)..libbpf_sys::btf__type_cnt(btf.as_ptr()) };
-    let name_at = |offset| {
-        // SAFETY: valid types; libbpf returns null, or a string that lives as long as they do.
-        let name = unsafe { libbpf_sys::btf__name_by_offset(btf.as_ptr(), offset) };
-        // SAFETY: as above.
-        (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
-    };
-    let mut enums = Vec::new();
-    for id in ids {
-        // SAFETY: a number below the count.
-        let Some(one) = (unsafe { libbpf_sys::btf__type_by_id(btf.as_ptr(), id).as_ref() }) else {
-            continue;
-        };
-        if one.info >> 24 & 0x1f != ENUM {
-            continue;
-        }
-        let first = std::ptr::from_ref(one).wrapping_byte_add(size_of::<libbpf_sys::btf_type>());
-        // SAFETY: an enum's members, as many as it says, follow it; libbpf has checked that.
-        let members = unsafe {
-            let count = one.info as usize & 0xffff;
-            std::slice::from_raw_parts(first.cast::<libbpf_sys::btf_enum>(), count)
-        };
-        let member = |member: &libbpf_sys::btf_enum| {
-            Some((name_at(member.name_off)?, member.val.cast_unsigned()))
-        };
-        enums.push(members.iter().filter_map(member).collect());
-    }
-    // SAFETY: ours, and nothing of it is left.
-    unsafe { libbpf_sys::btf__free(btf.as_ptr()) };
-    enums
+    btf::modules().into_iter().filter(is_of)
 }
 
 #[cfg(test)]

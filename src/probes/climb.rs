@@ -41,7 +41,7 @@ pub(super) fn climb<T, const N: usize>(
 ) -> Result<T> {
     // Read at most once, since that takes a while; the usual kernel isn't asked for more.
     let mut btf = kernel::is_preemptible().then(kernel::btf).and_then(Result::ok);
-    let is_preempted = btf.as_ref().is_some_and(kernel::has_preemptible_tracepoints);
+    let is_preempted = btf.as_deref().is_some_and(kernel::has_preemptible_tracepoints);
     let arrangements = &arrangements(is_preempted);
     let mut tried = Tried::from_environment(arrangements, &super::targets())?;
     let mut is_asked = false;

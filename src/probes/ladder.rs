@@ -4,8 +4,8 @@
 use std::fmt;
 
 use anyhow::{Result, bail};
-use libbpf_rs::btf::Btf;
 
+use crate::btf::Btf;
 use crate::kernel::{self, Reason, Unsupported};
 
 /// Switches rungs and hooks off, to test the lower ones: `NETTRACE_WITHOUT=fentry,tp_btf:sys_exit`.
@@ -125,7 +125,7 @@ impl Hook {
 
     /// Whether this kernel has its target: of a function its types may be a module's, or none, which
     /// is no matter for a kprobe.
-    pub(super) fn is_in(&self, btf: &Btf<'_>) -> bool {
+    pub(super) fn is_in(&self, btf: &Btf) -> bool {
         match self.rung {
             Rung::TpBtf | Rung::RawTp => kernel::has_tracepoint(btf, self.target),
             Rung::Iter => kernel::has_iterator(btf, self.target),
@@ -239,7 +239,7 @@ impl Tried {
     }
 
     /// Finds what this kernel doesn't have; true if that is anything new.
-    pub fn ask(&mut self, btf: &Btf<'_>, arrangements: &[Arrangement]) -> bool {
+    pub fn ask(&mut self, btf: &Btf, arrangements: &[Arrangement]) -> bool {
         let before = self.failures.len();
         for hook in hooks(arrangements) {
             if self.failure(hook).is_none() && (self.lacks_function(hook) || !hook.is_in(btf)) {

@@ -3,11 +3,11 @@
 
 use anyhow::{Context, Result};
 use libbpf_rs::OpenObject;
-use libbpf_rs::btf::Btf;
 use libbpf_rs::skel::OpenSkel;
 
 use super::ladder::{Arrangement, Choice, Datum, Hook, Rung, Standing, Way};
 use super::{capture, drops, flows, path, sockets, syscalls, xdp};
+use crate::btf::Btf;
 use crate::kernel;
 use crate::packet::filter::{Filter, LinkType};
 
@@ -137,7 +137,7 @@ fn programs(arrangement: &Arrangement) -> Vec<&'static str> {
 }
 
 /// A way by the program, if this kernel has something to attach it to.
-fn way_of<'a>(arrangement: &'a Arrangement, program: &str, btf: &Btf<'_>) -> Option<&'a Way> {
+fn way_of<'a>(arrangement: &'a Arrangement, program: &str, btf: &Btf) -> Option<&'a Way> {
     let mut hooks = ways(arrangement).flat_map(|way| &way.hooks);
     if hooks.any(|hook| hook.rung == Rung::Helper && !hook.is_in(btf)) {
         return None;

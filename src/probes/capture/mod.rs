@@ -12,6 +12,7 @@ use libbpf_rs::skel::{OpenSkel, Skel};
 use libbpf_rs::{MapCore, MapFlags};
 use plain::Plain;
 
+use crate::btf::Btf;
 use crate::kernel;
 use crate::netns::Netns;
 use crate::packet::filter::{Filter, LinkType};
@@ -94,7 +95,7 @@ pub(super) fn subjects() -> Vec<Subject> {
 }
 
 /// Whether the socket probe's tags can be in socket storage at all.
-fn has_storage(btf: &libbpf_rs::btf::Btf<'_>) -> bool {
+fn has_storage(btf: &Btf) -> bool {
     kernel::has_function(btf, "bpf_sk_storage_get_tracing")
 }
 

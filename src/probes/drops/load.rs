@@ -4,7 +4,6 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use libbpf_rs::btf::Btf;
 use libbpf_rs::skel::{OpenSkel, Skel};
 use libbpf_rs::{Link, MapCore, MapFlags};
 
@@ -12,6 +11,7 @@ use super::Options;
 use super::hooks::{BY_ADDRESS, GROUP, arrangements};
 use super::skel::types::drop_event;
 use super::skel::{DropsSkel, DropsSkelBuilder, OpenDropsSkel};
+use crate::btf::Btf;
 use crate::kernel::{self, Reason, Unsupported};
 use crate::probes::climb::{Failure, climb};
 use crate::probes::ladder::{Choice, Hook, Rung};
@@ -26,7 +26,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    pub(super) fn by(btf: &Btf<'_>) -> Self {
+    pub(super) fn by(btf: &Btf) -> Self {
         let has = |name, number| kernel::tracepoint_args(btf, name) >= Some(number);
         Told {
             reasons: has("kfree_skb", 3),

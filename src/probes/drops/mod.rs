@@ -137,7 +137,7 @@ impl DropProbe {
     pub fn open(options: &Options) -> Result<Self> {
         // Without them nothing can be loaded, and loading says so best.
         let btf = kernel::btf().ok();
-        let told = btf.as_ref().map(Told::by).unwrap_or_default();
+        let told = btf.as_deref().map(Told::by).unwrap_or_default();
         let reasons = btf.as_ref().map(Reasons::of_kernel).unwrap_or_default();
         drop(btf);
         let loaded = load(options, told)?;

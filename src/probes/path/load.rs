@@ -5,7 +5,6 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use libbpf_rs::btf::Btf;
 use libbpf_rs::skel::{OpenSkel, Skel};
 use libbpf_rs::{Link, ProgramMut};
 
@@ -13,6 +12,7 @@ use super::attach::{Attached, Place, Progress};
 use super::hooks::{COPIED, GROUP, STEPS, arrangements};
 use super::skel::{OpenPathSkel, PathSkel, PathSkelBuilder};
 use super::{Options, functions, types};
+use crate::btf::Btf;
 use crate::kernel::{self, Reason, Unsupported};
 use crate::packet::filter::{Filter, LinkType};
 use crate::probes::climb::{Failure, climb};
@@ -39,7 +39,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    pub(super) fn by(btf: &Btf<'_>) -> Self {
+    pub(super) fn by(btf: &Btf) -> Self {
         let has = |name, number| kernel::tracepoint_args(btf, name) >= Some(number);
         Told { reasons: has("kfree_skb", 3), location: has("consume_skb", 2) }
     }
