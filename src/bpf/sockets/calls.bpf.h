@@ -62,28 +62,56 @@ static __always_inline bool is_user(struct sock *sk, __u32 tgid)
 	return tag && tag->used && tag->last_tgid == tgid;
 }
 
+/*
+ * By what it is known again, 0: by nothing. A TCP socket's end is told, and then its address may be
+ * another's; what tells nothing of its end is known by its cookie, if it has one.
+ */
+static __always_inline __u64 own_mark(struct sock *sk, bool tcp)
+{
+	return tcp ? (__u64)sk : READ(sk, __sk_common.skc_cookie.counter);
+}
+
+static __always_inline struct own_socket *own_slot_of(enum own_slot slot)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return cpu < OWN_SOCKET_CPUS ? &own_sockets[slot][cpu] : NULL;
+}
+
+static __always_inline void keep_own(struct own_socket *own, __u64 mark, __u32 tgid, __u32 now)
+{
+	if (!own)
+		return;
+	own->mark = mark;
+	own->tgid = tgid;
+	own->generation = now;
+}
+
 static __always_inline int account(struct sock *sk, int bytes, bool sent, enum own_slot slot)
 {
 	__u16 family = READ(sk, __sk_common.skc_family);
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct own_socket *own = NULL;
 	bool tcp = is_tcp(sk);
-	__u32 now = 0, cpu;
 	struct tag *tag;
+	__u64 mark = 0;
+	__u32 now = 0;
 
 	if (bytes < 0 || (tcp && !bytes))
 		return 0;
-	if (tcp) {
-		cpu = bpf_get_smp_processor_id();
+	if (tcp || only_owners) {
+		mark = own_mark(sk, tcp);
+		own = own_slot_of(slot);
 		now = generation;
-		if (cpu < OWN_SOCKET_CPUS) {
-			own = &own_sockets[slot][cpu];
-			if (own->sk == (__u64)sk && own->tgid == tgid && own->generation == now)
-				return 0;
-		}
-	} else if (only_owners ? is_user(sk, tgid) : count_again(sk, tgid, bytes, sent)) {
+		if (own && mark && own->mark == mark && own->tgid == tgid && own->generation == now)
+			return 0;
+	}
+	if (!tcp && only_owners && is_user(sk, tgid)) {
+		keep_own(own, mark, tgid, now);
 		return 0;
 	}
+	if (!tcp && !only_owners && count_again(sk, tgid, bytes, sent))
+		return 0;
 	if (!in_scope_family(family))
 		return 0;
 	tag = find_tag(sk);
@@ -106,11 +134,7 @@ static __always_inline int account(struct sock *sk, int bytes, bool sent, enum o
 		next_generation();
 	}
 	if (tcp && tag->owner.tgid == tgid && !(tag->flags & TAG_PER_CALL)) {
-		if (own) {
-			own->sk = (__u64)sk;
-			own->tgid = tgid;
-			own->generation = now;
-		}
+		keep_own(own, mark, tgid, now);
 		return 0;
 	}
 	count(tag, sk, tgid, bytes, sent);

@@ -186,12 +186,12 @@ __u32 records_read = 0; /* sockets seen by this read, also those that had no roo
 bool outgrown = false;	/* the array is in `records`; putting one there waits for RCU */
 
 /*
- * The last TCP socket that each CPU found to be its caller's own, so that the next call on it needs
- * no look-up. Whatever could make that untrue moves the generation on. One for each program: a
- * program never interrupts itself, so nobody sees a half-written one.
+ * The last socket that each CPU found to be its caller's own, with nothing to count for it, so that
+ * the next call on it needs no look-up. Whatever could make that untrue moves the generation on.
+ * One for each program: a program never interrupts itself, so nobody sees a half-written one.
  */
 struct own_socket {
-	__u64 sk;
+	__u64 mark; /* see own_mark() */
 	__u32 tgid;
 	__u32 generation;
 	__u64 pad[6]; /* a cache line */
