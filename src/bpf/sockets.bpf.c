@@ -84,7 +84,7 @@ int read_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 		mend(tag, state);
 	r = next_record();
 	if (r)
-		fill(r, sk, tag, state, by_address);
+		fill(r, sk, tag, state, false);
 	return 0;
 }
 
@@ -119,7 +119,7 @@ int read_addresses(struct bpf_iter__bpf_map_elem *ctx)
 	r = next_record();
 	if (!r)
 		return 0;
-	fill(r, sk, tag, state, by_address);
+	fill(r, sk, tag, state, false);
 	/* The tag goes before the socket does: if it is still there, that was the socket. */
 	tag = bpf_map_lookup_elem(&addresses, &address);
 	if (!tag || tag->id != id)

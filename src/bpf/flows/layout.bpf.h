@@ -6,7 +6,6 @@
 #include "../nettrace.bpf.h"
 
 #define FLOW_ENTRIES	  (1 << 16)
-#define HINTS		  (4 * FLOW_ENTRIES)
 #define INTERFACE_ENTRIES (1 << 12)
 #define FRAGMENT_ENTRIES  (1 << 12)
 
@@ -74,7 +73,8 @@ const volatile bool inner = false;
 const volatile __u64 hash_factors[7] = {};
 
 const volatile __u32 flow_room = FLOW_ENTRIES;
-const volatile __u32 hint_mask = HINTS - 1;
+const volatile __u32 hints_mask = FLOW_ENTRIES - 1;
+const volatile __u32 number_mask = FLOW_ENTRIES - 1; /* bits of a number in `flows` */
 
 /* Made whole at the start, all of these: packets come in interrupts, where an allocation may fail.
  */
@@ -95,12 +95,20 @@ struct {
 	__type(value, __u32);
 } places SEC(".maps");
 
-/* Numbers in `flows` of the last one by some bits of the hash. */
+/*
+ * Where flows whose hashes end alike may be: numbers in `flows`, and above them as many bits of
+ * another part of the hash as there is room for. 0: none. Four for each flow, so that one in fifty
+ * finds no room in a full table; of one such place for each, every fifth would.
+ */
+struct hints {
+	__u32 ways[4];
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, HINTS);
+	__uint(max_entries, FLOW_ENTRIES);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, struct hints);
 } hints SEC(".maps");
 
 /* Numbers of flows that there are no more. */

@@ -18,6 +18,8 @@
 /* Flows whose keys hash alike have places beside each other. */
 #define PLACES 2
 
+#define HINT_WAYS (sizeof(struct hints) / sizeof(__u32))
+
 _Static_assert(sizeof(struct flow_key) % 8 == 0, "it is hashed and compared by words");
 
 /*
@@ -83,20 +85,38 @@ static __always_inline void give_back(__u32 number)
 		has_freed_numbers = true;
 }
 
+/* What a hint has above the number: never 0. */
+static __always_inline __u32 tag_of(__u64 hash)
+{
+	return hash >> 32 & ~number_mask;
+}
+
+/* In place of nothing, or of any other. */
+static __always_inline void put_hint(struct hints *near, __u32 number, __u64 hash)
+{
+	__u32 way = bpf_get_prandom_u32();
+
+#pragma unroll
+	for (int i = 0; i < HINT_WAYS; i++)
+		if (!near->ways[i])
+			way = i;
+	near->ways[way % HINT_WAYS] = tag_of(hash) | number;
+}
+
 /* The flow of this key at one of its places. */
 static __always_inline struct flow *flow_in(__u64 place, struct flow_key *key, __u64 hash,
-					    __u32 *hint)
+					    struct hints *near)
 {
 	__u32 *number = bpf_map_lookup_elem(&places, &place);
 	struct flow *flow = number ? flow_at(*number) : NULL;
 
 	if (!flow || !is_of(flow, key, hash))
 		return NULL;
-	*hint = *number;
+	put_hint(near, *number, hash);
 	return flow;
 }
 
-static __always_inline struct flow *new_flow(struct flow_key *key, __u64 hash, __u32 *hint)
+static __always_inline struct flow *new_flow(struct flow_key *key, __u64 hash, struct hints *near)
 {
 	struct flow *flow, *other = NULL;
 	__u32 number = 0;
@@ -115,11 +135,11 @@ static __always_inline struct flow *new_flow(struct flow_key *key, __u64 hash, _
 		flow->place = place;
 		barrier();
 		if (!bpf_map_update_elem(&places, &place, &number, BPF_NOEXIST)) {
-			*hint = number;
+			put_hint(near, number, hash);
 			return flow;
 		}
 		/* Another CPU may have had a packet of it at the same time. */
-		other = flow_in(place, key, hash, hint);
+		other = flow_in(place, key, hash, near);
 	}
 	flow->place = 0;
 	give_back(number);
@@ -127,29 +147,33 @@ static __always_inline struct flow *new_flow(struct flow_key *key, __u64 hash, _
 }
 
 /* Not inlined into the path of packets of known flows. */
-static __noinline struct flow *unhinted_flow(struct flow_key *key, __u64 hash, __u32 *hint)
+static __noinline struct flow *unhinted_flow(struct flow_key *key, __u64 hash, struct hints *near)
 {
 	struct flow *flow = NULL;
 
 	for (int i = 0; i < PLACES && !flow; i++)
-		flow = flow_in(hash ^ i, key, hash, hint);
-	return flow ?: new_flow(key, hash, hint);
+		flow = flow_in(hash ^ i, key, hash, near);
+	return flow ?: new_flow(key, hash, near);
 }
 
 /* None if the table is full. */
 static __always_inline struct flow *find_flow(struct flow_key *key)
 {
 	__u64 hash = hash_of(key);
-	__u32 slot = hash & hint_mask;
-	__u32 *hint = bpf_map_lookup_elem(&hints, &slot);
+	__u32 slot = hash & hints_mask, tag = tag_of(hash), hint = 0;
+	struct hints *near = bpf_map_lookup_elem(&hints, &slot);
 	struct flow *flow;
 
-	if (!hint)
+	if (!near)
 		return NULL;
-	flow = flow_at(*hint);
+#pragma unroll
+	for (int i = 0; i < HINT_WAYS; i++)
+		if (!((near->ways[i] ^ tag) & ~number_mask))
+			hint = near->ways[i];
+	flow = hint ? flow_at(hint & number_mask) : NULL;
 	if (flow && is_of(flow, key, hash))
 		return flow;
-	return unhinted_flow(key, hash, hint);
+	return unhinted_flow(key, hash, near);
 }
 
 #endif

@@ -11,7 +11,7 @@ static __noinline struct usage *first_use(struct tag *tag, struct sock *sk, stru
 	struct usage new = {.id = tag->id};
 
 	describe_current(&new.user, reads_memory);
-	fill_ends(&new.ends, sk, reads_memory);
+	fill_ends(&new.ends, sk, true);
 	bpf_map_update_elem(&usage, key, &new, BPF_NOEXIST);
 	tag->used = 1;
 	return bpf_map_lookup_elem(&usage, key);
@@ -75,7 +75,12 @@ static __always_inline struct own_socket *own_slot_of(enum own_slot slot)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 
-	return cpu < OWN_SOCKET_CPUS ? &own_sockets[slot][cpu] : NULL;
+	if (cpu >= OWN_SOCKET_CPUS)
+		return NULL;
+	/* Clang may take the address first, and then the verifier doesn't know that it is bounded.
+	 */
+	asm volatile("%0 &= %1" : "+r"(cpu) : "i"(OWN_SOCKET_CPUS - 1));
+	return &own_sockets[slot][cpu];
 }
 
 static __always_inline void keep_own(struct own_socket *own, __u64 mark, __u32 tgid, __u32 now)

@@ -57,8 +57,13 @@ static __always_inline bool is_dead(struct sock *sk)
 	return has_flag(sk, bpf_core_enum_value(enum sock_flags, SOCK_DEAD));
 }
 
-/* `follow`: pointers by their addresses. */
-static __always_inline void fill_ends(struct endpoints *e, struct sock *sk, bool follow)
+/* How pointers are followed where a program comes seldom, and where it comes often. */
+static __always_inline bool follows_addresses(bool seldom)
+{
+	return seldom ? reads_memory : by_address;
+}
+
+static __always_inline void fill_ends(struct endpoints *e, struct sock *sk, bool seldom)
 {
 	bool by_address = is_by_address();
 	struct sock_common *c = &sk->__sk_common;
@@ -66,7 +71,7 @@ static __always_inline void fill_ends(struct endpoints *e, struct sock *sk, bool
 
 	e->family = READ(c, skc_family);
 	e->protocol = READ(sk, sk_protocol);
-	e->netns = netns_of(sk, follow);
+	e->netns = netns_of(sk, follows_addresses(seldom));
 	if (!is_inet(e->family)) {
 		__builtin_memset(e->local, 0, 16);
 		__builtin_memset(e->remote, 0, 16);
@@ -158,7 +163,7 @@ static __always_inline void fill_chrono(struct socket_record *r, struct tcp_sock
 }
 
 static __always_inline void fill(struct socket_record *r, struct sock *sk, struct tag *tag,
-				 __u32 state, bool follow)
+				 __u32 state, bool seldom)
 {
 	bool by_address = is_by_address();
 	struct tcp_sock *tp = as_tcp(sk);
@@ -170,10 +175,10 @@ static __always_inline void fill(struct socket_record *r, struct sock *sk, struc
 	r->flags =
 		tag->flags | (tag->provisional ? TAG_PROVISIONAL : 0) | (tag->used ? TAG_USED : 0);
 	r->state = state;
-	fill_ends(&r->ends, sk, follow);
+	fill_ends(&r->ends, sk, seldom);
 	/* A TCP connection counts every pure ACK of its handshake and end as a drop. */
 	if (!tp || state == TCP_LISTEN)
-		r->drops = sock_drops(sk, follow);
+		r->drops = sock_drops(sk, follows_addresses(seldom));
 	if (!tp)
 		return;
 	if (state == TCP_LISTEN) {

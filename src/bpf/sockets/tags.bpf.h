@@ -219,7 +219,7 @@ static __always_inline void report(struct sock *sk, struct tag *tag, __u32 kind,
 	event->time_ns = bpf_ktime_get_ns();
 	event->kind = kind;
 	event->error = READ(sk, sk_err);
-	fill(&event->socket, sk, tag, state, reads_memory);
+	fill(&event->socket, sk, tag, state, true);
 	if (bpf_ringbuf_query(&socket_events, BPF_RB_AVAIL_DATA) > ring_wakeup)
 		wake = BPF_RB_FORCE_WAKEUP;
 	bpf_ringbuf_submit(event, wake);

@@ -12,9 +12,6 @@ use super::skel::types::{flow, flow_numbers};
 use super::skel::{FlowsSkel, OpenFlowsSkel};
 use crate::probes::mapped::Mapped;
 
-/// Hints per flow: the more, the fewer flows share one.
-const HINTS: u32 = 4;
-
 /// The table, and the flows in it that are over.
 pub(super) struct Table {
     flows: Mapped<flow>,
@@ -35,11 +32,11 @@ pub(super) fn prepare(open: &mut OpenFlowsSkel<'_>, entries: Option<u32>) -> lib
         return Ok(());
     };
     let too_many = || libbpf_rs::Error::from_raw_os_error(libc::E2BIG);
-    let hints = entries.checked_mul(HINTS).and_then(u32::checked_next_power_of_two);
-    let hints = hints.ok_or_else(too_many)?;
+    let hints = entries.checked_next_power_of_two().ok_or_else(too_many)?;
     if let Some(rodata) = open.maps.rodata_data.as_mut() {
         rodata.flow_room = entries;
-        rodata.hint_mask = hints - 1;
+        rodata.hints_mask = hints - 1;
+        rodata.number_mask = hints - 1;
     }
     let maps = &mut open.maps;
     maps.flows.set_max_entries(entries)?;
