@@ -20,7 +20,7 @@ use nix::sys::signal::kill;
 use nix::unistd::{Pid, Uid, User};
 
 use cgroups::Cgroups;
-pub use cgroups::{Container, all_cgroups, container_of, has_old_cgroups};
+pub use cgroups::{Container, all_cgroups, container_of, has_cgroup, has_old_cgroups};
 
 use crate::netns;
 use crate::sample::ProcessRecord;

@@ -94,6 +94,11 @@ pub fn all_cgroups() -> HashMap<u64, Arc<str>> {
     found
 }
 
+/// Whether there is a cgroup of that path; so too where that can't be asked.
+pub fn has_cgroup(path: &str) -> bool {
+    kernel::cgroup2().is_none_or(|root| root.join(path.trim_matches('/')).is_dir())
+}
+
 /// Whether there are other hierarchies, in which a runtime may keep containers.
 pub fn has_old_cgroups() -> bool {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();

@@ -183,7 +183,7 @@ fn cgroups(args: &ProcessArgs) -> Vec<(u64, bool)> {
 
 fn add_cgroups(filter: &mut Filter, args: &ProcessArgs) {
     if let Some(path) = &args.cgroup {
-        filter.and_cgroup(path.strip_prefix("/sys/fs/cgroup").unwrap_or(path));
+        filter.and_cgroup(below_root(path));
     }
     if let Some(name) = &args.container {
         filter.and_container(name);
@@ -191,6 +191,11 @@ fn add_cgroups(filter: &mut Filter, args: &ProcessArgs) {
     if let Some(name) = &args.pod {
         filter.and_pod(name);
     }
+}
+
+/// A cgroup's path as the kernel tells it, whether or not it was given with the mount's.
+fn below_root(path: &str) -> &str {
+    path.strip_prefix("/sys/fs/cgroup").unwrap_or(path)
 }
 
 /// The processes that flags of scope name; all if there are none.
@@ -215,6 +220,12 @@ fn add_processes(filter: &mut Filter, args: &ProcessArgs, uids: &[u32]) -> Resul
         filter.and_uids(uids);
     }
     add_cgroups(filter, args);
+    // It may come, as a unit that is started.
+    if let Some(path) = &args.cgroup
+        && !names::has_cgroup(below_root(path))
+    {
+        eprintln!("nettrace: there is no cgroup {path} so far");
+    }
     for pid in &args.pids {
         if !exists(*pid) {
             return Err(Usage(format!("there is no process {pid}")).into());

@@ -114,6 +114,13 @@ fn wrong_usage_is_2_and_says_what_to_type() {
 }
 
 #[test]
+fn a_cgroup_that_isn_t_there_so_far_is_told() {
+    let said = |cgroup| text(&run(&["top", "--cgroup", cgroup, "0.05", "1"]).stderr).to_owned();
+    assert!(said("/no/such").contains("there is no cgroup /no/such so far"));
+    assert!(!said("/").contains("no cgroup"));
+}
+
+#[test]
 fn a_namespace_that_is_not_there_is_named() {
     let output = run(&["top", "--netns", "no-such-namespace"]);
     assert_eq!(output.status.code(), Some(2));
