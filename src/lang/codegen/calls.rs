@@ -514,10 +514,15 @@ impl Coder<'_, '_> {
         self.machine.zero(to, size);
         self.scalar(number)?;
         let (known, end) = (self.machine.asm.label(), self.machine.asm.label());
-        self.machine.jump_if(Cond::Lt, Reg::R0, names.len() as i32, known);
-        if function == Function::SignalName {
-            self.machine.write(to, b"N/A\0");
+        if function == Function::Strerror {
+            // What a system call returns will do too.
+            let is_positive = self.machine.asm.label();
+            self.machine.jump_if(Cond::Sge, Reg::R0, 0, is_positive);
+            self.machine.asm.neg(Width::W64, Reg::R0);
+            self.machine.asm.bind(is_positive);
         }
+        self.machine.jump_if(Cond::Lt, Reg::R0, names.len() as i32, known);
+        self.machine.write(to, known::unknown(function).as_bytes());
         self.machine.asm.jump(end);
         self.machine.asm.bind(known);
         self.machine.alu(Alu::Mul, Reg::R0, width as i32);

@@ -69,24 +69,37 @@ fn described(signal: i32) -> String {
     text.to_string_lossy().into_owned()
 }
 
-/// The texts of errors, signals or system calls by their numbers, from 0; what has none is empty.
+/// What an error says.
+fn error(number: i32) -> &'static str {
+    match Errno::from_raw(number) {
+        _ if number == 0 => "Success",
+        Errno::UnknownErrno => unknown(Function::Strerror),
+        // As the kernel's header has these two, and so bpftrace.
+        Errno::ENOSYS => "Invalid system call number",
+        Errno::ECANCELED => "Operation Canceled",
+        known => known.desc(),
+    }
+}
+
+/// The texts of errors, signals or system calls by their numbers, from 0.
 pub(super) fn names(function: Function) -> Vec<String> {
     match function {
-        Function::Strerror => {
-            (0..134).map(|error| Errno::from_raw(error).desc().to_owned()).collect()
-        }
-        Function::SignalName => {
-            // As strsignal(3) has it.
-            let known = |signal: i32| Signal::try_from(signal).is_ok();
-            let unknown = |signal| format!("Unknown signal {signal}");
-            let name = |signal| if known(signal) { described(signal) } else { unknown(signal) };
-            (0..64).map(name).collect()
-        }
+        Function::Strerror => (0..134).map(|number| error(number).to_owned()).collect(),
+        Function::SignalName => (0..65).map(described).collect(),
         _ => {
-            let name =
-                |call| syscalls::Sysno::new(call).map_or(String::new(), |one| one.to_string());
+            let unknown = || unknown(function).to_owned();
+            let name = |call| syscalls::Sysno::new(call).map_or_else(unknown, |of| of.to_string());
             (0..512).map(name).collect()
         }
+    }
+}
+
+/// What a number is called that [`names`] doesn't have.
+pub(super) fn unknown(function: Function) -> &'static str {
+    match function {
+        Function::Strerror => "Unknown error",
+        Function::SignalName => "N/A",
+        _ => "Unknown syscall",
     }
 }
 
@@ -108,9 +121,10 @@ mod tests {
 
     #[test]
     fn numbers_have_names() {
-        assert_eq!(names(Function::Strerror)[2], "No such file or directory");
+        let errors = names(Function::Strerror);
+        assert_eq!([&*errors[0], &errors[41]], ["Success", "Unknown error"]);
         let signals = names(Function::SignalName);
-        assert_eq!([&*signals[0], &signals[9]], ["Unknown signal 0", "Killed"]);
+        assert_eq!([&*signals[0], &signals[64]], ["Unknown signal 0", "Real-time signal 30"]);
         assert!(names(Function::SyscallName).contains(&"openat".to_owned()));
     }
 }
