@@ -22,16 +22,28 @@ pub(super) fn kernel_symbol(name: &Expr, call: Span) -> Result<u64> {
     let wanted = text(name)?;
     let missing = || Refusal::new(call, format!("Failed to resolve kernel symbol: {wanted}"));
     let symbols = File::open("/proc/kallsyms").map_err(|_| missing())?;
+    let mut has_variables = false;
     for line in BufReader::new(symbols).lines().map_while(std::io::Result::ok) {
         let mut words = line.split_ascii_whitespace();
-        if let (Some(address), Some(_), Some(symbol)) = (words.next(), words.next(), words.next())
-            && symbol == wanted
-        {
+        let (Some(address), Some(kind), Some(symbol)) = (words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        // Those of a linker script are global, and always there.
+        has_variables |= matches!(kind, "b" | "d");
+        if symbol == wanted {
             let address = u64::from_str_radix(address, 16).ok().filter(|address| *address != 0);
             return address.ok_or_else(|| missing().hint("kernel.kptr_restrict hides addresses"));
         }
     }
-    Err(missing())
+    Err(if has_variables {
+        missing()
+    } else {
+        missing().hint(
+            "this kernel knows no variables by name, only functions: it was built without \
+             CONFIG_KALLSYMS_ALL",
+        )
+    })
 }
 
 /// The id of a cgroup by its folder: the folder's inode.
