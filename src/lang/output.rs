@@ -549,6 +549,9 @@ fn runtime_message(error: RuntimeError, code: i64) -> String {
         }
         RuntimeError::KernelStack => "Error reading kstack.",
         RuntimeError::UserStack => "Error reading ustack.",
+        RuntimeError::LoopEnded => {
+            "this loop was ended after 8388608 rounds, the most that the kernel allows"
+        }
         RuntimeError::Helper(UPDATE) if code == -i64::from(libc::E2BIG) => {
             "Map full; can't update element. Try increasing max_map_keys config or manually \
              setting the max entries in a map declaration e.g. `let @a = hash(5000)`"

@@ -337,3 +337,5 @@ pub enum RuntimeError {
     /// None of the program.
     UserStack,
 }
+    /// A loop had as many rounds as the kernel allows.
+    LoopEnded,

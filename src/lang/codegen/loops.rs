@@ -7,7 +7,7 @@ use super::machine::{Base, ENDED, Place, size_of_word};
 use super::{Coder, Refusal, Result, assembled};
 use crate::bytecode::{Alu, Cond, Label, Reg, Size};
 use crate::lang::ast::{Block, Expr, Variable};
-use crate::lang::program::{Function, Parameter};
+use crate::lang::program::{Function, Parameter, RuntimeError};
 use crate::lang::source::Span;
 use crate::lang::types::{Name, Type};
 
@@ -32,7 +32,7 @@ impl Coder<'_, '_> {
     /// `while (condition) { … }`.
     pub(super) fn while_loop(&mut self, condition: &Expr, body: &Block) -> Result<()> {
         self.machine.mov(Reg::R0, MOST_ROUNDS);
-        self.counted(|coder, end| {
+        self.counted(Some(condition.span), |coder, end| {
             coder.branch(condition, end, false)?;
             coder.block(body)
         })
@@ -59,9 +59,11 @@ impl Coder<'_, '_> {
         self.machine.mov(Reg::R0, 0);
         self.machine.asm.bind(some);
         self.machine.jump_if(Cond::Sle, Reg::R0, MOST_ROUNDS, few);
+        let range = Span { start: from.span.start, end: to.span.end };
+        self.runtime_error(RuntimeError::LoopEnded, range);
         self.machine.mov(Reg::R0, MOST_ROUNDS);
         self.machine.asm.bind(few);
-        self.counted(|coder, _| {
+        self.counted(None, |coder, _| {
             coder.machine.load(Size::DW, Reg::R1, first);
             coder.machine.alu(Alu::Add, Reg::R0, Reg::R1);
             coder.store_scalar(place, &ty);
@@ -69,15 +71,22 @@ impl Coder<'_, '_> {
         })
     }
 
-    /// As many rounds as R0 says. Each begins with its number in R0, from 0.
-    fn counted(&mut self, round: impl FnOnce(&mut Self, Label) -> Result<()>) -> Result<()> {
+    /// As many rounds as R0 says. Each begins with its number in R0, from 0. A loop that was to end otherwise
+    /// tells if it doesn't.
+    fn counted(
+        &mut self,
+        unended: Option<Span>,
+        round: impl FnOnce(&mut Self, Label) -> Result<()>,
+    ) -> Result<()> {
         let kfuncs = [
             self.unit.kfunc("bpf_iter_num_new"),
             self.unit.kfunc("bpf_iter_num_next"),
             self.unit.kfunc("bpf_iter_num_destroy"),
         ];
         match kfuncs {
-            [Some(new), Some(next), Some(destroy)] => self.iterated([new, next, destroy], round),
+            [Some(new), Some(next), Some(destroy)] => {
+                self.iterated([new, next, destroy], unended, round)
+            }
             _ => self.bounded(round),
         }
     }
@@ -85,9 +94,11 @@ impl Coder<'_, '_> {
     fn iterated(
         &mut self,
         [new, advance, destroy]: [u32; 3],
+        unended: Option<Span>,
         round: impl FnOnce(&mut Self, Label) -> Result<()>,
     ) -> Result<()> {
-        let (next, end) = (self.machine.asm.label(), self.machine.asm.label());
+        let (next, over, end) =
+            (self.machine.asm.label(), self.machine.asm.label(), self.machine.asm.label());
         let iterator = self.machine.slot();
         self.forget_numbers();
         self.machine.mov(Reg::R3, Reg::R0);
@@ -97,13 +108,17 @@ impl Coder<'_, '_> {
         self.machine.asm.bind(next);
         self.machine.address(Reg::R1, iterator);
         self.machine.asm.call_kfunc(advance);
-        self.machine.jump_if(Cond::Eq, Reg::R0, 0, end);
+        self.machine.jump_if(Cond::Eq, Reg::R0, 0, over);
         // A number that the verifier doesn't know: one round is to it like another.
         self.machine.asm.load(Size::W, Reg::R0, Reg::R0, 0);
         self.within(Loop::Inline { next, end, iterator: Some(iterator) }, |coder| {
             round(coder, end)
         })?;
         self.machine.asm.jump(next);
+        self.machine.asm.bind(over);
+        if let Some(span) = unended {
+            self.runtime_error(RuntimeError::LoopEnded, span);
+        }
         self.machine.asm.bind(end);
         self.machine.address(Reg::R1, iterator);
         self.machine.asm.call_kfunc(destroy);
@@ -130,7 +145,7 @@ impl Coder<'_, '_> {
         }
     }
 
-    /// Where the kernel has no iterators its verifier walks through all rounds.
+    /// Where the kernel has no iterators its verifier walks through all rounds, and refuses too many.
     fn bounded(&mut self, round: impl FnOnce(&mut Self, Label) -> Result<()>) -> Result<()> {
         let (begin, next, end) =
             (self.machine.asm.label(), self.machine.asm.label(), self.machine.asm.label());
