@@ -29,7 +29,7 @@
 //! | kernel stack | [`STACK_SIZE`] bytes: `u64` hash, `u64` frames: the key in the map of its [`StackMap`] |
 //! | user stack | the same, then `u32` process, `u32` place in `probes` |
 //! | ksym | `u64` address |
-//! | usym | `u64` address, `u32` process, `u32` place in `probes` |
+//! | usym | `u64` address, `u32` process, `u32` place in `probes`, and [`PROBED`] if the address is the probed one |
 //! | inet | `u64` family (`AF_INET`, `AF_INET6`), 4 or 16 bytes in 16 |
 //! | MAC address | 6 bytes |
 //! | username | `u64` uid |
@@ -59,6 +59,10 @@ use libbpf_sys::bpf_insn;
 
 use super::source::Span;
 use super::types::{Structs, Type};
+
+/// The bit in a usym's place that says that its address is where its probe is, so that its name is known when the process
+/// is gone.
+pub const PROBED: u32 = 1 << 31;
 
 /// A compiled program.
 #[derive(Debug, Default)]
@@ -336,6 +340,6 @@ pub enum RuntimeError {
     KernelStack,
     /// None of the program.
     UserStack,
-}
     /// A loop had as many rounds as the kernel allows.
     LoopEnded,
+}

@@ -19,7 +19,7 @@ use crate::bytecode::{Alu, Cond, Reg, Size, Width};
 use crate::lang::ast::{Expr, ExprKind};
 use crate::lang::functions::Function;
 use crate::lang::probe::Probe;
-use crate::lang::program::Parameter;
+use crate::lang::program::{PROBED, Parameter};
 use crate::lang::source::Span;
 use crate::lang::types::{Clock, Type, TypeSource};
 
@@ -170,7 +170,7 @@ impl Coder<'_, '_> {
             (F::Macaddr, _) => self.bytes_from(first(arguments, span)?, 6, to)?,
             (F::Usym, _) => {
                 self.scalar(first(arguments, span)?)?;
-                self.user_symbol(to);
+                self.user_symbol(to, 0);
             }
             (F::Func, _) => {
                 match self.attach() {
@@ -178,7 +178,7 @@ impl Coder<'_, '_> {
                     Some(Probe::Uprobe { at_return: true, .. }) => self.traced_function(),
                     _ => self.instruction_pointer(),
                 }
-                self.user_symbol(to);
+                self.user_symbol(to, PROBED);
             }
             (F::Strftime, _) => self.timestamp_into(arguments, span, to)?,
             (F::CgroupPath, _) => {
@@ -301,11 +301,11 @@ impl Coder<'_, '_> {
     }
 
     /// R0 as an address of the current process, and which process that is.
-    fn user_symbol(&mut self, to: Place) {
+    fn user_symbol(&mut self, to: Place, mark: u32) {
         self.machine.store(Size::DW, to, Reg::R0);
         self.process(true);
         self.machine.store(Size::W, to.at(8), Reg::R0);
-        let place = self.place as i32;
+        let place = (self.place as u32 | mark).cast_signed();
         self.machine.store(Size::W, to.at(12), place);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::unistd::{Uid, User};
@@ -15,7 +15,7 @@ use super::value::Value;
 use crate::lang::config::Config;
 use crate::lang::elf;
 use crate::lang::probe::Probe;
-use crate::lang::program::{Program, Role};
+use crate::lang::program::{PROBED, Program, Role};
 use crate::lang::types::{BitField, Clock, Int, Stack, StructId, Type};
 
 /// What is looked up outside of the program, and remembered.
@@ -26,6 +26,8 @@ pub(super) struct Known {
     users: HashMap<u64, Vec<u8>>,
     /// Of probes: the file that they are in, if it is one.
     files: HashMap<u32, Option<Rc<Path>>>,
+    /// Of probes: where they are in files, by the addresses as these are linked.
+    linked: HashMap<u32, Vec<(PathBuf, u64)>>,
     /// How far the time of day is ahead of the time since boot, ns.
     pub(super) boot_time: u64,
 }
@@ -37,6 +39,7 @@ impl Known {
             cgroups: Cgroups::default(),
             users: HashMap::new(),
             files: HashMap::new(),
+            linked: HashMap::new(),
             boot_time: times::boot_time(),
         }
     }
@@ -54,11 +57,46 @@ impl Known {
         self.files.entry(probe).or_insert_with(find).clone()
     }
 
+    /// The function at an address of a process. One that is gone can't be asked; then, if the address is the probe's own, it
+    /// is the only one of its places that is as far into a page.
+    fn user_function(&mut self, program: &Program, bytes: &[u8]) -> String {
+        let (address, pid, probe) = (word(bytes, 0), half(bytes, 8), half(bytes, 12) & !PROBED);
+        let file = self.file(program, probe);
+        let mut name = self.functions.known_name(Space::Process(pid, file.as_deref()), address);
+        if name.is_none() && half(bytes, 12) & PROBED != 0 {
+            let linked = self.linked.entry(probe).or_insert_with(|| linked(program, probe));
+            let is_it = |(_, at): &&(_, u64)| address.wrapping_sub(*at).is_multiple_of(PAGE);
+            let mut fitting = linked.iter().filter(is_it);
+            if let (Some((file, at)), None) = (fitting.next(), fitting.next()) {
+                name = self.functions.linked_name(file, *at);
+            }
+        }
+        name.unwrap_or_else(|| format!("{address:#x}"))
+    }
+
     fn user(&mut self, uid: u64) -> Vec<u8> {
         let name = |uid| User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
         let look_up = || u32::try_from(uid).ok().and_then(name).unwrap_or_default().into_bytes();
         self.users.entry(uid).or_insert_with(look_up).clone()
     }
+}
+
+/// Files are mapped at multiples of it, whatever the size of a page.
+const PAGE: u64 = 4096;
+
+/// The places of a probe in files, each once.
+fn linked(program: &Program, probe: u32) -> Vec<(PathBuf, u64)> {
+    let points = program.probes.get(probe as usize).map_or(&[][..], |probe| &probe.attach);
+    let places = points.iter().filter_map(|point| {
+        let Some(Probe::Uprobe { file, at, .. }) = &point.probe else { return None };
+        let path = elf::resolve(file, None)?;
+        let address = elf::File::open(&path).ok()?.address(at).ok()?;
+        Some((path, address))
+    });
+    let mut places: Vec<(PathBuf, u64)> = places.collect();
+    places.sort();
+    places.dedup();
+    places
 }
 
 /// Reads values.
@@ -150,11 +188,7 @@ impl Reader<'_> {
                 self.stack(*stack, Some(process), bytes)
             }
             Type::KSym => Value::text(self.known.functions.name(Space::Kernel, word(bytes, 0))),
-            Type::USym => {
-                let file = self.known.file(self.program, half(bytes, 12));
-                let space = Space::Process(half(bytes, 8), file.as_deref());
-                Value::text(self.known.functions.name(space, word(bytes, 0)))
-            }
+            Type::USym => Value::text(self.known.user_function(self.program, bytes)),
             Type::Username => Value::Text(self.known.user(word(bytes, 0))),
             Type::Inet => inet(bytes),
             Type::MacAddress => mac(part(bytes, 0)),
@@ -269,4 +303,40 @@ fn inet(bytes: &[u8]) -> Value {
 
 fn mac(bytes: [u8; 6]) -> Value {
     Value::text(bytes.map(|byte| format!("{byte:02X}")).join(":"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lang::ast::AttachPoint;
+    use crate::lang::probe::Address;
+    use crate::lang::program;
+
+    #[test]
+    fn functions_of_processes_that_are_gone() {
+        let exe = std::env::current_exe().unwrap();
+        let at = Address::Function { name: "main".into(), offset: 0 };
+        let main = elf::File::open(&exe).unwrap().address(&at).unwrap();
+        let file = exe.to_string_lossy().into();
+        let place = Probe::Uprobe { at_return: false, file, is_cpp: false, at };
+        let point =
+            AttachPoint { name: "uprobe".into(), probe: Some(place), span: Default::default() };
+        let probe = program::Probe {
+            name: "uprobe".to_owned(),
+            attach: vec![point],
+            span: Default::default(),
+            code: Default::default(),
+            sleepable: false,
+        };
+        let program = Program { probes: vec![probe], ..Program::default() };
+        let mut known = Known::new(&Config::default());
+        let mut name = |address: u64, place: u32| {
+            let (nobody, place) = (i32::MAX.to_ne_bytes(), place.to_ne_bytes());
+            known.user_function(&program, &[&address.to_ne_bytes()[..], &nobody, &place].concat())
+        };
+        let there = 0x7f00_0000_0000 + main;
+        assert_eq!(name(there, PROBED), "main");
+        assert_eq!(name(there, 0), format!("{there:#x}"));
+        assert_eq!(name(there + 1, PROBED), format!("{:#x}", there + 1));
+    }
 }

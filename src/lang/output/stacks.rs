@@ -37,8 +37,17 @@ impl Functions {
 
     /// The name of the function at an address, or the address.
     pub(super) fn name(&mut self, space: Space<'_>, address: u64) -> String {
-        let found = self.found(space, address);
-        found.into_iter().next_back().map_or_else(|| format!("{address:#x}"), |symbol| symbol.name)
+        self.known_name(space, address).unwrap_or_else(|| format!("{address:#x}"))
+    }
+
+    /// The same, if the function is known.
+    pub(super) fn known_name(&mut self, space: Space<'_>, address: u64) -> Option<String> {
+        self.found(space, address).into_iter().next_back().map(|symbol| symbol.name)
+    }
+
+    /// The same of a file, where it is linked.
+    pub(super) fn linked_name(&self, file: &Path, address: u64) -> Option<String> {
+        self.symbols.at_file(file, address).into_iter().next_back().map(|symbol| symbol.name)
     }
 
     fn found(&mut self, space: Space<'_>, address: u64) -> Vec<Symbol> {
