@@ -15,6 +15,7 @@ use crate::filter::nearest;
 
 mod expand;
 mod files;
+mod near;
 mod parts;
 
 /// Takes all attach points apart. Probes that nothing is left of are gone then: perhaps all.
@@ -86,14 +87,16 @@ fn limit(script: &Script, context: &mut Context<'_>) {
 }
 
 /// An attach point that isn't there, as the program wants it told.
-fn missing(point: &AttachPoint, what: &str, context: &mut Context<'_>) {
+fn missing(point: &AttachPoint, probe: &Probe, what: &str, context: &mut Context<'_>) {
     let message = format!("No matches for {what}.");
     match context.config.missing_probes {
         MissingProbes::Error => {
-            context
-                .diagnostics
-                .error(point.span, message)
-                .hint("If this is expected, set the 'missing_probes' config variable to 'warn'.");
+            let near = near::near(probe, context);
+            let told = context.diagnostics.error(point.span, message);
+            told.hint("If this is expected, set the 'missing_probes' config variable to 'warn'.");
+            if let Some(near) = near {
+                told.hint(format!("Did you mean '{near}'?"));
+            }
         }
         MissingProbes::Warn => {
             context.diagnostics.warn(point.span, format!("{message} Skipping."));

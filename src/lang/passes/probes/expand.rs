@@ -39,7 +39,7 @@ pub(super) fn expand(
         explain(point, &probe, context);
         let name = name(&probe, &point.name);
         let (provider, rest) = name.split_once(':').unwrap_or((&name, ""));
-        missing(point, &format!("{provider} {rest}"), context);
+        missing(point, &probe, &format!("{provider} {rest}"), context);
     }
     let of = |probe: Probe| AttachPoint {
         name: name(&probe, &point.name),
@@ -65,7 +65,7 @@ fn explain(point: &AttachPoint, probe: &Probe, context: &mut Context<'_>) {
 }
 
 /// What there is of a probe; nothing if whoever attaches it finds out.
-fn found(probe: &Probe, context: &Context<'_>) -> Option<Vec<Probe>> {
+pub(super) fn found(probe: &Probe, context: &Context<'_>) -> Option<Vec<Probe>> {
     match probe {
         Probe::Tracepoint { category, event } => tracepoints(category, event),
         Probe::RawTracepoint { module, event } => {
@@ -175,7 +175,7 @@ fn tracepoints(category: &str, event: &str) -> Option<Vec<Probe>> {
 }
 
 /// A probe in full, as `probe` says it. Times and counters are in the words in which they are written.
-fn name(probe: &Probe, written: &str) -> Name {
+pub(super) fn name(probe: &Probe, written: &str) -> Name {
     let provider = probe.provider();
     let of = |words: &[&str]| -> Name { format!("{provider}:{}", words.join(":")).into() };
     let words = written.split_once(':').map(|(_, words)| words);
