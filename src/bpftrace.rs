@@ -53,7 +53,7 @@ fn act(wanted: Wanted) -> Result<i32> {
         Wanted::List { pattern, pid, is_verbose, debug_folders } => {
             warn_of_file(&pattern);
             let lists = Lists::new(pid, is_verbose).with_debug_folders(debug_folders);
-            return listed(|to| lists.patterns(&pattern, to));
+            return listed(|to| lists.patterns(&pattern, to).map(|_| ()));
         }
         Wanted::ListOf { program, is_verbose } => {
             let Some(points) = script::attach_points(&program)? else { return Ok(1) };

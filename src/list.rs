@@ -52,30 +52,35 @@ impl Lists {
         Self { debug: Cache::new(folders), ..self }
     }
 
-    /// What fits the patterns, a line each.
+    /// What fits the patterns, a line each; patterns that nothing fits.
     ///
     /// # Errors
     /// If it can't be written.
-    pub fn patterns(&self, patterns: &str, to: &mut dyn Write) -> io::Result<()> {
+    pub fn patterns<'p>(&self, patterns: &'p str, to: &mut dyn Write) -> io::Result<Vec<&'p str>> {
+        let mut without = Vec::new();
         for pattern in patterns.split(',').map(str::trim) {
-            if is_type(pattern) {
-                self.types(pattern, to)?;
+            let listed = if is_type(pattern) {
+                self.types(pattern, to)?
             } else {
-                self.pattern(pattern, to)?;
+                self.pattern(pattern, to)?
+            };
+            if listed == 0 {
+                without.push(pattern);
             }
         }
-        Ok(())
+        Ok(without)
     }
 
-    fn pattern(&self, pattern: &str, to: &mut dyn Write) -> io::Result<()> {
+    fn pattern(&self, pattern: &str, to: &mut dyn Write) -> io::Result<usize> {
         let (provider, words) = match pattern.split_once(':') {
             Some(parts) => parts,
             None => ("*", if pattern.is_empty() { "*" } else { pattern }),
         };
+        let mut listed = 0;
         for provider in self.providers(provider, words) {
-            self.listed(provider, words, to)?;
+            listed += self.listed(provider, words, to)?;
         }
-        Ok(())
+        Ok(listed)
     }
 
     /// Providers that a word means.
@@ -94,7 +99,7 @@ impl Lists {
         known.map(|(name, _)| *name).into_iter().collect()
     }
 
-    fn listed(&self, provider: &str, words: &str, to: &mut dyn Write) -> io::Result<()> {
+    fn listed(&self, provider: &str, words: &str, to: &mut dyn Write) -> io::Result<usize> {
         let parts = words.split(':').count();
         // What has a module or a category has it also where the pattern doesn't say one.
         let with_first = match provider {
@@ -111,28 +116,31 @@ impl Lists {
             "usdt" => files::usdt(words, self.pid),
             _ => kernel::probes(provider, words, &self.types, self.is_verbose),
         };
+        let listed = found.len();
         for Listed { words, arguments } in found {
             writeln!(to, "{provider}:{words}")?;
             for argument in arguments.iter().filter(|_| self.is_verbose) {
                 writeln!(to, "    {argument}")?;
             }
         }
-        Ok(())
+        Ok(listed)
     }
 
     /// Types whose name fits; with their fields if somebody wants to know.
-    fn types(&self, pattern: &str, to: &mut dyn Write) -> io::Result<()> {
-        let Some(btf) = self.types.btf() else { return Ok(()) };
+    fn types(&self, pattern: &str, to: &mut dyn Write) -> io::Result<usize> {
+        let Some(btf) = self.types.btf() else { return Ok(0) };
+        let mut listed = 0;
         for (name, id) in c::types(btf) {
             let is_it =
                 if has_wildcard(pattern) { is_match(pattern, &name) } else { name == pattern };
             match is_it {
                 true if self.is_verbose => writeln!(to, "vmlinux: {};\n", c::definition(btf, id))?,
                 true => writeln!(to, "{name}")?,
-                false => {}
+                false => continue,
             }
+            listed += 1;
         }
-        Ok(())
+        Ok(listed)
     }
 
     /// The places where a program attaches, as if they had been asked for.
@@ -180,7 +188,7 @@ fn is_type(pattern: &str) -> bool {
     ["struct ", "union ", "enum "].iter().any(|kind| pattern.starts_with(kind))
 }
 
-/// `nettrace list`; the exit status.
+/// `nettrace list`; the exit status, 1 if nothing fits a pattern.
 ///
 /// # Errors
 /// If it can't be written.
@@ -188,7 +196,13 @@ pub fn run(args: &crate::cli::ListArgs) -> anyhow::Result<i32> {
     let lists = Lists::new(args.pid, args.arguments);
     let mut to = io::BufWriter::new(io::stdout().lock());
     let patterns = if args.patterns.is_empty() { "*".to_owned() } else { args.patterns.join(",") };
-    finish(lists.patterns(&patterns, &mut to).and_then(|()| to.flush()))
+    let mut without = Vec::new();
+    let written = lists.patterns(&patterns, &mut to).map(|patterns| without = patterns);
+    let status = finish(written.and_then(|()| to.flush()))?;
+    for pattern in &without {
+        eprintln!("nettrace: nothing fits {pattern}");
+    }
+    Ok(if without.is_empty() { status } else { 1 })
 }
 
 /// A reader that has seen enough is no failure.
@@ -206,7 +220,8 @@ mod tests {
     fn list(patterns: &str, is_verbose: bool) -> String {
         let lists = Lists::new(None, is_verbose);
         let mut to = Vec::new();
-        lists.patterns(patterns, &mut to).unwrap();
+        let without = lists.patterns(patterns, &mut to).unwrap();
+        assert_eq!(without.is_empty(), !to.is_empty(), "{patterns}");
         String::from_utf8(to).unwrap()
     }
 
