@@ -237,6 +237,7 @@ impl KernelTypes {
             Kind::Typedef(to) | Kind::Qualified(to) | Kind::Tagged(to) => {
                 self.convert(of, to, structs)
             }
+            Kind::Float(size) if size <= 8 => Type::Float(size as u8),
             Kind::Float(size) => integer(size * 8, false),
             _ => Type::Void,
         }

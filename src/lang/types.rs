@@ -30,6 +30,8 @@ pub enum Type {
     Int(Int),
     /// An integer whose values have names.
     Enum(Name, Int),
+    /// A floating-point number of so many bytes, which programs can't calculate with.
+    Float(u8),
     /// Up to so many bytes, with the NUL that ends it.
     String(u32),
     /// Up to so many bytes, and how many they are.
@@ -357,6 +359,7 @@ impl Type {
             Type::Void => "void",
             Type::Bool => "bool",
             Type::Int(_) | Type::Enum(..) => "int",
+            Type::Float(_) => "float",
             Type::String(_) => "string",
             Type::Buffer(_) => "buffer",
             Type::Pointer(_) => "pointer",

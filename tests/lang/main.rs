@@ -71,8 +71,9 @@ fn programs_print_what_they_are_meant_to() {
 #[test]
 fn arguments_are_known_by_debug_information() {
     const SOURCE: &str = "struct pair { int a, b; };
-        __attribute__((noinline)) long sum(struct pair *of, char sign) { return of->a + of->b + sign; }
-        int main(void) { struct pair pair = { 40, 2 }; return sum(&pair, 'x') == 0; }";
+        __attribute__((noinline)) long sum(struct pair *of, double share, char sign)
+            { return of->a + of->b + sign + (long)share; }
+        int main(void) { struct pair pair = { 40, 2 }; return sum(&pair, 0.5, 'x') == 0; }";
     let dir = tempfile::tempdir().unwrap();
     let (source, file) = (dir.path().join("sum.c"), dir.path().join("sum"));
     fs::write(&source, SOURCE).unwrap();

@@ -275,9 +275,8 @@ fn named(word: &str) -> Option<Type> {
         "s8" | "__s8" | "int8_t" => (8, true),
         "s16" | "__s16" | "int16_t" => (16, true),
         "s32" | "__s32" | "int32_t" => (32, true),
-        // Nobody calculates with them in the kernel; what counts is their size.
-        "float" => (32, false),
-        "double" => (64, false),
+        "float" => return Some(Type::Float(4)),
+        "double" => return Some(Type::Float(8)),
         "s64" | "__s64" | "int64_t" | "ssize_t" | "intptr_t" => (64, true),
         _ => return None,
     };

@@ -154,6 +154,7 @@ fn base(entry: &Entry, size: u32) -> Type {
     let signed = matches!(encoding, dw::DW_ATE_signed | dw::DW_ATE_signed_char);
     match (encoding, size) {
         (dw::DW_ATE_boolean, _) => Type::Bool,
+        (dw::DW_ATE_float, 4 | 8) => Type::Float(size as u8),
         (_, 1 | 2 | 4 | 8) => Type::Int(Int { bits: size as u8 * 8, signed }),
         _ => Type::Array(Arc::new(Type::Int(Int::U8)), size),
     }

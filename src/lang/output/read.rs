@@ -146,7 +146,7 @@ impl Reader<'_> {
         let size = self.program.structs.size_of(ty) as usize;
         let bytes = &bytes[..bytes.len().min(size)];
         match ty {
-            Type::None | Type::Void | Type::TimestampMode(_) => Value::Null,
+            Type::None | Type::Void | Type::Float(_) | Type::TimestampMode(_) => Value::Null,
             // In an entry that a loop is over: what the program summed.
             Type::Aggregate(of) if !of.is_table() => {
                 let sign = Int { signed: of.signed() == Some(true), ..Int::U64 };

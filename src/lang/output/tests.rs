@@ -167,6 +167,7 @@ fn values_of_every_type_are_printed() {
         (Type::Username, words(&[0]), "root"),
         (Type::Username, words(&[0xffff_ff00]), ""),
         (Type::KSym, words(&[1]), "0x1"),
+        (Type::Float(4), 1.5_f32.to_ne_bytes().to_vec(), "null"),
         (Type::USym, words(&[1, u64::from(std::process::id())]), "0x1"),
     ] {
         assert_eq!(shown(&ty, &value), format!("{expected}\n"), "{ty:?}");

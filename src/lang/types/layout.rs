@@ -23,6 +23,7 @@ impl Structs {
             Type::None | Type::Void | Type::TimestampMode(_) => 0,
             Type::Bool => 1,
             Type::Int(int) | Type::Enum(_, int) => int.bytes(),
+            Type::Float(size) => u32::from(*size),
             Type::String(size) => *size,
             // The length goes before the bytes.
             Type::Buffer(size) => size.saturating_add(4),

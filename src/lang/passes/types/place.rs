@@ -182,9 +182,11 @@ impl Typer<'_, '_> {
             Place::Uprobe { file, at: Address::Function { name: function, .. }, .. } => {
                 let debug = self.context.debug.of(Path::new(&**file));
                 let found = debug.and_then(|debug| debug.parameters(function, structs));
-                let parameters = found.ok_or_else(|| {
+                let mut parameters = found.ok_or_else(|| {
                     format!("{file} has no debug information of {function}; use arg0 and so on")
                 })?;
+                // Those are in registers of their own, which programs don't see.
+                parameters.retain(|(_, ty)| !matches!(ty, Type::Float(_)));
                 let signature = Signature { parameters, returns: Type::Void };
                 return Ok(self.add_words(name, signature, Origin::UserArguments));
             }
