@@ -18,6 +18,8 @@ mod files;
 mod near;
 mod parts;
 
+pub(super) use near::alike;
+
 /// Takes all attach points apart. Probes that nothing is left of are gone then: perhaps all.
 pub(super) fn run(script: &mut Script, context: &mut Context<'_>) {
     for probe in &mut script.probes {

@@ -124,6 +124,11 @@ fn several_errors_are_told_at_once() {
         told("begin { prnt(1); $a = pidd; print($a); printf(\"%d\"); break; } nope:x { }");
     assert_eq!(told_all.len(), 5, "{told_all:?}");
     assert_eq!(told("begin { $a = 1; $a = \"x\"; printf(\"%d\") }").len(), 2);
+    let text = "begin { $task = (struct task_stuct *)curtask; print($task.pid) }";
+    let checked = checked_with(text, &Options::default());
+    let [one] = checked.diagnostics.all() else { panic!("{text}") };
+    assert_eq!(one.message, "Unknown struct/union: 'struct task_stuct'");
+    assert_eq!(one.hints, ["Did you mean 'struct task_struct'?"]);
 }
 
 /// Kinds of nodes that must be gone.

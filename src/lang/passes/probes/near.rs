@@ -28,7 +28,11 @@ pub(super) fn near(probe: &Probe, context: &Context<'_>) -> Option<Name> {
     all(&elsewhere, context).first().map(|of| expand::name(of, ""))
 }
 
-fn alike<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+/// The name among many that differs by some letters.
+pub(in super::super) fn alike<'n>(
+    wanted: &str,
+    names: impl Iterator<Item = &'n str>,
+) -> Option<&'n str> {
     let wrong = 1 + wanted.len() / LETTERS;
     let near = nearest(wanted, names.filter(|name| name.len().abs_diff(wanted.len()) <= wrong))?;
     (strsim::damerau_levenshtein(near, wanted) <= wrong).then_some(near)

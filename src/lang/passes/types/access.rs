@@ -6,10 +6,12 @@ use super::super::super::ast::*;
 use super::super::super::functions::Function;
 use super::super::super::source::Span;
 use super::super::super::types::{AddressSpace, Int, Name, Origin, StructId, Type};
+use super::super::probes::alike;
 use super::coerce::{read_type, space_of_pointer};
 use super::expr::inherit;
 use super::join::Known;
 use super::{Facts, Typer};
+use crate::btf::Kind;
 
 impl Typer<'_, '_> {
     /// What is known of a map, which is used here.
@@ -160,7 +162,7 @@ impl Typer<'_, '_> {
         }
         let def = self.context.structs.get(id);
         let is_arguments = matches!(def.origin, Origin::Arguments | Origin::UserArguments);
-        let is_unknown = def.size == 0 && def.fields.is_none();
+        let is_unknown = def.size == 0 && def.fields.as_ref().is_none_or(Vec::is_empty);
         let struct_name = def.name.clone();
         let message = if is_arguments {
             format!("Can't find function parameter {name}")
@@ -171,11 +173,28 @@ impl Typer<'_, '_> {
         };
         let fields = self.context.structs.fields(id, self.context.kernel).to_vec();
         let names = fields.iter().map(|field| &*field.name);
-        let near = crate::filter::nearest(name, names).map(str::to_owned);
+        let near = if is_unknown {
+            self.near_struct(&struct_name)
+        } else {
+            crate::filter::nearest(name, names).map(str::to_owned)
+        };
         let told = self.context.diagnostics.error(span.to(of.span).to(span), message);
         if let Some(near) = near {
             told.hint(format!("Did you mean '{near}'?"));
         }
+    }
+
+    /// The kernel's struct or union that is called nearly so.
+    fn near_struct(&self, name: &str) -> Option<String> {
+        let (kind, wanted) = name.split_once(' ')?;
+        let btf = self.context.kernel.btf()?;
+        let is_it = |id: &_| match btf.kind(*id) {
+            Kind::Struct(_) => kind == "struct",
+            Kind::Union(_) => kind == "union",
+            _ => false,
+        };
+        let names = btf.ids().filter(is_it).map(|id| btf.name(id));
+        Some(format!("{kind} {}", alike(wanted, names)?))
     }
 
     /// Which memory a value is in, or points to.
