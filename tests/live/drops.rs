@@ -153,7 +153,8 @@ pub(crate) fn send_udp(netns: &str, to: &str, port: u16, count: usize) {
 fn connect_from(port: u16, to: u16) -> TcpStream {
     let any = SockaddrIn::new(0, 0, 0, 0, port);
     let to = SockaddrIn::from(SocketAddrV4::new(B4.parse().unwrap(), to));
-    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).unwrap();
+    let socket =
+        socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
     bind(socket.as_raw_fd(), &any).unwrap();
     connect(socket.as_raw_fd(), &to).unwrap();
     socket.into()

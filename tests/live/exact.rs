@@ -187,7 +187,9 @@ fn a_shared_connection_is_listed_under_who_used_it_last() {
 
 fn mptcp_socket() -> io::Result<OwnedFd> {
     // SAFETY: makes a descriptor or returns -1.
-    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP) };
+    let fd = unsafe {
+        libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::IPPROTO_MPTCP)
+    };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
