@@ -73,8 +73,8 @@ const volatile bool inner = false;
 const volatile __u64 hash_factors[7] = {};
 
 const volatile __u32 flow_room = FLOW_ENTRIES;
-const volatile __u32 hints_mask = FLOW_ENTRIES - 1;
-const volatile __u32 number_mask = FLOW_ENTRIES - 1; /* bits of a number in `flows` */
+/* Bits of a number in `flows`; `hints` has as many entries. */
+const volatile __u32 number_mask = FLOW_ENTRIES - 1;
 
 /* Made whole at the start, all of these: packets come in interrupts, where an allocation may fail.
  */
@@ -97,8 +97,8 @@ struct {
 
 /*
  * Where flows whose hashes end alike may be: numbers in `flows`, and above them as many bits of
- * another part of the hash as there is room for. 0: none. Four for each flow, so that one in fifty
- * finds no room in a full table; of one such place for each, every fifth would.
+ * another part of the hash as there is room for. 0: none. In a full table a flow of fifty finds no
+ * room; where each of the four was at a place of its own, it was every fifth.
  */
 struct hints {
 	__u32 ways[4];

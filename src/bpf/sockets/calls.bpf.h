@@ -77,8 +77,7 @@ static __always_inline struct own_socket *own_slot_of(enum own_slot slot)
 
 	if (cpu >= OWN_SOCKET_CPUS)
 		return NULL;
-	/* Clang may take the address first, and then the verifier doesn't know that it is bounded.
-	 */
+	/* Clang may take the address first; then the verifier doesn't know its bound. */
 	asm volatile("%0 &= %1" : "+r"(cpu) : "i"(OWN_SOCKET_CPUS - 1));
 	return &own_sockets[slot][cpu];
 }
@@ -110,13 +109,13 @@ static __always_inline int account(struct sock *sk, int bytes, bool sent, enum o
 		now = generation;
 		if (own && mark && own->mark == mark && own->tgid == tgid && own->generation == now)
 			return 0;
-	}
-	if (!tcp && only_owners && is_user(sk, tgid)) {
-		keep_own(own, mark, tgid, now);
+		if (!tcp && is_user(sk, tgid)) {
+			keep_own(own, mark, tgid, now);
+			return 0;
+		}
+	} else if (count_again(sk, tgid, bytes, sent)) {
 		return 0;
 	}
-	if (!tcp && !only_owners && count_again(sk, tgid, bytes, sent))
-		return 0;
 	if (!in_scope_family(family))
 		return 0;
 	tag = find_tag(sk);

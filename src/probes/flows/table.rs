@@ -35,7 +35,6 @@ pub(super) fn prepare(open: &mut OpenFlowsSkel<'_>, entries: Option<u32>) -> lib
     let hints = entries.checked_next_power_of_two().ok_or_else(too_many)?;
     if let Some(rodata) = open.maps.rodata_data.as_mut() {
         rodata.flow_room = entries;
-        rodata.hints_mask = hints - 1;
         rodata.number_mask = hints - 1;
     }
     let maps = &mut open.maps;

@@ -16,7 +16,7 @@ mod skel {
     include!(concat!(env!("OUT_DIR"), "/xdp_card.skel.rs"));
 }
 use skel::types::packet_count;
-use skel::{OpenXdpCardSkel, XdpCardSkel, XdpCardSkelBuilder};
+use skel::{XdpCardSkel, XdpCardSkelBuilder};
 
 // SAFETY: integers only.
 unsafe impl Plain for packet_count {}
@@ -26,7 +26,8 @@ const PASS: usize = 2;
 
 /// As the verifier has it for a CPU: a card's driver asks again.
 pub(super) fn subject() -> Subject {
-    let load: Load = Box::new(|_, change| load_changed(open()?, change));
+    let load: Load =
+        Box::new(|_, change| load_changed(objects::open::<XdpCardSkelBuilder>()?, change));
     let arrangement = super::hooks::of_card();
     Subject { object: "xdp_card", name: "packet", number: 0, arrangement, load }
 }
@@ -42,7 +43,7 @@ impl Card {
     /// # Errors
     /// Where the driver takes no programs, or not this one.
     pub(super) fn load(index: u32) -> libbpf_rs::Result<Self> {
-        let mut open = open()?;
+        let mut open = objects::open::<XdpCardSkelBuilder>()?;
         open.progs.nettrace_xdp_hw.set_ifindex(index);
         open.maps.passed.set_map_ifindex(index);
         Ok(Card { skel: open.load()? })
@@ -67,8 +68,4 @@ impl Card {
         }
         Ok(())
     }
-}
-
-fn open() -> libbpf_rs::Result<OpenXdpCardSkel<'static>> {
-    objects::open::<XdpCardSkelBuilder>()
 }
