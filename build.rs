@@ -10,6 +10,9 @@ use anyhow::{Context, Result};
 use libbpf_cargo::SkeletonBuilder;
 use object::{Object, ObjectSection};
 
+#[path = "src/btf/layout.rs"]
+mod layout;
+
 const BPF_DIR: &str = "src/bpf";
 const TESTS_DIR: &str = "tests/bpf";
 
@@ -72,16 +75,7 @@ fn relocated_by(elf: &[u8]) -> Option<BTreeSet<String>> {
     while at < types.len() {
         let name = strings.get(word(types, at)?..)?.split(|byte| *byte == 0).next()?;
         names.push(std::str::from_utf8(name).ok()?);
-        let info = word(types, at + 4)?;
-        let len = info & 0xffff;
-        at += 12
-            + match info >> 24 & 0x1f {
-                1 | 14 | 17 => 4,
-                3 => 12,
-                4 | 5 | 15 | 19 => 12 * len,
-                6 | 13 => 8 * len,
-                _ => 0,
-            };
+        at += layout::TYPE + layout::extra(word(types, at + 4)? as u32);
     }
     let mut found = BTreeSet::new();
     let relocations = ext.get(word(ext, 4)? + word(ext, 24)?..)?.get(..word(ext, 28)?)?;

@@ -11,11 +11,13 @@ use std::rc::Rc;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
+mod layout;
 mod slice;
 #[cfg(test)]
 mod tests;
 mod write;
 
+use layout::{TYPE, extra};
 pub use write::Writer;
 
 /// The kernel's own types, if it shows them. Those of its modules are beside.
@@ -26,8 +28,6 @@ const OF_KERNEL: &str = "vmlinux";
 const MAGIC: u16 = 0xeb9f;
 /// `struct btf_header` without what newer versions append.
 const HEADER: usize = 24;
-/// `struct btf_type`.
-const TYPE: usize = 12;
 
 /// Why BTF can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -443,18 +443,6 @@ pub fn modules() -> Vec<String> {
     let mut names: Vec<String> = names.filter(|name| name != OF_KERNEL).collect();
     names.sort();
     names
-}
-
-/// Bytes behind a type's head, by its kind and length.
-fn extra(info: u32) -> usize {
-    let len = (info & 0xffff) as usize;
-    match info >> 24 & 0x1f {
-        1 | 14 | 17 => 4,
-        3 => 12,
-        4 | 5 | 15 | 19 => 12 * len,
-        6 | 13 => 8 * len,
-        _ => 0,
-    }
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {

@@ -16,7 +16,7 @@ use std::io::{self, Write};
 
 use super::config::Config;
 use super::diagnostics;
-use super::program::{Action, Field, Program, Role, RuntimeError, Sink};
+use super::program::{Action, Field, MOST_ROUNDS, Program, Role, RuntimeError, Sink};
 use super::source::{Sources, Span};
 use format::Format as PrintfFormat;
 use maps::Cut;
@@ -550,7 +550,9 @@ fn runtime_message(error: RuntimeError, code: i64) -> String {
         RuntimeError::KernelStack => "Error reading kstack.",
         RuntimeError::UserStack => "Error reading ustack.",
         RuntimeError::LoopEnded => {
-            "this loop was ended after 8388608 rounds, the most that the kernel allows"
+            return format!(
+                "this loop was ended after {MOST_ROUNDS} rounds, the most that the kernel allows"
+            );
         }
         RuntimeError::Helper(UPDATE) if code == -i64::from(libc::E2BIG) => {
             "Map full; can't update element. Try increasing max_map_keys config or manually \

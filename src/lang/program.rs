@@ -64,6 +64,9 @@ use super::types::{Structs, Type};
 /// is gone.
 pub const PROBED: u32 = 1 << 31;
 
+/// The most rounds of a loop that the kernel allows (`BPF_MAX_LOOPS`).
+pub const MOST_ROUNDS: i32 = 1 << 23;
+
 /// A compiled program.
 #[derive(Debug, Default)]
 pub struct Program {

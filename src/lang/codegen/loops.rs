@@ -7,12 +7,9 @@ use super::machine::{Base, ENDED, Place, size_of_word};
 use super::{Coder, Refusal, Result, assembled};
 use crate::bytecode::{Alu, Cond, Label, Reg, Size};
 use crate::lang::ast::{Block, Expr, Variable};
-use crate::lang::program::{Function, Parameter, RuntimeError};
+use crate::lang::program::{Function, MOST_ROUNDS, Parameter, RuntimeError};
 use crate::lang::source::Span;
 use crate::lang::types::{Name, Type};
-
-/// The most rounds of a loop that the kernel allows (`BPF_MAX_LOOPS`).
-const MOST_ROUNDS: i32 = 1 << 23;
 
 /// A loop that is being written.
 #[derive(Clone, Copy, Debug)]
