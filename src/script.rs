@@ -22,7 +22,7 @@ use crate::lang::output::{Format, Output, OutputOptions};
 use crate::lang::passes;
 use crate::lang::probe::Probe;
 use crate::lang::program::Program;
-use crate::lang::runtime::{self, LoadOptions, RunError};
+use crate::lang::runtime::{self, LoadOptions, RunError, Without};
 use crate::lang::source::Sources;
 use crate::lang::typed::Typed;
 use crate::privileges;
@@ -93,6 +93,8 @@ pub struct Invocation {
     pub headers: Headers,
     /// A list of what kprobes can be put on, in place of the kernel's.
     pub functions: Option<PathBuf>,
+    /// What the kernel may offer and isn't made use of.
+    pub without: Without,
 }
 
 impl Invocation {
@@ -119,6 +121,7 @@ impl Invocation {
             is_bench: false,
             filter: None,
             functions: None,
+            without: Without::default(),
             headers: Headers::default(),
         }
     }
@@ -358,6 +361,7 @@ fn run_options(config: &Config, invocation: &Invocation) -> runtime::Options {
             log_size: config.log_size,
             with_logs: shows(Stage::Verifier) || shows(Stage::All),
             has_pid: invocation.pid.is_some() || invocation.command.is_some(),
+            without: invocation.without,
         },
         ring_size: Some(ring_size(config)),
         with_warnings: !invocation.without_warnings,

@@ -9,6 +9,7 @@ use regex::Regex;
 use crate::cli::{Buffering, Stage};
 use crate::lang::cdecl::Headers;
 use crate::lang::output::Format;
+use crate::lang::runtime::Without;
 use crate::script::{Invocation, Text};
 
 /// The greatest process id that any kernel gives.
@@ -171,6 +172,7 @@ struct Said {
     is_verbose: bool,
     is_unsafe: bool,
     is_dry: bool,
+    without: Without,
     warnings: Option<bool>,
 }
 
@@ -292,7 +294,7 @@ impl Said {
             Flag::Mode => self.mode = Some(mode(&value)?),
             Flag::Test => self.set_mode(Mode::Test, "--test")?,
             Flag::Bench => self.set_mode(Mode::Bench, "--bench")?,
-            Flag::NoFeature => no_feature(&value)?,
+            Flag::NoFeature => self.without = without(&value)?,
             Flag::Warnings if self.warnings == Some(true) => {
                 return Err(Because(
                     "USAGE: -kk has been deprecated. Use a single -k for runtime warnings for \
@@ -389,6 +391,7 @@ impl Said {
             without_warnings: self.warnings == Some(false),
             is_unsafe: self.is_unsafe,
             is_dry: self.is_dry,
+            without: self.without,
             stages: self.stages,
             debug_folders: self.debug_folders,
             is_test: self.mode == Some(Mode::Test),
@@ -443,15 +446,23 @@ fn stages(words: &str) -> Result<Vec<Stage>, Refused> {
     Ok(stages)
 }
 
-fn no_feature(words: &str) -> Result<(), Refused> {
-    let is_known = |word| matches!(word, "kprobe_multi" | "kprobe_session" | "uprobe_multi");
-    if words.split(',').all(is_known) {
-        return Ok(());
+fn without(words: &str) -> Result<Without, Refused> {
+    let mut without = Without::default();
+    for word in words.split(',') {
+        match word {
+            "kprobe_multi" => without.kprobe_multi = true,
+            "kprobe_session" => without.kprobe_session = true,
+            "uprobe_multi" => without.uprobe_multi = true,
+            _ => {
+                return Err(Because(
+                    "USAGE: --no-feature can only have values \
+                     'kprobe_multi,kprobe_session,uprobe_multi'."
+                        .to_owned(),
+                ));
+            }
+        }
     }
-    Err(Because(
-        "USAGE: --no-feature can only have values 'kprobe_multi,kprobe_session,uprobe_multi'."
-            .to_owned(),
-    ))
+    Ok(without)
 }
 
 fn pid(word: &str) -> Result<u32, Refused> {

@@ -8,6 +8,7 @@
 //! | `sys` | bpf(2) |
 //! | `maps` | the program's maps |
 //! | `link` | a probe with its functions becomes one program |
+//! | `sessions` | a kprobe and a kretprobe become one program |
 //! | `btf` | its types: names of functions and lines of source |
 //! | `load`, `verifier` | into the kernel, and what it says to that |
 //! | `attach` | to its places |
@@ -22,10 +23,11 @@ mod load;
 mod maps;
 mod ring;
 mod run;
+mod sessions;
 mod sys;
 mod trials;
 mod verifier;
 
-pub use load::LoadOptions;
+pub use load::{LoadOptions, Without};
 pub use maps::{MapError, MapOptions};
 pub use run::{Mode, Options, RunError, run};

@@ -191,6 +191,38 @@ fn arguments_of_functions_keep_their_types() {
     }
 }
 
+/// A kprobe and the kretprobe of its function are one program where the kernel runs it at both.
+#[test]
+fn a_function_is_told_of_at_its_entry_and_its_return() {
+    if !nettrace::kernel::has_kprobes() {
+        return;
+    }
+    let btf = nettrace::kernel::btf().unwrap();
+    let has = |function| nettrace::kernel::has_function(&btf, function);
+    let is_one = has("bpf_session_is_return") && has("register_fprobe_ips");
+    let arch = if cfg!(target_arch = "x86_64") { "x64" } else { "arm64" };
+    let program = "kprobe:FUNCTION /pid == cpid/ { @entered = count(); }
+        kretprobe:FUNCTION /pid == cpid/ { @returned[func, retval] = count(); }";
+    let function = format!("__{arch}_sys_getppid");
+    let program = program.replace("FUNCTION", &function);
+    let mut child = nettrace()
+        .args(["run", "-c", &format!("{} hold", example("calls").display()), "-e", &program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let parent = child.id();
+    child.stdin.take().unwrap().write_all(b"\n\n\n\n\n").unwrap();
+    let ran = child.wait_with_output().unwrap();
+    let (stdout, stderr) = (text(&ran.stdout), text(&ran.stderr));
+    assert!(ran.status.success(), "{stderr}");
+    let probes = if is_one { "Attached 1 probe\n" } else { "Attached 2 probes\n" };
+    assert_eq!(stderr, probes);
+    assert!(stdout.contains("@entered: 5\n"), "{stdout}");
+    assert!(stdout.contains(&format!("@returned[{function}, {parent}]: 5\n")), "{stdout}");
+}
+
 #[test]
 fn what_cant_be_attached_says_why() {
     let ran = run(&["-e", "kprobe:vfs_read { } begin { exit(); }"]);
@@ -242,7 +274,7 @@ fn the_verifiers_refusal_is_shown_at_its_line() {
         mode: runtime::Mode::Run,
         format: Format::Text,
         is_dry: false,
-        load: LoadOptions { log_size: 1 << 20, with_logs: false, has_pid: false },
+        load: LoadOptions { log_size: 1 << 20, ..LoadOptions::default() },
         ring_size: None,
         with_warnings: true,
         notice: None,

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use libbpf_sys::{
     BPF_F_KPROBE_MULTI_RETURN, BPF_F_UPROBE_MULTI_RETURN, BPF_TRACE_KPROBE_MULTI,
-    BPF_TRACE_UPROBE_MULTI, bpf_link_create_opts__bindgen_ty_1__bindgen_ty_3, perf_event_attr,
+    BPF_TRACE_KPROBE_SESSION, BPF_TRACE_UPROBE_MULTI, bpf_attach_type,
+    bpf_link_create_opts__bindgen_ty_1__bindgen_ty_3, perf_event_attr,
 };
 
-use super::load::Loaded;
+use super::load::{Loaded, Way};
 use super::sys;
 use crate::kernel;
 use crate::lang::ast::AttachPoint;
@@ -84,7 +85,8 @@ impl From<io::Error> for Reason {
 /// program's order, the latter are attached from the last to the first.
 pub(super) fn attach(probes: &[Probe], loaded: &[Loaded], scope: Scope<'_>) -> Attached {
     let mut attached = Attached::default();
-    let all: Vec<(&Probe, &Loaded)> = probes.iter().zip(loaded).collect();
+    let all = loaded.iter().map(|loaded| (&probes[loaded.probe], loaded));
+    let all: Vec<(&Probe, &Loaded)> = all.collect();
     let is_forward = |probe: &Probe| {
         let place = probe.attach.first().and_then(|point| point.probe.as_ref());
         place.is_some_and(|place| !runs_backward(place))
@@ -114,8 +116,8 @@ fn runs_backward(place: &Place) -> bool {
 impl Attached {
     fn probe(&mut self, probe: &Probe, loaded: &Loaded, scope: Scope<'_>) {
         let program = loaded.fd.as_fd();
-        if loaded.is_multi {
-            if let Err(reason) = self.at_once(&probe.attach, program, scope)
+        if loaded.way != Way::One {
+            if let Err(reason) = self.at_once(&probe.attach, loaded, scope)
                 && let Some(point) = probe.attach.first()
             {
                 self.fail(point, reason);
@@ -140,12 +142,16 @@ impl Attached {
     fn at_once(
         &mut self,
         points: &[AttachPoint],
-        program: BorrowedFd<'_>,
+        loaded: &Loaded,
         scope: Scope<'_>,
     ) -> Result<(), Reason> {
+        let program = loaded.fd.as_fd();
         match points.first().and_then(|point| point.probe.as_ref()) {
             Some(Place::Kprobe { at_return, .. }) => {
-                self.links.push(kprobes(points, *at_return, program)?);
+                let is_session = loaded.way == Way::Session;
+                let kind =
+                    if is_session { BPF_TRACE_KPROBE_SESSION } else { BPF_TRACE_KPROBE_MULTI };
+                self.links.push(kprobes(points, *at_return, kind, program)?);
             }
             _ => {
                 for spots in by_file(points, scope)? {
@@ -388,6 +394,7 @@ fn c_string(text: &str) -> Result<CString, Reason> {
 fn kprobes(
     points: &[AttachPoint],
     at_return: bool,
+    kind: bpf_attach_type,
     program: BorrowedFd<'_>,
 ) -> Result<OwnedFd, Reason> {
     let names = points.iter().filter_map(|point| match &point.probe {
@@ -401,7 +408,7 @@ fn kprobes(
         if at_return { BPF_F_KPROBE_MULTI_RETURN } else { 0 };
     options.__bindgen_anon_1.kprobe_multi.cnt = pointers.len() as u32;
     options.__bindgen_anon_1.kprobe_multi.syms = pointers.as_mut_ptr();
-    Ok(sys::link_create(program, None, BPF_TRACE_KPROBE_MULTI, &options)?)
+    Ok(sys::link_create(program, None, kind, &options)?)
 }
 
 /// Puts places of the same file together.

@@ -1,18 +1,19 @@
 //! Programs into the kernel. What its verifier refuses is told at the line of the source that it comes from.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use libbpf_sys::{
     BPF_PROG_TYPE_KPROBE, BPF_PROG_TYPE_PERF_EVENT, BPF_PROG_TYPE_RAW_TRACEPOINT,
     BPF_PROG_TYPE_TRACEPOINT, BPF_PROG_TYPE_TRACING, BPF_PROG_TYPE_XDP, BPF_TRACE_FENTRY,
-    BPF_TRACE_FEXIT, BPF_TRACE_ITER, BPF_TRACE_KPROBE_MULTI, BPF_TRACE_RAW_TP,
-    BPF_TRACE_UPROBE_MULTI, bpf_func_info, bpf_line_info,
+    BPF_TRACE_FEXIT, BPF_TRACE_ITER, BPF_TRACE_KPROBE_MULTI, BPF_TRACE_KPROBE_SESSION,
+    BPF_TRACE_RAW_TP, BPF_TRACE_UPROBE_MULTI, bpf_func_info, bpf_line_info,
 };
 
 use super::btf::FunctionTypes;
 use super::link::{Linked, link};
 use super::maps::KernelMaps;
+use super::sessions::sessions;
 use super::sys::{self, ProgramSpec};
 use super::verifier;
 use crate::btf::Kind as BtfKind;
@@ -32,7 +33,7 @@ const LOG_LEVEL: u32 = 1;
 const LOUD: u32 = 1 | 4;
 
 /// How programs are loaded.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct LoadOptions {
     /// Bytes of the verifier's log.
     pub log_size: u64,
@@ -40,16 +41,40 @@ pub struct LoadOptions {
     pub with_logs: bool,
     /// Only one process is looked at.
     pub has_pid: bool,
+    /// What is not to be made use of.
+    pub without: Without,
 }
 
-/// A probe's program in the kernel.
+/// What the kernel may offer and is to be done without.
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Without {
+    pub kprobe_multi: bool,
+    pub kprobe_session: bool,
+    pub uprobe_multi: bool,
+}
+
+/// A program in the kernel.
 #[derive(Debug)]
 pub(super) struct Loaded {
+    /// Which probe it runs, by its place in the program; of a session, the one at the entry.
+    pub(super) probe: usize,
     pub(super) fd: OwnedFd,
-    /// Whether it was loaded to be attached to many places by one link.
-    pub(super) is_multi: bool,
+    pub(super) way: Way,
     /// What the verifier said, if that was wanted.
     pub(super) log: Option<String>,
+}
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To each place by itself.
+    #[default]
+    One,
+    /// To many places by one link.
+    Many,
+    /// The same, and it runs at their entries and at their returns.
+    Session,
 }
 
 /// How the kernel is to take a probe.
@@ -60,7 +85,7 @@ struct Kind {
     btf_id: u32,
     /// Of which module the type is, if it isn't the kernel's own.
     module: Option<Name>,
-    is_multi: bool,
+    way: Way,
 }
 
 /// Loads the programs of all probes, in their order.
@@ -72,8 +97,12 @@ pub(super) fn load(
     options: &LoadOptions,
 ) -> Result<Vec<Loaded>, Diagnostics> {
     let descriptors = maps.descriptors();
-    let linked: Vec<Linked> =
+    let mut linked: Vec<Linked> =
         program.probes.iter().map(|probe| link(program, probe, &descriptors)).collect();
+    let without = options.without.kprobe_session;
+    let sessions = if without { Vec::new() } else { sessions(program, kernel, &descriptors) };
+    let (pairs, of_sessions): (Vec<_>, Vec<Linked>) = sessions.into_iter().unzip();
+    linked.extend(of_sessions);
     let mut diagnostics = Diagnostics::default();
     let types = match Types::load(program, &linked, sources) {
         Ok(types) => types,
@@ -83,11 +112,26 @@ pub(super) fn load(
             return Err(diagnostics);
         }
     };
-    let mut loaded = Vec::with_capacity(linked.len());
-    for (number, (probe, linked)) in program.probes.iter().zip(&linked).enumerate() {
-        let one = One { program, probe, number, linked, types: &types };
-        loaded.extend(one.load(kernel, options, &mut diagnostics));
+    let one = |probe: usize, linked_at: usize| One {
+        program,
+        probe: &program.probes[probe],
+        number: probe,
+        linked: &linked[linked_at],
+        lines: &types.lines[linked_at],
+        types: &types,
+    };
+    let mut loaded = Vec::with_capacity(program.probes.len());
+    let mut is_in_session = vec![false; program.probes.len()];
+    for (at, &(entry, exit)) in pairs.iter().enumerate() {
+        if let Some(session) = one(entry, program.probes.len() + at).load_session(options) {
+            loaded.push(session);
+            (is_in_session[entry], is_in_session[exit]) = (true, true);
+        }
     }
+    for number in (0..program.probes.len()).filter(|number| !is_in_session[*number]) {
+        loaded.extend(one(number, number).load(kernel, options, &mut diagnostics));
+    }
+    loaded.sort_by_key(|loaded| loaded.probe);
     if diagnostics.errors() > 0 { Err(diagnostics) } else { Ok(loaded) }
 }
 
@@ -163,6 +207,7 @@ struct One<'a> {
     probe: &'a Probe,
     number: usize,
     linked: &'a Linked,
+    lines: &'a [bpf_line_info],
     types: &'a Types,
 }
 
@@ -173,21 +218,14 @@ impl One<'_> {
         options: &LoadOptions,
         diagnostics: &mut Diagnostics,
     ) -> Option<Loaded> {
-        let kinds = match kinds(&self.probe.attach, kernel, options.has_pid) {
+        let kinds = match kinds(&self.probe.attach, kernel, options) {
             Ok(kinds) => kinds,
             Err(why) => {
                 diagnostics.error(self.probe.span, why);
                 return None;
             }
         };
-        let functions = self.linked.functions.iter().map(|(at, number)| {
-            let type_id = match number {
-                None => self.types.probes[self.number],
-                Some(number) => self.types.functions.get(*number).copied().unwrap_or_default(),
-            };
-            bpf_func_info { insn_off: *at, type_id }
-        });
-        let functions: Vec<bpf_func_info> = functions.collect();
+        let functions = self.functions();
         let mut refused = None;
         let module = kinds.iter().find_map(|kind| kind.module.as_deref());
         let module = match module.map(sys::module_btf).transpose() {
@@ -199,27 +237,60 @@ impl One<'_> {
             }
         };
         for kind in kinds {
-            let spec = ProgramSpec {
-                kind: kind.program,
-                attach_type: kind.attach,
-                attach_btf_id: kind.btf_id,
-                attach_btf: module.as_ref().map(AsFd::as_fd),
-                sleepable: self.probe.sleepable,
-                name: &self.probe.name,
-                license: &self.program.license,
-                insns: &self.linked.insns,
-                btf: self.types.fd.as_fd(),
-                functions: &functions,
-                lines: &self.types.lines[self.number],
-            };
+            let spec = self.spec(&kind, module.as_ref().map(AsFd::as_fd), &functions);
             match self.try_kind(&spec, options) {
-                Ok((fd, log)) => return Some(Loaded { fd, is_multi: kind.is_multi, log }),
+                Ok((fd, log)) => return Some(self.loaded(kind.way, fd, log)),
                 Err(error) => refused = Some((spec, error)),
             }
         }
         let (spec, error) = refused?;
         self.explain(&spec, &error, options, diagnostics);
         None
+    }
+
+    /// As a session, if the kernel takes it as one.
+    fn load_session(&self, options: &LoadOptions) -> Option<Loaded> {
+        let (program, attach) = (BPF_PROG_TYPE_KPROBE, BPF_TRACE_KPROBE_SESSION);
+        let kind = Kind { program, attach, way: Way::Session, ..Kind::default() };
+        let functions = self.functions();
+        let (fd, log) = self.try_kind(&self.spec(&kind, None, &functions), options).ok()?;
+        Some(self.loaded(kind.way, fd, log))
+    }
+
+    fn loaded(&self, way: Way, fd: OwnedFd, log: Option<String>) -> Loaded {
+        Loaded { probe: self.number, fd, way, log }
+    }
+
+    fn functions(&self) -> Vec<bpf_func_info> {
+        let functions = self.linked.functions.iter().map(|(at, number)| {
+            let type_id = match number {
+                None => self.types.probes[self.number],
+                Some(number) => self.types.functions.get(*number).copied().unwrap_or_default(),
+            };
+            bpf_func_info { insn_off: *at, type_id }
+        });
+        functions.collect()
+    }
+
+    fn spec<'s>(
+        &'s self,
+        kind: &Kind,
+        attach_btf: Option<BorrowedFd<'s>>,
+        functions: &'s [bpf_func_info],
+    ) -> ProgramSpec<'s> {
+        ProgramSpec {
+            kind: kind.program,
+            attach_type: kind.attach,
+            attach_btf_id: kind.btf_id,
+            attach_btf,
+            sleepable: self.probe.sleepable,
+            name: &self.probe.name,
+            license: &self.program.license,
+            insns: &self.linked.insns,
+            btf: self.types.fd.as_fd(),
+            functions,
+            lines: self.lines,
+        }
     }
 
     fn try_kind(
@@ -282,14 +353,19 @@ fn text(room: &[u8]) -> String {
 }
 
 /// How the kernel can take a probe that is attached to such places, the best way first.
-fn kinds(attach: &[AttachPoint], kernel: &KernelTypes, has_pid: bool) -> Result<Vec<Kind>, String> {
+fn kinds(
+    attach: &[AttachPoint],
+    kernel: &KernelTypes,
+    options: &LoadOptions,
+) -> Result<Vec<Kind>, String> {
+    let without = options.without;
     let Some(place) = attach.first().and_then(|point| point.probe.as_ref()) else {
         return Err("the probe has no place to be attached to".to_owned());
     };
     let of = |program| Kind { program, ..Kind::default() };
     let tracing =
         |attach, (module, btf_id)| Kind { attach, btf_id, module, ..of(BPF_PROG_TYPE_TRACING) };
-    let multi = |attach| Kind { attach, is_multi: true, ..of(BPF_PROG_TYPE_KPROBE) };
+    let multi = |attach| Kind { attach, way: Way::Many, ..of(BPF_PROG_TYPE_KPROBE) };
     let kprobe = of(BPF_PROG_TYPE_KPROBE);
     let has_many = attach.len() > 1;
     // A kernel without such links may load programs for them all the same; then it lacks their struct.
@@ -304,12 +380,15 @@ fn kinds(attach: &[AttachPoint], kernel: &KernelTypes, has_pid: bool) -> Result<
         | Place::Hardware { .. }
         | Place::Watchpoint { .. } => vec![of(BPF_PROG_TYPE_PERF_EVENT)],
         Place::Tracepoint { .. } => vec![of(BPF_PROG_TYPE_TRACEPOINT)],
-        Place::Kprobe { .. } if has_many && has_struct("bpf_kprobe_multi_link") => {
+        Place::Kprobe { .. }
+            if has_many && !without.kprobe_multi && has_struct("bpf_kprobe_multi_link") =>
+        {
             vec![multi(BPF_TRACE_KPROBE_MULTI), kprobe]
         }
         // Of a process such a link is of all its threads, an event of perf of one alone.
         Place::Uprobe { .. } | Place::Usdt { .. }
-            if (has_many || has_pid || matches!(place, Place::Usdt { .. }))
+            if (has_many || options.has_pid || matches!(place, Place::Usdt { .. }))
+                && !without.uprobe_multi
                 && has_struct("bpf_uprobe_multi_link") =>
         {
             vec![multi(BPF_TRACE_UPROBE_MULTI), kprobe]

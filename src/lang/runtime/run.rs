@@ -128,9 +128,9 @@ pub fn run(
         &MapOptions { child: watch.child.as_ref().map(Child::pid), ring_size: options.ring_size },
     )?;
     let loaded = load(program, sources, kernel, &maps, &options.load).map_err(RunError::Refused)?;
-    for (probe, loaded) in program.probes.iter().zip(&loaded) {
+    for loaded in &loaded {
         if let Some(log) = &loaded.log {
-            eprintln!("The verifier on {}:\n{log}", probe.name);
+            eprintln!("The verifier on {}:\n{log}", program.probes[loaded.probe].name);
         }
     }
     let ring = maps.ring().map(|(map, size)| Ring::open(map, size)).transpose()?;
@@ -378,8 +378,11 @@ impl Run<'_, '_> {
 
     /// Runs probes that nothing but the runtime runs.
     pub(super) fn fire(&self, wanted: impl Fn(&Place) -> bool) -> io::Result<()> {
-        for (probe, loaded) in self.program.probes.iter().zip(self.loaded) {
-            let places = probe.attach.iter().filter_map(|point| point.probe.as_ref());
+        for loaded in self.loaded {
+            let places = self.program.probes[loaded.probe]
+                .attach
+                .iter()
+                .filter_map(|point| point.probe.as_ref());
             for _ in places.filter(|place| wanted(place)) {
                 sys::test_run(loaded.fd.as_fd())?;
             }

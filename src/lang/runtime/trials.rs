@@ -49,8 +49,8 @@ impl Run<'_, '_> {
     ) -> Result<i32, RunError> {
         self.drain()?;
         let program = self.program;
-        let wanted = program.probes.iter().zip(self.loaded).filter_map(|(probe, loaded)| {
-            match (mode, probe.attach.first()?.probe.as_ref()?) {
+        let wanted = self.loaded.iter().filter_map(|loaded| {
+            match (mode, program.probes[loaded.probe].attach.first()?.probe.as_ref()?) {
                 (Mode::Test, Place::Test(name)) | (Mode::Bench, Place::Bench(name)) => {
                     Some((name.to_string(), loaded.fd.as_fd()))
                 }
