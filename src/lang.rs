@@ -26,4 +26,5 @@ pub mod dwarf;
 pub mod elf;
 pub mod output;
 pub mod program;
+pub mod programs;
 pub mod runtime;

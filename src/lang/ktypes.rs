@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::programs::{self, ProgramFunction};
 use super::types::{
     AddressSpace, BitField, EnumDef, Field, Int, Name, Origin, StructDef, StructId, StructKind,
     Structs, Type, TypeSource,
@@ -31,6 +32,8 @@ pub struct KernelTypes {
     functions: OnceCell<Option<String>>,
     /// A file that is read in place of the kernel's list.
     functions_file: Option<PathBuf>,
+    /// Functions of BPF programs that are loaded.
+    programs: OnceCell<Vec<ProgramFunction>>,
 }
 
 /// A module's types.
@@ -155,6 +158,16 @@ impl KernelTypes {
         };
         let list = self.functions.get_or_init(read).as_ref()?;
         Some(functions::functions(list, module, pattern))
+    }
+
+    /// Functions of BPF programs that were loaded when this was first asked for.
+    pub fn programs(&self) -> &[ProgramFunction] {
+        self.programs.get_or_init(programs::functions)
+    }
+
+    /// A function of the program of that number.
+    pub fn program_function(&self, program: u32, name: &str) -> Option<&ProgramFunction> {
+        self.programs().iter().find(|of| of.program == program && &*of.name == name)
     }
 
     /// A kernel function's, for fentry and fexit.

@@ -29,15 +29,24 @@ pub(super) fn probes(
         "self" => named(SIGNALS.iter().map(|signal| format!("signal:{signal}")).collect()),
         "tracepoint" => tracepoints(words, is_verbose),
         "kprobe" | "kretprobe" => named(kprobes(words)),
+        "fentry" | "fexit" if words.starts_with(OF_PROGRAMS) => named(of_programs(types)),
         "fentry" | "fexit" => named(fentries()),
         "rawtracepoint" => types.btf().map(|btf| named(raw_tracepoints(btf))).unwrap_or_default(),
         "iter" => types.btf().map(|btf| named(iterators(btf))).unwrap_or_default(),
         _ => Vec::new(),
     };
-    all.retain(|listed| is_match(words, &listed.words));
+    // A function of BPF programs may be named without their number.
+    let words = match words.strip_prefix(OF_PROGRAMS).filter(|of| !of.contains(':')) {
+        Some(function) if matches!(provider, "fentry" | "fexit") => {
+            format!("{OF_PROGRAMS}*:{function}")
+        }
+        _ => words.to_owned(),
+    };
+    all.retain(|listed| is_match(&words, &listed.words));
     all.sort();
     all.dedup();
-    if let Some(btf) = types.btf().filter(|_| is_verbose && !all.is_empty()) {
+    let with_types = is_verbose && !all.is_empty() && !words.starts_with(OF_PROGRAMS);
+    if let Some(btf) = types.btf().filter(|_| with_types) {
         add_arguments(provider, btf, &mut all);
     }
     all
@@ -57,6 +66,14 @@ fn kprobes(words: &str) -> Vec<String> {
 
 fn fentries() -> Vec<String> {
     ktypes::all_functions().into_iter().map(|(module, name)| format!("{module}:{name}")).collect()
+}
+
+/// What patterns of functions of BPF programs begin with.
+const OF_PROGRAMS: &str = "bpf:";
+
+fn of_programs(types: &KernelTypes) -> Vec<String> {
+    let functions = types.programs().iter();
+    functions.map(|of| format!("{OF_PROGRAMS}{}:{}", of.program, of.name)).collect()
 }
 
 fn raw_tracepoints(btf: &Btf) -> Vec<String> {

@@ -113,6 +113,10 @@ impl Coder<'_, '_> {
                 let behind = signature.map_or(0, |of| of.offsets(structs).1);
                 self.word_of_context(behind as i16);
             }
+            Some(Probe::FentryBpf { at_return: true, id, function }) => {
+                let of = id.and_then(|id| self.unit.kernel.program_function(id, function));
+                self.word_of_context(of.map_or(0, |of| of.parameters as i16 * 8));
+            }
             _ => return Err(Refusal::new(expr.span, "this probe has no retval")),
         }
         if let Some(int) = expr.ty.int() {

@@ -58,10 +58,10 @@ impl FunctionTypes {
     }
 }
 
-/// A name of C that is like another, at most 60 signs long.
-fn identifier(name: &str) -> String {
+/// A name of C that is like another, at most 100 signs long, so that something fits behind it.
+pub(super) fn identifier(name: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let name: String = name.chars().map(letter).take(60).collect();
+    let name: String = name.chars().map(letter).take(100).collect();
     if name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() {
         format!("_{name}")
     } else {

@@ -1,7 +1,7 @@
 //! Programs into the kernel. What its verifier refuses is told at the line of the source that it comes from.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use libbpf_sys::{
     BPF_PROG_TYPE_KPROBE, BPF_PROG_TYPE_PERF_EVENT, BPF_PROG_TYPE_RAW_TRACEPOINT,
@@ -10,18 +10,18 @@ use libbpf_sys::{
     BPF_TRACE_RAW_TP, BPF_TRACE_UPROBE_MULTI, bpf_func_info, bpf_line_info,
 };
 
-use super::btf::FunctionTypes;
+use super::btf::{FunctionTypes, identifier};
 use super::link::{Linked, link};
 use super::maps::KernelMaps;
 use super::sessions::sessions;
-use super::sys::{self, ProgramSpec};
+use super::sys::{self, Owner, ProgramSpec};
 use super::verifier;
 use crate::btf::Kind as BtfKind;
 use crate::kernel::Reason;
 use crate::lang::ast::AttachPoint;
 use crate::lang::diagnostics::Diagnostics;
 use crate::lang::ktypes::{KernelTypes, Object};
-use crate::lang::probe::Probe as Place;
+use crate::lang::probe::{Period, Probe as Place};
 use crate::lang::program::{Probe, Program};
 use crate::lang::source::Sources;
 use crate::lang::types::Name;
@@ -77,14 +77,32 @@ pub(super) enum Way {
     Session,
 }
 
+/// By its name or number: who has the type that a probe is attached by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Whose {
+    #[default]
+    Kernel,
+    Module(Name),
+    Program(u32),
+}
+
+impl Whose {
+    fn open(&self) -> io::Result<Owner> {
+        Ok(match self {
+            Whose::Kernel => Owner::Kernel,
+            Whose::Module(name) => Owner::Module(sys::module_btf(name)?),
+            Whose::Program(id) => Owner::Program(sys::program(*id)?),
+        })
+    }
+}
+
 /// How the kernel is to take a probe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Kind {
     program: u32,
     attach: u32,
     btf_id: u32,
-    /// Of which module the type is, if it isn't the kernel's own.
-    module: Option<Name>,
+    owner: Whose,
     way: Way,
 }
 
@@ -160,6 +178,8 @@ fn told(
 /// The program's BTF in the kernel, and the numbers of its functions.
 struct Types {
     fd: OwnedFd,
+    /// Probes' names there, and their numbers.
+    names: Vec<String>,
     probes: Vec<u32>,
     functions: Vec<u32>,
     lines: Vec<Vec<bpf_line_info>>,
@@ -168,14 +188,32 @@ struct Types {
 impl Types {
     fn load(program: &Program, linked: &[Linked], sources: &Sources) -> io::Result<Self> {
         let mut writer = FunctionTypes::new();
-        let probes = program.probes.iter().map(|probe| writer.function(&probe.name, 1)).collect();
+        let probes = (1..).zip(&program.probes);
+        let names: Vec<String> = probes.map(|(number, probe)| symbol(probe, number)).collect();
+        let probes = names.iter().map(|name| writer.function(name, 1)).collect();
         let functions = program.functions.iter();
         let functions =
             functions.map(|function| writer.function(&function.name, function.arguments)).collect();
         let lines = linked.iter().map(|linked| line_info(linked, sources, &mut writer)).collect();
         let fd = sys::btf_load(&writer.finish())?;
-        Ok(Self { fd, probes, functions, lines })
+        Ok(Self { fd, names, probes, functions, lines })
     }
+}
+
+/// The name of a probe's function, by which others may attach to it: as bpftrace has them, `kprobe_vfs_read_1`.
+fn symbol(probe: &Probe, number: usize) -> String {
+    let place = probe.attach.first().and_then(|point| point.probe.as_ref());
+    let name = match place {
+        Some(place @ (Place::Interval(period) | Place::Profile(period))) => {
+            let (unit, count) = match period {
+                Period::Hertz(count) => ("hz", *count),
+                Period::Nanoseconds(ns) => ("us", ns / 1_000),
+            };
+            format!("{}_{unit}_{count}", place.provider())
+        }
+        _ => probe.name.clone(),
+    };
+    format!("{}_{number}", identifier(&name))
 }
 
 /// Where instructions come from, in the kernel's form: at most one place an instruction.
@@ -227,9 +265,9 @@ impl One<'_> {
         };
         let functions = self.functions();
         let mut refused = None;
-        let module = kinds.iter().find_map(|kind| kind.module.as_deref());
-        let module = match module.map(sys::module_btf).transpose() {
-            Ok(module) => module,
+        let owner = kinds.iter().map(|kind| &kind.owner).find(|owner| **owner != Whose::Kernel);
+        let owner = match owner.unwrap_or(&Whose::Kernel).open() {
+            Ok(owner) => owner,
             Err(error) => {
                 let what = format!("the types of what {} is put on can't be had", self.probe.name);
                 told(diagnostics, self.probe.span, &what, &error);
@@ -237,7 +275,7 @@ impl One<'_> {
             }
         };
         for kind in kinds {
-            let spec = self.spec(&kind, module.as_ref().map(AsFd::as_fd), &functions);
+            let spec = self.spec(&kind, &owner, &functions);
             match self.try_kind(&spec, options) {
                 Ok((fd, log)) => return Some(self.loaded(kind.way, fd, log)),
                 Err(error) => refused = Some((spec, error)),
@@ -253,7 +291,8 @@ impl One<'_> {
         let (program, attach) = (BPF_PROG_TYPE_KPROBE, BPF_TRACE_KPROBE_SESSION);
         let kind = Kind { program, attach, way: Way::Session, ..Kind::default() };
         let functions = self.functions();
-        let (fd, log) = self.try_kind(&self.spec(&kind, None, &functions), options).ok()?;
+        let (fd, log) =
+            self.try_kind(&self.spec(&kind, &Owner::Kernel, &functions), options).ok()?;
         Some(self.loaded(kind.way, fd, log))
     }
 
@@ -275,16 +314,16 @@ impl One<'_> {
     fn spec<'s>(
         &'s self,
         kind: &Kind,
-        attach_btf: Option<BorrowedFd<'s>>,
+        owner: &'s Owner,
         functions: &'s [bpf_func_info],
     ) -> ProgramSpec<'s> {
         ProgramSpec {
             kind: kind.program,
             attach_type: kind.attach,
             attach_btf_id: kind.btf_id,
-            attach_btf,
+            owner,
             sleepable: self.probe.sleepable,
-            name: &self.probe.name,
+            name: &self.types.names[self.number],
             license: &self.program.license,
             insns: &self.linked.insns,
             btf: self.types.fd.as_fd(),
@@ -364,7 +403,7 @@ fn kinds(
     };
     let of = |program| Kind { program, ..Kind::default() };
     let tracing =
-        |attach, (module, btf_id)| Kind { attach, btf_id, module, ..of(BPF_PROG_TYPE_TRACING) };
+        |attach, (owner, btf_id)| Kind { attach, btf_id, owner, ..of(BPF_PROG_TYPE_TRACING) };
     let multi = |attach| Kind { attach, way: Way::Many, ..of(BPF_PROG_TYPE_KPROBE) };
     let kprobe = of(BPF_PROG_TYPE_KPROBE);
     let has_many = attach.len() > 1;
@@ -412,21 +451,27 @@ fn kinds(
             let found = kernel.find(None, &function, is_function);
             vec![tracing(BPF_TRACE_ITER, id(kernel, found, "iterator", object)?)]
         }
-        Place::FentryBpf { .. } => {
-            return Err("probes of BPF programs aren't supported yet".to_owned());
+        Place::FentryBpf { at_return, id, function } => {
+            let attach = if *at_return { BPF_TRACE_FEXIT } else { BPF_TRACE_FENTRY };
+            let found = id.and_then(|id| kernel.program_function(id, function));
+            let found = found.ok_or_else(|| format!("no BPF program has a function {function}"))?;
+            vec![tracing(attach, (Whose::Program(found.program), found.type_id))]
         }
     })
 }
 
-/// A type that a probe is attached by: its module's name and its number.
+/// A type that a probe is attached by: whose it is, and its number.
 fn id(
     kernel: &KernelTypes,
     found: Option<(Object<'_>, u32)>,
     what: &str,
     shown: &str,
-) -> Result<(Option<Name>, u32), String> {
+) -> Result<(Whose, u32), String> {
     match found {
-        Some((object, id)) => Ok((object.module.map(|module| module.name.clone()), id)),
+        Some((object, id)) => {
+            let module = object.module.map(|module| Whose::Module(module.name.clone()));
+            Ok((module.unwrap_or_default(), id))
+        }
         None if kernel.btf().is_none() => {
             Err(format!("a {what} needs the kernel's types, and this kernel has no BTF"))
         }
@@ -439,7 +484,29 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::lang::program::Code;
     use crate::lang::source::Span;
+    use crate::lang::{ast, passes};
+
+    #[test]
+    fn functions_are_named_by_their_probes() {
+        let options = passes::Options::default();
+        let text = "begin { } interval:100ms { } profile:hz:99 { } self:signal:SIGUSR1 { }";
+        let typed = passes::check("a.bt", text, &options, &KernelTypes::new()).typed.unwrap();
+        let probe = |of: &ast::Probe| Probe {
+            name: of.attach_points[0].name.to_string(),
+            attach: of.attach_points.clone(),
+            span: of.span,
+            code: Code::default(),
+            sleepable: false,
+        };
+        let probes = (1..).zip(typed.script.probes.iter().map(probe));
+        let names: Vec<String> = probes.map(|(number, probe)| symbol(&probe, number)).collect();
+        assert_eq!(
+            names,
+            ["begin_1", "interval_us_100000_2", "profile_hz_99_3", "self_signal_SIGUSR1_4"]
+        );
+    }
 
     #[test]
     fn lines_have_their_text_and_place() {

@@ -28,10 +28,10 @@ pub(super) struct MapSpec<'a> {
 pub(super) struct ProgramSpec<'a> {
     pub(super) kind: bpf_prog_type,
     pub(super) attach_type: bpf_attach_type,
-    /// A type of the kernel's BTF, for those that are attached to one.
+    /// A type, for those that are attached to one.
     pub(super) attach_btf_id: u32,
-    /// Or of this BTF, of a module.
-    pub(super) attach_btf: Option<BorrowedFd<'a>>,
+    /// Whose type it is.
+    pub(super) owner: &'a Owner,
     pub(super) sleepable: bool,
     pub(super) name: &'a str,
     pub(super) license: &'a str,
@@ -39,6 +39,17 @@ pub(super) struct ProgramSpec<'a> {
     pub(super) btf: BorrowedFd<'a>,
     pub(super) functions: &'a [bpf_func_info],
     pub(super) lines: &'a [bpf_line_info],
+}
+
+/// Who has the type that a program is attached by.
+#[derive(Debug)]
+pub(super) enum Owner {
+    /// The kernel itself.
+    Kernel,
+    /// The module with these types.
+    Module(OwnedFd),
+    /// This BPF program.
+    Program(OwnedFd),
 }
 
 /// libbpf returns the negative error number.
@@ -205,6 +216,12 @@ pub(super) fn module_btf(module: &str) -> io::Result<OwnedFd> {
     }
 }
 
+/// The program of that number.
+pub(super) fn program(id: u32) -> io::Result<OwnedFd> {
+    // SAFETY: a number alone.
+    owned(unsafe { libbpf_sys::bpf_prog_get_fd_by_id(id) })
+}
+
 /// Loads a program; with room for it, the verifier says what it does.
 pub(super) fn prog_load(
     spec: &ProgramSpec<'_>,
@@ -212,13 +229,19 @@ pub(super) fn prog_load(
 ) -> io::Result<OwnedFd> {
     let name = object_name(spec.name);
     let license = CString::new(spec.license).unwrap_or_default();
+    let (module, program) = match spec.owner {
+        Owner::Kernel => (0, 0),
+        Owner::Module(btf) => (btf.as_raw_fd().cast_unsigned(), 0),
+        Owner::Program(program) => (0, program.as_raw_fd().cast_unsigned()),
+    };
     let mut options = bpf_prog_load_opts {
         sz: size_of::<bpf_prog_load_opts>() as u64,
         expected_attach_type: spec.attach_type,
         prog_btf_fd: spec.btf.as_raw_fd().cast_unsigned(),
         prog_flags: if spec.sleepable { libbpf_sys::BPF_F_SLEEPABLE } else { 0 },
         attach_btf_id: spec.attach_btf_id,
-        attach_btf_obj_fd: spec.attach_btf.map_or(0, |btf| btf.as_raw_fd().cast_unsigned()),
+        attach_btf_obj_fd: module,
+        attach_prog_fd: program,
         func_info: spec.functions.as_ptr().cast(),
         func_info_cnt: spec.functions.len() as u32,
         func_info_rec_size: size_of::<bpf_func_info>() as u32,

@@ -7,6 +7,7 @@ use super::super::super::ast::AttachPoint;
 use super::super::super::config::MissingProbes;
 use super::super::super::ktypes::Object;
 use super::super::super::probe::{Address, Probe};
+use super::super::super::programs::ProgramFunction;
 use super::super::super::types::Name;
 use super::super::super::wildcard::{has_wildcard, is_match};
 use super::{Context, files, missing};
@@ -79,6 +80,17 @@ pub(super) fn found(probe: &Probe, context: &Context<'_>) -> Option<Vec<Probe>> 
             let names = btf_names(module.as_ref(), function, context, is_function)?;
             let of = |(module, function)| Probe::Fentry { at_return: *at_return, module, function };
             Some(names.into_iter().map(of).collect())
+        }
+        Probe::FentryBpf { at_return, id, function } => {
+            let is_meant = |of: &&ProgramFunction| {
+                id.is_none_or(|id| id == of.program) && is_match(function, &of.name)
+            };
+            let of = |of: &ProgramFunction| Probe::FentryBpf {
+                at_return: *at_return,
+                id: Some(of.program),
+                function: of.name.clone(),
+            };
+            Some(context.kernel.programs().iter().filter(is_meant).map(of).collect())
         }
         Probe::Kprobe { at_return, module, at: Address::Function { name, offset } } => {
             let functions = context.kernel.functions(module.as_deref(), name)?;

@@ -49,7 +49,7 @@ fn last(probe: &mut Probe) -> Option<&mut Name> {
         Probe::Tracepoint { event, .. }
         | Probe::RawTracepoint { event, .. }
         | Probe::Usdt { event, .. } => Some(event),
-        Probe::Fentry { function, .. } => Some(function),
+        Probe::Fentry { function, .. } | Probe::FentryBpf { function, .. } => Some(function),
         Probe::Kprobe { at: Address::Function { name, .. }, .. }
         | Probe::Uprobe { at: Address::Function { name, .. }, .. } => Some(name),
         _ => None,

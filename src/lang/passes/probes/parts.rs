@@ -219,7 +219,13 @@ impl Reader<'_> {
             }
             ["bpf", id, function] => Ok(Probe::FentryBpf {
                 at_return,
-                id: u32::try_from(self.number(id)?).ok(),
+                id: match id {
+                    &"*" => None,
+                    id => {
+                        let number = u32::try_from(self.number(id)?);
+                        Some(number.map_err(|_| format!("there is no BPF program {id}"))?)
+                    }
+                },
                 function: (*function).into(),
             }),
             [function] => {
