@@ -88,14 +88,14 @@ fn a_process_is_counted_exactly_until_it_ends() {
     let mut calls = caller();
     let pid = calls.id().to_string();
     let program = "tracepoint:syscalls:sys_enter_getppid { @perf = count(); } \
-                   rawtracepoint:sys_enter /args.id == SYS/ { @raw[pid] = count(); }";
+                   rawtracepoint:sys_enter /args.id == SYS/ { @raw[pid, comm] = count(); }";
     let program = program.replace("SYS", &libc::SYS_getppid.to_string());
     let (child, stdout) = attached(&["-q", "-p", &pid, "-e", &program]);
     calls.stdin.take().unwrap().write_all("\n".repeat(CALLS).as_bytes()).unwrap();
     assert!(calls.wait().unwrap().success());
     let lines: Vec<String> = stdout.lines().map_while(Result::ok).collect();
     assert!(child.wait_with_output().unwrap().status.success());
-    assert_eq!(lines.join("\n").trim(), format!("@perf: {CALLS}\n@raw[{pid}]: {CALLS}"));
+    assert_eq!(lines.join("\n").trim(), format!("@perf: {CALLS}\n@raw[{pid}, calls]: {CALLS}"));
 }
 
 #[test]

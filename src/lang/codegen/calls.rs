@@ -134,6 +134,8 @@ impl Coder<'_, '_> {
         let span = expr.span;
         match (function, &expr.ty) {
             (F::Comm, _) if arguments.is_empty() => {
+                // Linux 6.1 leaves what is behind the name as it was, and keys would differ by it.
+                self.machine.zero(to, 16);
                 self.machine.address(Reg::R1, to);
                 self.machine.mov(Reg::R2, 16);
                 self.machine.asm.call(BPF_FUNC_get_current_comm);

@@ -86,9 +86,23 @@ fn error(number: i32) -> &'static str {
     match Errno::from_raw(number) {
         _ if number == 0 => "Success",
         Errno::UnknownErrno => unknown(Function::Strerror),
-        // As the kernel's header has these two, and so bpftrace.
+        // As the kernel's header has these, and so bpftrace; nix has the C library's words, or none.
+        Errno::EAGAIN => "Try again (operation would block)",
         Errno::ENOSYS => "Invalid system call number",
+        Errno::ENOSTR => "Device not a stream",
+        Errno::ENODATA => "No data available",
+        Errno::ETIME => "Timer expired",
+        Errno::ENOSR => "Out of streams resources",
+        Errno::EREMOTE => "Object is remote",
+        Errno::ENOLINK => "Link has been severed",
+        Errno::EMULTIHOP => "Multihop attempted",
+        Errno::EBADMSG => "Not a data message",
+        Errno::EOVERFLOW => "Value too large for defined data type",
+        Errno::EOPNOTSUPP => "Operation not supported on transport endpoint",
+        Errno::ESTALE => "Stale file handle",
+        Errno::EDQUOT => "Quota exceeded",
         Errno::ECANCELED => "Operation Canceled",
+        Errno::EOWNERDEAD => "Owner died",
         known => known.desc(),
     }
 }
