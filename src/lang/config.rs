@@ -2,6 +2,7 @@
 //! the environment (`BPFTRACE_MAX_STRLEN`), which wins.
 
 use super::ast::SettingValue;
+use super::lexer;
 use super::types::StackMode;
 
 /// All settings.
@@ -208,7 +209,7 @@ impl Config {
             return Ok(Taken::Former);
         }
         let refused = |why: String| {
-            let why = if key == "license" { why } else { format!("{key}: {why}") };
+            let why = if key == "license" { why } else { format!("{name}: {why}") };
             NotTaken::Value { name: key.to_owned(), why }
         };
         let is_set = match key {
@@ -257,7 +258,7 @@ fn number(value: &SettingValue) -> Result<u64, String> {
         SettingValue::Int(number) => Ok(*number),
         other => {
             let text = text(other);
-            text.parse().map_err(|_| format!("expecting a number, got {text}"))
+            lexer::int(&text).map_err(|_| format!("expecting a number, got {text}"))
         }
     }
 }
@@ -346,6 +347,8 @@ mod tests {
         assert_eq!(config.stack_mode, StackMode::Raw);
         let error = config.set("max_map_keys", &text("many")).unwrap_err();
         assert_eq!(error.to_string(), "max_map_keys: expecting a number, got many");
+        assert_eq!(config.set("max_map_keys", &text("0x1_000")), Ok(Taken::Set));
+        assert_eq!(config.max_map_keys, 4096);
         assert_eq!(
             config.set("nope", &SettingValue::Int(1)),
             Err(NotTaken::Unknown("nope".into()))

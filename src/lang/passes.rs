@@ -25,6 +25,7 @@ use super::parser;
 use super::source::Sources;
 use super::typed::{Map, Typed};
 use super::types::Structs;
+use probes::Places;
 
 pub mod fold;
 mod imports;
@@ -127,7 +128,9 @@ fn passes(script: &mut Script, context: &mut Context<'_>) -> Option<Vec<Map>> {
     }
     names::run(script, context);
     fold::run(script, &mut context.diagnostics);
-    probes::run(script, context);
+    if probes::run(script, context) == Places::Missing && context.diagnostics.errors() > 0 {
+        return None;
+    }
     scopes::run(script, context);
     let maps = types::run(script, context);
     (context.diagnostics.errors() == 0).then_some(maps)

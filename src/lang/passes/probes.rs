@@ -3,13 +3,17 @@
 //! Wildcards are written out by what this kernel has. Places whose code is the same stay together, so that one program can be
 //! attached to all of them at once.
 
+use std::collections::HashMap;
 use std::mem;
 
 use super::super::ast::{AttachPoint, BinaryOp, Expr, ExprKind, Probe as Body, Script};
 use super::super::config::MissingProbes;
 use super::super::functions::Function;
 use super::super::probe::{PROVIDERS, Probe};
+use super::super::source::Span;
+use super::super::types::Name;
 use super::super::walk::{self, Visit};
+use super::super::wildcard::has_wildcard;
 use super::Context;
 use crate::filter::nearest;
 
@@ -20,18 +24,41 @@ mod parts;
 
 pub(super) use near::alike;
 
+/// Whether this kernel and its files have what the program is to be attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Places {
+    Found,
+    /// With a probe that isn't there, what it assigns to is gone, and every use of that would look like a mistake.
+    Missing,
+}
+
 /// Takes all attach points apart. Probes that nothing is left of are gone then: perhaps all.
-pub(super) fn run(script: &mut Script, context: &mut Context<'_>) {
+pub(super) fn run(script: &mut Script, context: &mut Context<'_>) -> Places {
+    let mut found = Places::Found;
+    // What may have been meant in place of what isn't there.
+    let mut near = HashMap::new();
     for probe in &mut script.probes {
         let points = mem::take(&mut probe.attach_points);
         for point in points {
             match parts::parse(&point.name, context) {
-                Ok(parsed) => probe.attach_points.extend(expand::expand(&point, parsed, context)),
+                Ok(parsed) => {
+                    let places = expand::expand(&point, parsed.clone(), context);
+                    if places.is_empty()
+                        && !has_wildcard(&point.name)
+                        && let Some(other) = near::near(&parsed, context)
+                    {
+                        near.insert(probe.span, other);
+                    }
+                    if places.is_empty() {
+                        found = Places::Missing;
+                    }
+                    probe.attach_points.extend(places);
+                }
                 Err(wrong) => tell(&point, &wrong, context),
             }
         }
     }
-    no_places(script, context);
+    no_places(script, &near, context);
     script.probes.retain(|probe| !probe.attach_points.is_empty());
     let probes = mem::take(&mut script.probes);
     script.probes = probes.into_iter().flat_map(split).collect();
@@ -39,10 +66,11 @@ pub(super) fn run(script: &mut Script, context: &mut Context<'_>) {
     if let Some(pid) = context.options.pid {
         script.probes.iter_mut().for_each(|probe| only_process(probe, pid));
     }
+    found
 }
 
 /// Probes that none of their attach points is left of.
-fn no_places(script: &Script, context: &mut Context<'_>) {
+fn no_places(script: &Script, near: &HashMap<Span, Name>, context: &mut Context<'_>) {
     if context.diagnostics.errors() > 0 {
         return;
     }
@@ -50,7 +78,10 @@ fn no_places(script: &Script, context: &mut Context<'_>) {
     for probe in script.probes.iter().filter(|probe| probe.attach_points.is_empty()) {
         match context.config.missing_probes {
             MissingProbes::Error => {
-                context.diagnostics.error(probe.span, message);
+                let told = context.diagnostics.error(probe.span, message);
+                if let Some(near) = near.get(&probe.span) {
+                    told.hint(format!("Did you mean '{near}'?"));
+                }
             }
             MissingProbes::Warn => {
                 let message = format!(

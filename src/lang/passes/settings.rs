@@ -2,6 +2,7 @@
 
 use super::super::ast::{Script, SettingValue};
 use super::super::config::{self, NotTaken, Taken};
+use super::super::source::Span;
 use super::Context;
 use crate::filter::nearest;
 
@@ -30,8 +31,7 @@ pub(super) fn run(script: &mut Script, context: &mut Context<'_>) {
         if let Err(error @ NotTaken::Value { .. }) =
             context.config.set(name, &SettingValue::Text(value.clone()))
         {
-            let span = script.probes.first().map(|probe| probe.span).unwrap_or_default();
-            context.diagnostics.error(span, error.to_string());
+            context.diagnostics.error(Span::NOWHERE, error.to_string());
         }
     }
 }

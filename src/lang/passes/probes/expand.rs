@@ -10,7 +10,8 @@ use super::super::super::probe::{Address, Probe};
 use super::super::super::programs::ProgramFunction;
 use super::super::super::types::Name;
 use super::super::super::wildcard::{has_wildcard, is_match};
-use super::{Context, files, missing};
+use super::files::{self, NoFile};
+use super::{Context, missing};
 use crate::btf::{Btf, Kind};
 use crate::tracefs::Tracefs;
 
@@ -22,8 +23,20 @@ pub(super) fn expand(
 ) -> Vec<AttachPoint> {
     let probes = match files::found(&probe, context) {
         Ok(of_files) => of_files.or_else(|| found(&probe, context)),
-        Err(why) => {
+        Err(NoFile::Unnamed(why)) => {
             context.diagnostics.error(point.span, why);
+            return Vec::new();
+        }
+        Err(NoFile::Missing(why)) => {
+            match context.config.missing_probes {
+                MissingProbes::Error => {
+                    context.diagnostics.error(point.span, why);
+                }
+                MissingProbes::Warn => {
+                    context.diagnostics.warn(point.span, format!("{why}. Skipping."));
+                }
+                MissingProbes::Ignore => {}
+            }
             return Vec::new();
         }
     };

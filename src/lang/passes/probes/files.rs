@@ -8,11 +8,20 @@ use super::super::super::types::Name;
 use super::super::super::wildcard::{has_wildcard, is_match};
 use super::Context;
 
+/// Why no file can be looked at.
+#[derive(Debug)]
+pub(super) enum NoFile {
+    /// It isn't there.
+    Missing(String),
+    /// None is named where one must be.
+    Unnamed(String),
+}
+
 /// What there is of a uprobe or usdt; nothing of other probes.
 ///
 /// # Errors
 /// Where there is no such file.
-pub(super) fn found(probe: &Probe, context: &Context<'_>) -> Result<Option<Vec<Probe>>, String> {
+pub(super) fn found(probe: &Probe, context: &Context<'_>) -> Result<Option<Vec<Probe>>, NoFile> {
     let probes = match probe {
         Probe::Uprobe { at_return, file, is_cpp, at } => {
             let mut probes = Vec::new();
@@ -45,22 +54,23 @@ pub(super) fn found(probe: &Probe, context: &Context<'_>) -> Result<Option<Vec<P
 
 /// Files that are meant by a word; `*`, or none for usdt, is all that the process of -p has in its memory, or all
 /// processes have.
-fn files(provider: &str, word: &str, context: &Context<'_>) -> Result<Vec<PathBuf>, String> {
+fn files(provider: &str, word: &str, context: &Context<'_>) -> Result<Vec<PathBuf>, NoFile> {
     let pid = context.options.pid;
     if matches!(word, "*" | "") {
         return match pid {
             Some(pid) => Ok(elf::mapped_files(pid)),
-            None if word.is_empty() => {
-                Err("usdt probe must specify at least path or pid to probe. \
+            None if word.is_empty() => Err(NoFile::Unnamed(
+                "usdt probe must specify at least path or pid to probe. \
                                             To target all paths/pids set the path to '*'."
-                    .to_owned())
-            }
+                    .to_owned(),
+            )),
             None => Ok(elf::running_files()),
         };
     }
     let found = elf::shown(word, pid);
     if found.is_empty() {
-        return Err(format!("{provider} target file '{word}' does not exist or is not executable"));
+        let why = format!("{provider} target file '{word}' does not exist or is not executable");
+        return Err(NoFile::Missing(why));
     }
     Ok(found)
 }

@@ -98,6 +98,21 @@ fn missing_probes_as_the_program_wants_it() {
     let warned = told(&text("warn"));
     assert_eq!(warned[0], "No matches for tracepoint syscalls:nonsense. Skipping.");
     assert_eq!(warned.len(), 2);
+    let of_file = |how| text(how).replace("t:syscalls:nonsense", "uprobe:/no/such:main");
+    assert!(typed(&of_file("ignore")).script.probes.len() == 1);
+    let file = "uprobe target file '/no/such' does not exist or is not executable";
+    assert_eq!(told(&of_file("warn"))[0], format!("{file}. Skipping."));
+    assert_eq!(wrong("uprobe:/no/such:main"), file);
+}
+
+#[test]
+fn what_a_missing_probe_would_have_set_is_no_further_error() {
+    let text = "t:syscalls:nonsense { @x[1] = 1; } end { clear(@x); }";
+    assert_eq!(told(text), ["No matches for tracepoint syscalls:nonsense."]);
+    let checked = checked_with("rawtracepoint:sys_entre { }", &Options::default());
+    let told = &checked.diagnostics.all()[0];
+    assert_eq!(told.message, "Probe has no valid attach points.");
+    assert_eq!(told.hints, ["Did you mean 'rawtracepoint:sys_enter'?"]);
 }
 
 #[test]
