@@ -85,6 +85,9 @@ impl Typer<'_, '_> {
         let Some(literal) = self.literal(expr) else {
             if let ExprKind::Typeinfo(spec) = &mut expr.kind {
                 let ty = self.spec(spec);
+                if self.is_final {
+                    expr.kind = self.typeinfo(&ty);
+                }
                 return of(Type::Record(
                     [
                         ("btf_id".into(), Type::U64),

@@ -116,7 +116,7 @@ impl Typer<'_, '_> {
     }
 
     /// `(btf_id = 1, base_type = "int", full_type = "uint8")`.
-    fn typeinfo(&self, ty: &Type) -> ExprKind {
+    pub(super) fn typeinfo(&self, ty: &Type) -> ExprKind {
         let text = |text: &str| {
             let ty = Type::String(text.len() as u32 + 1);
             Expr::typed(ExprKind::Str(text.as_bytes().to_vec()), ty, Default::default())
