@@ -11,6 +11,7 @@
 #define FILTER_SLOTS 2 /* by direction */
 #include "filter.bpf.h"
 #include "flows/parse.bpf.h"
+#include "flows/sums.bpf.h"
 #include "flows/table.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -70,12 +71,17 @@ static __always_inline void count(struct __sk_buff *skb, struct scratch *s)
 	struct flow *flow = find_flow(&s->key);
 	__u32 packets = pieces(skb, s->key.direction);
 
-	if (!flow)
+	__u32 bytes = skb->len + (packets - 1) * s->headers;
+
+	if (flow) {
+		add(flow, packets, bytes);
+	} else {
 		flow = other_flow(&s->key);
-	if (!flow)
-		return;
-	__sync_fetch_and_add(&flow->packets, packets);
-	__sync_fetch_and_add(&flow->bytes, skb->len + (packets - 1) * s->headers);
+		if (!flow)
+			return;
+		__sync_fetch_and_add(&flow->packets, packets);
+		__sync_fetch_and_add(&flow->bytes, bytes);
+	}
 	flow->last_ns = now_ns();
 	note_flags(flow, s->tcp_flags);
 }

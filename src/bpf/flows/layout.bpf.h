@@ -23,6 +23,9 @@ enum flow_marks {
 typedef __u64 __attribute__((may_alias)) word;
 typedef __u32 __attribute__((may_alias)) half_word;
 
+/* Below these many bits of `recent` are bytes, above them packets. */
+enum flow_sums { FLOW_BYTES_BITS = 38 };
+
 /* Integers of the packet are in host order; IPv4 addresses are v4-mapped. */
 struct __attribute__((aligned(8))) flow_key {
 	__u8 source[16];
@@ -44,14 +47,16 @@ struct __attribute__((aligned(8))) flow_key {
 /* In two lines of the cache: what a packet is compared with, and what it changes. */
 struct flow {
 	struct flow_key key;
-	__u64 place; /* in `places`; 0: no flow, or one that user space has taken out */
+	__u64 place;  /* in `places`; 0: no flow, or one that user space has taken out */
+	__u64 recent; /* packets and bytes that aren't in the sums yet: one addition for both */
 	__u64 packets;
 	__u64 bytes; /* with the link layer's header */
 	__u64 first_ns;
 	__u64 last_ns; /* of the coarse clock, where there is one */
 	__u8 seen[8];  /* TCP's flags from FIN on; a byte each, since CPUs write at once */
 	__u32 flags;   /* the same as bits, some may lack */
-	__u32 pad[5];
+	__u32 moves;   /* of `recent` to the sums; odd while it is on its way */
+	__u32 pad[2];
 };
 
 /* How an interface's own counters count what the stack has in one piece. */
@@ -63,6 +68,7 @@ enum interface_splits {
 /* For the skeleton: types that no map names. */
 enum flow_direction _flow_direction = 0;
 enum flow_marks _flow_marks = 0;
+enum flow_sums _flow_sums = 0;
 enum interface_splits _interface_splits = 0;
 enum loss _loss = 0;
 
@@ -73,7 +79,7 @@ const volatile bool inner = false;
 const volatile __u64 hash_factors[7] = {};
 
 const volatile __u32 flow_room = FLOW_ENTRIES;
-/* Bits of a number in `flows`; `hints` has as many entries. */
+/* Bits of a number in `flows`; `hints` has half as many entries. */
 const volatile __u32 number_mask = FLOW_ENTRIES - 1;
 
 /* Made whole at the start, all of these: packets come in interrupts, where an allocation may fail.
@@ -97,8 +103,8 @@ struct {
 
 /*
  * Where flows whose hashes end alike may be: numbers in `flows`, and above them as many bits of
- * another part of the hash as there is room for. 0: none. In a full table a flow of fifty finds no
- * room; where each of the four was at a place of its own, it was every fifth.
+ * another part of the hash as there is room for. 0: none. Places for twice as many flows as there
+ * are: in a full table a flow of 27 finds none.
  */
 struct hints {
 	__u32 ways[4];
@@ -106,7 +112,7 @@ struct hints {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, FLOW_ENTRIES);
+	__uint(max_entries, FLOW_ENTRIES / 2);
 	__type(key, __u32);
 	__type(value, struct hints);
 } hints SEC(".maps");
@@ -121,10 +127,9 @@ struct {
 /* An empty stack isn't asked by packets that find no room: it has a lock. */
 bool has_freed_numbers = false;
 
-/* Those that no flow had yet. */
 struct flow_numbers {
-	struct bpf_spin_lock lock;
-	__u32 next;
+	struct bpf_spin_lock lock; /* of all flows' `moves`, too */
+	__u32 next;		   /* the first that no flow had yet */
 };
 
 struct {

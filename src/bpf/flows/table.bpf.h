@@ -160,7 +160,7 @@ static __noinline struct flow *unhinted_flow(struct flow_key *key, __u64 hash, s
 static __always_inline struct flow *find_flow(struct flow_key *key)
 {
 	__u64 hash = hash_of(key);
-	__u32 slot = hash & number_mask, tag = tag_of(hash), hint = 0;
+	__u32 slot = hash & number_mask >> 1, tag = tag_of(hash), hint = 0;
 	struct hints *near = bpf_map_lookup_elem(&hints, &slot);
 	struct flow *flow;
 

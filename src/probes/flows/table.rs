@@ -2,13 +2,13 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use anyhow::{Context, Result};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use nix::sys::mman::ProtFlags;
 
-use super::skel::types::{flow, flow_numbers};
+use super::skel::types::{flow, flow_numbers, flow_sums};
 use super::skel::{FlowsSkel, OpenFlowsSkel};
 use crate::probes::mapped::Mapped;
 
@@ -32,16 +32,16 @@ pub(super) fn prepare(open: &mut OpenFlowsSkel<'_>, entries: Option<u32>) -> lib
         return Ok(());
     };
     let too_many = || libbpf_rs::Error::from_raw_os_error(libc::E2BIG);
-    let hints = entries.checked_next_power_of_two().ok_or_else(too_many)?;
+    let numbers = entries.checked_next_power_of_two().ok_or_else(too_many)?;
     if let Some(rodata) = open.maps.rodata_data.as_mut() {
         rodata.flow_room = entries;
-        rodata.number_mask = hints - 1;
+        rodata.number_mask = numbers - 1;
     }
     let maps = &mut open.maps;
     maps.flows.set_max_entries(entries)?;
     maps.places.set_max_entries(entries)?;
     maps.freed_numbers.set_max_entries(entries)?;
-    maps.hints.set_max_entries(hints)
+    maps.hints.set_max_entries((numbers / 2).max(1))
 }
 
 impl Table {
@@ -95,20 +95,43 @@ impl Table {
         Ok(())
     }
 
+    /// With its sums up to date.
     fn get(&self, number: u32) -> flow {
-        // SAFETY: within the mapping, whose elements are integers; volatile because programs write there.
-        unsafe { self.flows.as_ptr().add(number as usize).read_volatile() }
+        loop {
+            let before = self.moves(number).load(Ordering::Acquire);
+            // SAFETY: within the mapping, whose elements are integers; volatile because programs write there.
+            let mut flow = unsafe { self.element(number).read_volatile() };
+            fence(Ordering::Acquire);
+            if before % 2 == 0 && self.moves(number).load(Ordering::Relaxed) == before {
+                flow.packets += flow.recent >> flow_sums::FLOW_BYTES_BITS.0;
+                flow.bytes += flow.recent & ((1 << flow_sums::FLOW_BYTES_BITS.0) - 1);
+                flow.recent = 0;
+                return flow;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn element(&self, number: u32) -> *mut flow {
+        assert!((number as usize) < self.flows.capacity(), "flow {number} of {}", self.flows.capacity());
+        // SAFETY: within the mapping.
+        unsafe { self.flows.as_ptr().add(number as usize) }
     }
 
     fn place(&self, number: u32) -> &AtomicU64 {
         // SAFETY: within the mapping, aligned, and shared with programs that load and store it whole.
-        unsafe { AtomicU64::from_ptr(&raw mut (*self.flows.as_ptr().add(number as usize)).place) }
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.element(number)).place) }
+    }
+
+    fn moves(&self, number: u32) -> &AtomicU32 {
+        // SAFETY: as in `place`.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.element(number)).moves) }
     }
 
     /// Its number is nobody's meanwhile.
     fn clear(&self, number: u32) {
         // SAFETY: as in `get`; no program writes to a flow without a place.
-        unsafe { self.flows.as_ptr().add(number as usize).write_volatile(flow::default()) };
+        unsafe { self.element(number).write_volatile(flow::default()) };
     }
 }
 

@@ -14,7 +14,7 @@ use crate::support::use_libbpf;
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/flows.skel.rs"));
 }
-use skel::types::{flow, flow_key};
+use skel::types::{flow, flow_key, flow_sums};
 use skel::{FlowsSkel, FlowsSkelBuilder};
 
 /// No less than an Ethernet header.
@@ -47,7 +47,8 @@ fn run(skel: &FlowsSkel<'_>, packet: &[u8]) -> Option<(flow_key, u64, u64)> {
     // SAFETY: integers and arrays of them, of which all bytes are some.
     let flow = unsafe { bytes.as_ptr().cast::<flow>().read_unaligned() };
     assert_eq!(u64::from_ne_bytes(places[0][..].try_into().unwrap()), flow.place);
-    Some((flow.key, flow.packets, flow.bytes))
+    let bits = flow_sums::FLOW_BYTES_BITS.0;
+    Some((flow.key, flow.recent >> bits, flow.recent & ((1 << bits) - 1)))
 }
 
 #[derive(Clone, Debug)]
@@ -126,6 +127,42 @@ fn what_is_read_of_a_packet_is_what_was_put_in() {
         Ok(())
     });
     outcome.unwrap();
+}
+
+/// As it is after 32 million packets, or 128 GiB.
+#[test]
+fn a_word_that_is_half_full_moves_to_the_sums() {
+    let _libbpf = use_libbpf();
+    let mut storage = MaybeUninit::uninit();
+    let skel = FlowsSkelBuilder::default().open(&mut storage).unwrap().load().unwrap();
+    let first = 0u32.to_ne_bytes();
+    let send = || {
+        let frame = [2; 60];
+        let input = ProgramInput { data_in: Some(&frame), ..ProgramInput::default() };
+        skel.progs.nettrace_in.test_run(input).unwrap();
+        let bytes = skel.maps.flows.lookup(&first, MapFlags::ANY).unwrap().unwrap();
+        // SAFETY: integers and arrays of them, of which all bytes are some.
+        unsafe { bytes.as_ptr().cast::<flow>().read_unaligned() }
+    };
+    let bits = flow_sums::FLOW_BYTES_BITS.0;
+    let word = |packets: u64, bytes: u64| packets << bits | bytes;
+    let mut flow = send();
+    assert_eq!((flow.recent, flow.packets, flow.bytes, flow.moves), (word(1, 60), 0, 0, 0));
+    let mut sums = (0, 0);
+    for (packets, bytes, moves) in
+        [((1 << 25) - 1, (1 << 37) - 1, 0), (1 << 25, 5, 2), (3, 1 << 37, 4), ((1 << 26) - 1, 7, 6)]
+    {
+        flow.recent = word(packets, bytes);
+        // SAFETY: integers and arrays of them, without padding.
+        let whole = unsafe { plain::as_bytes(&flow) };
+        skel.maps.flows.update(&first, whole, MapFlags::ANY).unwrap();
+        flow = send();
+        if moves > 0 {
+            sums = (sums.0 + packets, sums.1 + bytes);
+            assert_eq!(flow.recent, word(1, 60));
+        }
+        assert_eq!((flow.packets, flow.bytes, flow.moves), (sums.0, sums.1, moves));
+    }
 }
 
 #[test]

@@ -4,16 +4,18 @@
 use std::collections::HashMap;
 use std::mem::size_of;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Barrier;
 use std::thread::sleep;
 use std::time::Duration;
 
 use etherparse::PacketBuilder;
+use nettrace::netns::Netns;
 use nettrace::probes::Probe;
 use nettrace::probes::flows::{FlowProbe, Options};
 
-use crate::support::use_libbpf;
+use super::skel::types::__sk_buff;
+use crate::support::{Pair, use_libbpf};
 
 /// Above the coarse clock's step, which is 10 ms at most.
 const IDLE: Duration = Duration::from_millis(40);
@@ -25,6 +27,12 @@ fn send(probe: &FlowProbe, ports: Range<u16>, packets: u32) {
 }
 
 fn run(program: BorrowedFd<'_>, ports: Range<u16>, packets: u32) {
+    run_merged(program, ports, packets, 0);
+}
+
+/// Each of so many segments.
+fn run_merged(program: BorrowedFd<'_>, ports: Range<u16>, packets: u32, segments: u32) {
+    let context = __sk_buff { gso_segs: segments, ..Default::default() };
     for port in ports {
         let mut packet = Vec::new();
         let builder =
@@ -34,10 +42,12 @@ fn run(program: BorrowedFd<'_>, ports: Range<u16>, packets: u32) {
             sz: size_of::<libbpf_sys::bpf_test_run_opts>() as _,
             data_in: packet.as_ptr().cast(),
             data_size_in: packet.len() as u32,
+            ctx_in: (&raw const context).cast(),
+            ctx_size_in: size_of_val(&context) as u32,
             repeat: packets.cast_signed(),
             ..Default::default()
         };
-        // SAFETY: opts says its own size and its packet's, which outlives the call.
+        // SAFETY: opts says its own size, its packet's and its context's, which outlive the call.
         let status =
             unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut opts) };
         assert_eq!(status, 0);
@@ -118,4 +128,38 @@ fn two_cpus_count_in_one_flow() {
         rows.iter().map(|(port, packets, _)| (*port, *packets)).collect();
     assert_eq!((rows.len(), by_port.len()), (usize::from(PORTS), usize::from(PORTS)));
     assert!(by_port.values().all(|packets| *packets == 20), "{by_port:?}");
+}
+
+/// Packets and bytes are of the same packets at each reading, long after a part of the word that they share was full.
+#[test]
+fn sums_are_whole_at_each_reading() {
+    const SEGMENTS: u64 = 65_535;
+    const HEADERS: u64 = 14 + 20 + 8;
+    const BYTES: u64 = HEADERS * SEGMENTS + 20;
+    const PACKETS: u32 = 5_000;
+    let _libbpf = use_libbpf();
+    let pair = Pair::new();
+    let watch = || {
+        // What is run comes by the loopback, whose received packets may be merged ones.
+        let options = Options { interfaces: vec!["lo".to_owned()], ..Options::default() };
+        let mut probe = FlowProbe::open(options)?;
+        let program = probe.ingress_program().try_clone_to_owned()?;
+        let send = || run_merged(program.as_fd(), 7..8, PACKETS, SEGMENTS as u32);
+        let mut read = || {
+            probe.read().unwrap();
+            let flow = probe.records().iter().find(|flow| flow.key.destination_port == 7);
+            let (packets, bytes) = flow.map_or((0, 0), |flow| (flow.packets, flow.bytes));
+            assert_eq!((packets % SEGMENTS, bytes), (0, packets / SEGMENTS * BYTES));
+            packets / SEGMENTS
+        };
+        std::thread::scope(|scope| {
+            let senders = [scope.spawn(send), scope.spawn(send)];
+            while senders.iter().any(|sender| !sender.is_finished()) {
+                read();
+            }
+        });
+        Ok(read())
+    };
+    let packets = Netns::open(&pair.b).and_then(|netns| netns.run(watch)).unwrap();
+    assert_eq!(packets, 2 * u64::from(PACKETS));
 }
