@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::arms::{Observer, SETTLE};
+use crate::memory::{map_bytes, status_bytes};
 use crate::support::{example, nettrace, number};
-use crate::table::{map_bytes, status_bytes};
 
 const NAME: &str = "nettrace-crowd";
 const PROCESSES: usize = 10_000;

@@ -27,9 +27,10 @@ use serde_json::{Value, json};
 
 use crate::arms::find;
 use crate::machine::{OBSERVER_CPU, pin};
+use crate::memory::status_bytes;
 use crate::stats::{median, quartiles, verdict};
 use crate::support::{Pair, nettrace};
-use crate::table::{Idle, status_bytes};
+use crate::table::Idle;
 
 const SCREEN: (u16, u16) = (200, 60);
 const ROWS: u64 = 10_000;

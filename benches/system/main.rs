@@ -16,6 +16,7 @@ mod empty;
 mod growth;
 mod load;
 mod machine;
+mod memory;
 mod packets;
 mod programs;
 mod ring;
@@ -47,7 +48,7 @@ fn main() {
         ("growth", growth::run),
         ("tick", table::tick),
         ("start", table::start),
-        ("memory", table::memory),
+        ("memory", memory::run),
         ("syscalls-count", syscalls::count),
         ("syscalls-latency", syscalls::latency),
         ("syscalls-table", crowd::run),

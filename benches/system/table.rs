@@ -1,5 +1,5 @@
-//! *tick*, *start* and *memory*: reading and modelling tables of 100 to 100,000 sockets, the time
-//! from exec to the first rows, and what is resident meanwhile.
+//! *tick* and *start*: reading and modelling tables of 100 to 100,000 sockets, and the time from exec
+//! to the first rows.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -16,18 +16,16 @@ use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use crate::arms::find;
-use crate::machine::{OBSERVER_CPU, pin};
+
 use crate::stats::{Dice, median, quartiles, verdict};
 use crate::support::{Pair, nettrace, traffic};
 
 const TICKS: usize = 11;
 const STARTS: usize = 11;
 const MANY: usize = 100_000;
-/// Goals, of CPU time, of time beyond the interval, and of memory.
+/// Goals, of CPU time and of time beyond the interval.
 const TICK_GOAL_MS: f64 = 100.0;
 const START_GOAL_MS: f64 = 100.0;
-const MEMORY_GOAL_MB: f64 = 50.0;
-const MB: f64 = 1e6;
 /// The shortest interval that `top` takes.
 const INTERVAL_MS: f64 = 50.0;
 
@@ -178,80 +176,4 @@ fn first_byte_ms(command: &mut Command) -> f64 {
     let _ = child.kill();
     let _ = child.wait();
     elapsed
-}
-
-pub(crate) fn memory() -> Vec<Value> {
-    let figure = "memory";
-    println!("{figure}: nettrace top procs over {MANY} sockets");
-    let pair = Pair::new();
-    let _idle = Idle::new(&pair, MANY);
-    let slab_before = slab_bytes();
-    let mut child = nettrace()
-        .args(["top", "procs", "1", "0", "-O", "ndjson", "--netns", &pair.a])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("start nettrace");
-    pin(child.id().cast_signed(), OBSERVER_CPU);
-    let mut lines = BufReader::new(child.stdout.take().expect("its stdout")).lines();
-    let ticks = lines.by_ref().map(|line| line.expect("a line"));
-    let third = ticks.filter(|line| line.contains("\"view\":\"nettrace\"")).nth(2);
-    assert!(third.is_some(), "no third tick");
-    let rss = status_bytes(child.id(), "VmHWM:");
-    let maps = map_bytes(child.id());
-    let slab = slab_bytes() - slab_before;
-    let _ = child.kill();
-    let _ = child.wait();
-    // The records are read from the map itself, so they are in both figures; once is enough.
-    let records = (MANY * size_of::<nettrace::sample::SocketRecord>()) as f64;
-    let sum = (rss + maps - records) / MB;
-    let met = sum <= MEMORY_GOAL_MB;
-    println!(
-        "  peak RSS {:.1} MB + maps {:.1} MB - {:.1} MB of records that are in both",
-        rss / MB,
-        maps / MB,
-        records / MB
-    );
-    println!("  sum {sum:.1} MB{}", verdict(&format!("{MEMORY_GOAL_MB} MB"), met));
-    println!("  slab of the tags, which no map's figure has: {:.1} MB", slab / MB);
-    vec![json!({
-        "figure": figure, "sockets": MANY, "rss_bytes": rss, "map_bytes": maps,
-        "tag_slab_bytes": slab, "met": met,
-    })]
-}
-
-pub(crate) fn status_bytes(pid: u32, field: &str) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
-    line.trim().trim_end_matches(" kB").parse::<f64>().expect("kB") * 1024.0
-}
-
-/// Of each map once, by its id.
-pub(crate) fn map_bytes(pid: u32) -> f64 {
-    let mut maps = std::collections::BTreeMap::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("its descriptors").flatten() {
-        let info = fs::read_to_string(entry.path()).unwrap_or_default();
-        let field = |name: &str| {
-            info.lines()
-                .find_map(|l| l.strip_prefix(name))
-                .and_then(|v| v.trim().parse::<f64>().ok())
-        };
-        if let (Some(id), Some(bytes)) = (field("map_id:"), field("memlock:")) {
-            maps.insert(id as u64, bytes);
-        }
-    }
-    maps.values().sum()
-}
-
-/// Of the kernel's general caches, where a socket's tag lives.
-fn slab_bytes() -> f64 {
-    let info = fs::read_to_string("/proc/slabinfo").expect("slabinfo");
-    let caches = info.lines().filter(|line| line.starts_with("kmalloc"));
-    caches
-        .map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let number = |index: usize| fields[index].parse::<f64>().expect("a number");
-            // All objects, used or not, times their size.
-            number(2) * number(3)
-        })
-        .sum()
 }

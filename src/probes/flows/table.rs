@@ -102,7 +102,7 @@ impl Table {
             // SAFETY: within the mapping, whose elements are integers; volatile because programs write there.
             let mut flow = unsafe { self.element(number).read_volatile() };
             fence(Ordering::Acquire);
-            if before % 2 == 0 && self.moves(number).load(Ordering::Relaxed) == before {
+            if before.is_multiple_of(2) && self.moves(number).load(Ordering::Relaxed) == before {
                 flow.packets += flow.recent >> flow_sums::FLOW_BYTES_BITS.0;
                 flow.bytes += flow.recent & ((1 << flow_sums::FLOW_BYTES_BITS.0) - 1);
                 flow.recent = 0;
@@ -113,7 +113,11 @@ impl Table {
     }
 
     fn element(&self, number: u32) -> *mut flow {
-        assert!((number as usize) < self.flows.capacity(), "flow {number} of {}", self.flows.capacity());
+        assert!(
+            (number as usize) < self.flows.capacity(),
+            "flow {number} of {}",
+            self.flows.capacity()
+        );
         // SAFETY: within the mapping.
         unsafe { self.flows.as_ptr().add(number as usize) }
     }
