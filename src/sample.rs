@@ -472,6 +472,8 @@ pub struct FlowKey {
 pub struct FlowRecord {
     /// Which packets.
     pub key: FlowKey,
+    /// Its place in the kernel's table, from 0 on, which no other has meanwhile; none of what had no room there.
+    pub number: Option<u32>,
     /// The interface's name.
     pub interface: Arc<str>,
     /// Its network namespace's inode.

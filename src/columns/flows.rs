@@ -31,16 +31,16 @@ static FLOWS: [Column<FlowRow>; 24] = [
         |r| text(&r.proto),
     ),
     shown("source_address", "SRC", Text, "where the packets come from", |r| {
-        address(r.ends.map(|ends| ends.source))
+        address(r.ends().map(|ends| ends.source))
     }),
     shown("source_port", "SPORT", Number, "the port there", |r| {
-        port(r.ends.map(|ends| ends.source))
+        port(r.ends().map(|ends| ends.source))
     }),
     shown("destination_address", "DST", Text, "where they go to", |r| {
-        address(r.ends.map(|ends| ends.destination))
+        address(r.ends().map(|ends| ends.destination))
     }),
     shown("destination_port", "DPORT", Number, "the port there", |r| {
-        port(r.ends.map(|ends| ends.destination))
+        port(r.ends().map(|ends| ends.destination))
     }),
     shown("packets_per_second", "PKTS/s", Rate, "packets in the interval", |r| {
         Value::Real(r.packet_rate)
@@ -53,7 +53,7 @@ static FLOWS: [Column<FlowRow>; 24] = [
         Value::Int(r.bytes)
     }),
     shown("tcp_flags", "FLAGS", Text, "TCP's flags seen: F S R P A U E C", |r| {
-        r.tcp_flags.as_deref().map_or(Value::None, text)
+        r.flag_letters().map_or(Value::None, |letters| Value::Text(letters.into()))
     }),
     shown("age_s", "AGE", Seconds, "since the first packet seen", |r| Value::Real(r.age_s)),
     shown("pid", "PID", Number, "the process whose socket has the end here", |r| {

@@ -219,7 +219,7 @@ fn arrange_rows<R: Row>(rows: &mut Vec<R>, order: Order) -> usize {
         (column, row.weight().map(rank_of_number), index)
     };
     let mut keys: Vec<(Rank, [u64; 2], usize)> = rows.iter().enumerate().map(key).collect();
-    keys.sort_by(|(a, a_weight, a_at), (b, b_weight, b_at)| {
+    keys.sort_unstable_by(|(a, a_weight, a_at), (b, b_weight, b_at)| {
         let (a_row, b_row) = (&rows[*a_at], &rows[*b_at]);
         let unknown = a.is_unknown.cmp(&b.is_unknown);
         let by_rank = unknown.then_with(|| turned(a.number.cmp(&b.number)));
@@ -228,7 +228,7 @@ fn arrange_rows<R: Row>(rows: &mut Vec<R>, order: Order) -> usize {
             false => turned(by_value(a_row, b_row)),
         });
         let by_weight = || a_weight.cmp(b_weight).then_with(|| R::among_equals(a_row, b_row));
-        by_column.then_with(|| turned(by_weight()))
+        by_column.then_with(|| turned(by_weight())).then(a_at.cmp(b_at))
     });
     permute(rows, keys.iter().map(|key| key.2).collect());
     let all = rows.len();

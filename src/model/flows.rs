@@ -30,8 +30,6 @@ pub struct FlowRow {
     pub interface: Arc<str>,
     /// Their protocol; `other` for what the table had no room for.
     pub proto: Arc<str>,
-    /// Where they came from and went to, if that is known.
-    pub ends: Option<Flow>,
     /// Packets per second in the interval.
     pub packet_rate: f64,
     /// Bytes per second in the interval.
@@ -40,8 +38,8 @@ pub struct FlowRow {
     pub packets: u64,
     /// Since the start, with the link layer's header.
     pub bytes: u64,
-    /// TCP's flags seen, as letters; none if it isn't TCP.
-    pub tcp_flags: Option<String>,
+    /// TCP's flags seen, as its header numbers them; none if it isn't TCP.
+    pub tcp_flags: Option<u8>,
     /// Whose socket has the end here, if that is known.
     pub owner: Option<Arc<Process>>,
     /// Since the first packet, seconds.
@@ -53,6 +51,8 @@ pub struct FlowRow {
 /// What is remembered of a flow since the last reading.
 #[derive(Clone, Debug, Default)]
 struct Before {
+    /// By which one at the same place is known to be another.
+    first_ns: u64,
     packets: u64,
     bytes: u64,
     owner: Option<Arc<Process>>,
@@ -61,7 +61,10 @@ struct Before {
 /// Flows as of the last sample.
 #[derive(Debug, Default)]
 pub(super) struct FlowTable {
-    before: FxHashMap<FlowKey, Before>,
+    /// By the flow's number.
+    before: Vec<Before>,
+    /// Of what has no number: two for each interface.
+    before_others: FxHashMap<FlowKey, Before>,
     owners: Owners,
     protos: FxHashMap<(u16, u8), Arc<str>>,
 }
@@ -81,25 +84,46 @@ impl FlowTable {
         names: &mut Names,
     ) -> Vec<FlowRow> {
         let records = sample.flows.unwrap_or_default();
-        let has_owner = |key| self.before.get(key).is_some_and(|before| before.owner.is_some());
-        if records.iter().any(|record| can_have_one(&record.key) && !has_owner(&record.key)) {
+        let numbers = records.iter().filter_map(|record| record.number).max();
+        let room = numbers.map_or(0, |last| last as usize + 1);
+        self.before.resize(room.max(self.before.len()), Before::default());
+        let is_unowned = |record: &FlowRecord| {
+            let owner = |before: &Before| before.owner.is_some();
+            can_have_one(&record.key) && !self.before(record).is_some_and(owner)
+        };
+        if records.iter().any(is_unowned) {
             self.owners.learn(sample);
         }
         let mut rows = Vec::with_capacity(records.len());
         for record in records {
-            let mut before = self.before.remove(&record.key).unwrap_or_default();
+            let mut before = self.before(record).cloned().unwrap_or_default();
             before.owner = before.owner.or_else(|| self.owners.find(record, names));
             let row = self.row(record, &before, span);
-            if !record.ended {
-                let (packets, bytes) = (record.packets, record.bytes);
-                self.before.insert(record.key, Before { packets, bytes, ..before });
-            }
+            let FlowRecord { first_ns, packets, bytes, .. } = *record;
+            let now = Before { first_ns, packets, bytes, ..before };
+            self.remember(record, if record.ended { Before::default() } else { now });
             if filters.iter().all(|filter| matches(&row, record.netns, filter)) {
                 rows.push(row);
             }
         }
         self.owners.forget();
         rows
+    }
+
+    /// Of the same flow.
+    fn before(&self, record: &FlowRecord) -> Option<&Before> {
+        let before = match record.number {
+            Some(number) => self.before.get(number as usize),
+            None => self.before_others.get(&record.key),
+        };
+        before.filter(|before| before.first_ns == record.first_ns)
+    }
+
+    fn remember(&mut self, record: &FlowRecord, before: Before) {
+        match record.number {
+            Some(number) => self.before[number as usize] = before,
+            None => _ = self.before_others.insert(record.key, before),
+        }
     }
 
     fn row(&mut self, record: &FlowRecord, before: &Before, span: Span) -> FlowRow {
@@ -110,17 +134,11 @@ impl FlowTable {
             key: *key,
             interface: Arc::clone(&record.interface),
             proto: self.proto(key),
-            ends: ends(&DropFlow {
-                source: key.source,
-                destination: key.destination,
-                source_port: key.source_port,
-                destination_port: key.destination_port,
-            }),
             packet_rate: since(record.packets, before.packets),
             byte_rate: since(record.bytes, before.bytes),
             packets: record.packets,
             bytes: record.bytes,
-            tcp_flags: is_tcp.then(|| letters(record.tcp_flags)),
+            tcp_flags: is_tcp.then_some(record.tcp_flags),
             owner: before.owner.clone(),
             age_s: span.clock_ns.saturating_sub(record.first_ns) as f64 / 1e9,
             ended: record.ended,
@@ -141,13 +159,13 @@ fn matches(row: &FlowRow, netns: u32, filter: &Filter) -> bool {
     if filter.is_empty() {
         return true;
     }
-    let owner = row.owner.as_deref();
+    let (ends, owner) = (row.ends(), row.owner.as_deref());
     let container = owner.and_then(|owner| owner.container.as_deref());
     let cgroup = owner.and_then(|owner| owner.cgroup.as_deref());
     filter.matches(&Facts {
         proto: &row.proto,
-        local: row.ends.map(|ends| ends.source),
-        remote: row.ends.map(|ends| ends.destination),
+        local: ends.map(|ends| ends.source),
+        remote: ends.map(|ends| ends.destination),
         // What an expression looks for.
         state: &format!("{} {}", row.interface, row.direction()),
         pid: owner.map_or(NOBODY, |owner| owner.pid),
@@ -159,6 +177,25 @@ fn matches(row: &FlowRow, netns: u32, filter: &Filter) -> bool {
 }
 
 impl FlowRow {
+    /// Where the packets came from and went to, if that is known.
+    pub fn ends(&self) -> Option<Flow> {
+        ends(&DropFlow {
+            source: self.key.source,
+            destination: self.key.destination,
+            source_port: self.key.source_port,
+            destination_port: self.key.destination_port,
+        })
+    }
+
+    /// TCP's flags seen, as letters.
+    pub fn flag_letters(&self) -> Option<String> {
+        let seen = |flags: u8| {
+            let all = TCP_FLAGS.into_iter().enumerate();
+            all.filter(|(bit, _)| flags >> bit & 1 == 1).map(|(_, letter)| letter).collect()
+        };
+        self.tcp_flags.map(seen)
+    }
+
     /// `in` or `out`.
     pub fn direction(&self) -> &'static str {
         match self.key.direction {
@@ -166,11 +203,6 @@ impl FlowRow {
             FlowDirection::Out => "out",
         }
     }
-}
-
-fn letters(flags: u8) -> String {
-    let seen = TCP_FLAGS.into_iter().enumerate().filter(|(bit, _)| flags >> bit & 1 == 1);
-    seen.map(|(_, letter)| letter).collect()
 }
 
 #[cfg(test)]
@@ -204,6 +236,7 @@ mod tests {
     fn record(key: FlowKey, packets: u64) -> FlowRecord {
         FlowRecord {
             key,
+            number: (!key.is_other).then_some(key.source[15].into()),
             interface: "eth0".into(),
             netns: 7,
             packets,
@@ -261,7 +294,7 @@ mod tests {
         let rows = table.advance(&[record(key(6, 9), 30)], 4);
         let row = &rows[0];
         assert_eq!((row.packets, row.packet_rate, row.byte_rate), (30, 10.0, 1000.0));
-        assert_eq!((row.age_s, row.tcp_flags.as_deref()), (3.0, Some("SA")));
+        assert_eq!((row.age_s, row.flag_letters().as_deref()), (3.0, Some("SA")));
         assert_eq!((&*row.proto, row.direction()), ("tcp", "in"));
     }
 
@@ -289,7 +322,7 @@ mod tests {
             rows.iter().map(|row| &*row.proto).collect::<Vec<_>>(),
             ["other", "arp", "0x88b5"]
         );
-        assert_eq!(rows[0].ends, None);
+        assert_eq!(rows[0].ends(), None);
     }
 
     /// Of a process, from 10.0.0.9:5000 to 10.0.0.1:80 or in its place.

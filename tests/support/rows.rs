@@ -145,7 +145,6 @@ pub(crate) fn socket(
 
 /// A connection's one direction, an answer that is on its way in a VLAN, and what had no room.
 pub(crate) fn flows() -> Vec<FlowRow> {
-    let v4 = |last| IpAddr::from([10, 0, 0, last]);
     let bytes = |last| Ipv4Addr::new(10, 0, 0, last).to_ipv6_mapped().octets();
     let tcp = FlowRow {
         key: FlowKey {
@@ -167,12 +166,11 @@ pub(crate) fn flows() -> Vec<FlowRow> {
         },
         interface: "eth0".into(),
         proto: "tcp".into(),
-        ends: Some(Flow { source: (v4(1), 50_001), destination: (v4(2), 443) }),
         packet_rate: 1000.5,
         byte_rate: 1_500_000.0,
         packets: 2001,
         bytes: 3_000_000,
-        tcp_flags: Some("SPA".to_owned()),
+        tcp_flags: Some(0x1a),
         owner: None,
         age_s: 12.5,
         ended: false,
@@ -183,12 +181,13 @@ pub(crate) fn flows() -> Vec<FlowRow> {
             protocol: 1,
             vlan: 10,
             icmp: 0x0303,
+            source: tcp.key.destination,
+            destination: tcp.key.source,
             source_port: 0,
             destination_port: 0,
             ..tcp.key
         },
         proto: "icmp".into(),
-        ends: Some(Flow { source: (v4(2), 0), destination: (v4(1), 0) }),
         packet_rate: 0.0,
         byte_rate: 0.0,
         packets: 1,
@@ -199,9 +198,17 @@ pub(crate) fn flows() -> Vec<FlowRow> {
         ..tcp.clone()
     };
     let other = FlowRow {
-        key: FlowKey { is_other: true, ethertype: 0, protocol: 0, ..tcp.key },
+        key: FlowKey {
+            is_other: true,
+            source: [0; 16],
+            destination: [0; 16],
+            source_port: 0,
+            destination_port: 0,
+            ethertype: 0,
+            protocol: 0,
+            ..tcp.key
+        },
         proto: "other".into(),
-        ends: None,
         tcp_flags: None,
         owner: None,
         ..tcp.clone()

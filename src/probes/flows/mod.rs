@@ -184,14 +184,16 @@ impl Probe for FlowProbe {
     /// What was idle for long is told once more, and gone.
     fn read(&mut self) -> Result<()> {
         self.records.clear();
+        // Doubled as it grows, it would take much more.
+        self.records.reserve_exact(table::used(&self.skel)? as usize);
         let idle_after = self.options.idle_after.unwrap_or(IDLE_AFTER).as_nanos() as u64;
         let now = monotonic_ns();
         let is_idle =
             |flow: &flow| now.saturating_sub(flow.last_ns.max(flow.first_ns)) > idle_after;
         let (records, taps, netns) = (&mut self.records, &self.taps, self.netns);
-        self.table.read(&mut self.skel, is_idle, |flow, ended| {
+        self.table.read(&mut self.skel, is_idle, |number, flow, ended| {
             let record = record(&flow.key, flow, taps.name(flow.key.ifindex), netns);
-            records.push(FlowRecord { ended, ..record });
+            records.push(FlowRecord { number: Some(number), ended, ..record });
         })?;
         self.others.read(self.skel.maps.others.as_fd(), |key, value| {
             if value.packets > 0 {
@@ -309,6 +311,7 @@ fn record(key: &flow_key, value: &flow, interface: Arc<str>, netns: u32) -> Flow
             is_truncated: has(flow_marks::FLOW_TRUNCATED),
             is_other: has(flow_marks::FLOW_OTHER),
         },
+        number: None,
         interface,
         netns,
         packets: value.packets,

@@ -55,7 +55,7 @@ impl Table {
         Ok(Table { flows, retired: Vec::new(), has_freed: false })
     }
 
-    /// Visits each flow; last of all, with `true`, when it is over: `is_idle` said so at the reading
+    /// Visits each flow with its number; last of all, with `true`, when it is over: `is_idle` said so at the reading
     /// before. Those come before others, which may be the same flows begun anew.
     ///
     /// # Errors
@@ -64,10 +64,10 @@ impl Table {
         &mut self,
         skel: &mut FlowsSkel<'_>,
         is_idle: impl Fn(&flow) -> bool,
-        mut visit: impl FnMut(&flow, bool),
+        mut visit: impl FnMut(u32, &flow, bool),
     ) -> Result<()> {
         for number in std::mem::take(&mut self.retired) {
-            visit(&self.get(number), true);
+            visit(number, &self.get(number), true);
             self.clear(number);
             let freed = skel.maps.freed_numbers.update(&[], &number.to_ne_bytes(), MapFlags::ANY);
             freed.context("free a place in the table of flows")?;
@@ -90,7 +90,7 @@ impl Table {
                 self.place(number).store(0, Ordering::Release);
                 self.retired.push(number);
             }
-            visit(&flow, false);
+            visit(number, &flow, false);
         }
         Ok(())
     }
@@ -140,7 +140,7 @@ impl Table {
 }
 
 /// Numbers that some flow has or had.
-fn used(skel: &FlowsSkel<'_>) -> Result<u32> {
+pub(super) fn used(skel: &FlowsSkel<'_>) -> Result<u32> {
     let key = 0u32.to_ne_bytes();
     let value = skel.maps.fresh_numbers.lookup(&key, MapFlags::ANY);
     let value = value.context("read how many flows there are")?.context("no count of flows")?;
