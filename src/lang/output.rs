@@ -10,14 +10,16 @@
 //! | `format`, `gfp` | printf |
 //! | `stacks`, `cgroups`, `times` | what is looked up outside of the program |
 //! | `commands`, `packets` | system, cat, skboutput |
+//! | `errors` | what fails at run time |
 
 use std::collections::HashSet;
 use std::io::{self, Write};
 
 use super::config::Config;
 use super::diagnostics;
-use super::program::{Action, Field, MOST_ROUNDS, Program, Role, RuntimeError, Sink};
+use super::program::{Action, Field, Program, Role, Sink};
 use super::source::{Sources, Span};
+use errors::Repeated;
 use format::Format as PrintfFormat;
 use maps::Cut;
 use packets::Packets;
@@ -26,6 +28,7 @@ use shown::{Shown, ShownMap};
 
 mod cgroups;
 mod commands;
+mod errors;
 mod format;
 mod gfp;
 mod json;
@@ -124,6 +127,7 @@ pub struct Output<'p> {
     /// Arrays that were zeroed when there was something in them, which isn't the same as nothing.
     zeroed: HashSet<usize>,
     packets: Packets,
+    repeated: Repeated,
     lost: u64,
     /// A line or more on its way.
     line: Vec<u8>,
@@ -153,6 +157,7 @@ impl<'p> Output<'p> {
             known: Known::new(config),
             zeroed: HashSet::new(),
             packets: Packets::default(),
+            repeated: Repeated::default(),
             lost: 0,
             line: Vec::new(),
         }
@@ -230,7 +235,7 @@ impl<'p> Output<'p> {
             Action::Join { separator, max, size } => self.join(separator, *max, *size, message)?,
             Action::Exit => return Ok(Asked::Exit(word(message, 8))),
             Action::RuntimeError { error, span } => {
-                self.runtime_error(*error, *span, word(message, 8).cast_signed())?;
+                self.runtime_error(place, *error, *span, word(message, 8).cast_signed())?;
             }
             Action::Packet { path, offset } => self.packet(path, *offset, message)?,
         }
@@ -257,6 +262,7 @@ impl<'p> Output<'p> {
     /// # Errors
     /// If it can't be written.
     pub fn at_end(&mut self, maps: &dyn Maps) -> io::Result<()> {
+        self.tell_repeated()?;
         if self.lost > 0 && !self.options.without_warnings {
             let lost = self.lost;
             self.tell(&format!("WARNING: Total lost event count: {lost}\n"))?;
@@ -425,37 +431,6 @@ impl<'p> Output<'p> {
         self.write_line()
     }
 
-    fn runtime_error(&mut self, error: RuntimeError, span: Span, code: i64) -> io::Result<()> {
-        if self.options.without_warnings {
-            return Ok(());
-        }
-        let message = runtime_message(error, code);
-        let helper = match error {
-            RuntimeError::Helper(helper) => Some(helper_name(helper)),
-            _ => None,
-        };
-        if self.options.format == Format::Json {
-            return match helper {
-                Some(helper) => {
-                    let message = errno_text(code);
-                    let texts = [("msg", message.as_bytes()), ("helper", helper.as_bytes())];
-                    self.json_told("helper_error", &texts, Some(code), span)
-                }
-                None => self.json_told("runtime_error", &[("msg", message.as_bytes())], None, span),
-            };
-        }
-        let message = match helper {
-            Some(helper) => {
-                format!("{message}\nAdditional Info - helper: {helper}, retcode: {code}")
-            }
-            None => message,
-        };
-        let mut text = String::new();
-        diagnostics::place("WARNING", span, &message, self.sources, &mut text);
-        self.add_calls("WARNING", span, &mut text);
-        self.tell(&text)
-    }
-
     fn print_value(&mut self, shown: &Shown) -> io::Result<()> {
         match self.options.format {
             Format::Text => text::value(shown, &mut self.line),
@@ -525,64 +500,4 @@ impl<'p> Output<'p> {
 
 fn from(bytes: &[u8], at: u32) -> &[u8] {
     bytes.get(at as usize..).unwrap_or_default()
-}
-
-fn errno_text(code: i64) -> String {
-    let errno = i32::try_from(-code).unwrap_or_default();
-    let text = io::Error::from_raw_os_error(errno).to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
-}
-
-fn runtime_message(error: RuntimeError, code: i64) -> String {
-    use libbpf_sys::{
-        BPF_FUNC_map_delete_elem as DELETE, BPF_FUNC_map_lookup_elem as LOOKUP,
-        BPF_FUNC_map_update_elem as UPDATE,
-    };
-
-    match error {
-        RuntimeError::DivideByZero => {
-            "Divide or modulo by 0 detected. This can lead to unexpected results. 1 is being \
-             used as the result."
-        }
-        RuntimeError::OutOfBounds => {
-            "Array access out of bounds. This can lead to unexpected results."
-        }
-        RuntimeError::KernelStack => "Error reading kstack.",
-        RuntimeError::UserStack => "Error reading ustack.",
-        RuntimeError::LoopEnded => {
-            return format!(
-                "this loop was ended after {MOST_ROUNDS} rounds, the most that the kernel allows"
-            );
-        }
-        RuntimeError::Helper(UPDATE) if code == -i64::from(libc::E2BIG) => {
-            "Map full; can't update element. Try increasing max_map_keys config or manually \
-             setting the max entries in a map declaration e.g. `let @a = hash(5000)`"
-        }
-        RuntimeError::Helper(DELETE) if code == -i64::from(libc::ENOENT) => {
-            "Can't delete map element because it does not exist."
-        }
-        RuntimeError::Helper(LOOKUP) => "Can't lookup map element because it does not exist.",
-        RuntimeError::Helper(_) => return errno_text(code),
-    }
-    .to_owned()
-}
-
-/// Those that programs tell of.
-fn helper_name(helper: u32) -> String {
-    match helper {
-        libbpf_sys::BPF_FUNC_map_lookup_elem => "map_lookup_elem",
-        libbpf_sys::BPF_FUNC_map_update_elem => "map_update_elem",
-        libbpf_sys::BPF_FUNC_map_delete_elem => "map_delete_elem",
-        libbpf_sys::BPF_FUNC_probe_read => "probe_read",
-        libbpf_sys::BPF_FUNC_probe_read_str => "probe_read_str",
-        libbpf_sys::BPF_FUNC_probe_read_user => "probe_read_user",
-        libbpf_sys::BPF_FUNC_probe_read_kernel => "probe_read_kernel",
-        libbpf_sys::BPF_FUNC_probe_read_user_str => "probe_read_user_str",
-        libbpf_sys::BPF_FUNC_probe_read_kernel_str => "probe_read_kernel_str",
-        libbpf_sys::BPF_FUNC_get_stack => "get_stack",
-        libbpf_sys::BPF_FUNC_send_signal => "send_signal",
-        libbpf_sys::BPF_FUNC_override_return => "override_return",
-        other => return other.to_string(),
-    }
-    .to_owned()
 }

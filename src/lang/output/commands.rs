@@ -37,7 +37,7 @@ pub(super) fn cat(path: &[u8], most: u64) -> io::Result<Vec<u8>> {
         File::open(OsStr::from_bytes(path)).and_then(|file| file.take(most).read_to_end(&mut text));
     read.map(|_| text).map_err(|error| {
         let path = String::from_utf8_lossy(path);
-        let why = super::errno_text(-i64::from(error.raw_os_error().unwrap_or_default()));
+        let why = super::errors::errno_text(-i64::from(error.raw_os_error().unwrap_or_default()));
         io::Error::other(format!("failed to open file '{path}' ({why})"))
     })
 }

@@ -6,10 +6,12 @@ use std::io;
 use std::rc::Rc;
 
 use super::*;
-use crate::lang::program::{Map, MapKind, StackMap};
+use crate::lang::program::{Map, MapKind, RuntimeError, StackMap};
 use crate::lang::types::{
     Aggregate, EnumDef, Int, Origin, Stack, StackMode, StructDef, StructKind, Type,
 };
+
+mod errors;
 
 type Table = BTreeMap<Vec<u8>, Vec<u8>>;
 
