@@ -13,7 +13,8 @@ Examples:
   nettrace list -a 'fentry:tcp_*'     with their arguments
   nettrace list '*sched_switch*'      of all providers
   nettrace list -a 'struct sock'      its fields
-  nettrace list 'uprobe:/bin/bash:*'"
+  nettrace list 'uprobe:/bin/bash:*'
+  nettrace list 'fentry:bpf:*'        functions of BPF programs that are loaded"
 )]
 pub struct ListArgs {
     /// What is listed; all of the kernel's probes if nothing is said

@@ -223,6 +223,29 @@ fn a_function_is_told_of_at_its_entry_and_its_return() {
     assert!(stdout.contains(&format!("@returned[{function}, {parent}]: 5\n")), "{stdout}");
 }
 
+/// A BPF program can be watched by another one.
+#[test]
+fn programs_are_attached_to_functions_of_programs() {
+    if !nettrace::kernel::has_kprobes() {
+        return;
+    }
+    const FUNCTION: &str = "interval_us_20000_1";
+    let (mut watched, _stdout) = attached(&["-q", "-e", "interval:ms:20 { @ = count(); }"]);
+    let listed = nettrace().args(["list", "fentry:bpf:*"]).output().unwrap();
+    let program =
+        format!("fexit:bpf:{FUNCTION} {{ printf(\"%s %d\\n\", probe, retval); exit(); }}");
+    let ran = run(&["-q", "-e", &program]);
+    signal(&watched, Signal::SIGINT);
+    assert!(watched.wait().unwrap().success());
+    assert!(ran.status.success(), "{}", ran.stderr);
+    let mut words = ran.stdout.trim().split([':', ' ']);
+    assert_eq!([words.next(), words.next()], [Some("fexit"), Some("bpf")], "{}", ran.stdout);
+    let number = words.next().unwrap();
+    assert_eq!([words.next(), words.next()], [Some(FUNCTION), Some("0")], "{}", ran.stdout);
+    let listed = text(&listed.stdout);
+    assert!(listed.contains(&format!("fentry:bpf:{number}:{FUNCTION}\n")), "{listed}");
+}
+
 #[test]
 fn what_cant_be_attached_says_why() {
     let ran = run(&["-e", "kprobe:vfs_read { } begin { exit(); }"]);
