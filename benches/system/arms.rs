@@ -126,7 +126,11 @@ pub(crate) struct Running {
 }
 
 /// A process on the observers' CPU that ends with its scope, by Ctrl-C.
-pub(crate) struct Observer(pub(crate) Child);
+pub(crate) struct Observer {
+    pub(crate) child: Child,
+    /// Its words, to name it by.
+    words: String,
+}
 
 impl Observer {
     pub(crate) fn start(mut command: Command, stdout: Stdio, stderr: Stdio) -> Self {
@@ -138,14 +142,18 @@ impl Observer {
             });
         }
         let command = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-        Observer(command.spawn().expect("start an observer"))
+        Observer {
+            child: command.spawn().expect("start an observer"),
+            words: format!("{command:?}"),
+        }
     }
 }
 
 impl Drop for Observer {
     fn drop(&mut self) {
-        let child = &mut self.0;
-        assert!(child.try_wait().expect("wait").is_none(), "the observer ended too early");
+        let Observer { child, words } = self;
+        let ended = child.try_wait().expect("wait");
+        assert!(ended.is_none(), "ended too early, with {ended:?}: {words}");
         let pid = Pid::from_raw(child.id().cast_signed());
         kill(pid, Signal::SIGINT).expect("end the observer");
         for _ in 0..400 {

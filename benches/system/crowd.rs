@@ -65,7 +65,7 @@ struct Ticks(Receiver<(usize, Value)>);
 
 impl Ticks {
     fn of(observer: &mut Observer) -> Self {
-        let lines = BufReader::new(observer.0.stdout.take().expect("its stdout")).lines();
+        let lines = BufReader::new(observer.child.stdout.take().expect("its stdout")).lines();
         let lines = lines.map_while(Result::ok);
         let own = lines.filter(|line| line.contains("\"view\":\"nettrace\""));
         let (sender, receiver) = channel();
@@ -135,8 +135,8 @@ pub(crate) fn run() -> Vec<Value> {
     let (first_ms, _) = ticks.cost(empty_ms, || crowd.call());
     let idle_ms = ticks.idle_ms();
     let (busy_ms, tick) = ticks.cost(idle_ms, || crowd.call());
-    let anonymous = status_bytes(observer.0.id(), "RssAnon:");
-    let maps = map_bytes(observer.0.id());
+    let anonymous = status_bytes(observer.child.id(), "RssAnon:");
+    let maps = map_bytes(observer.child.id());
     let (end_ms, _) = ticks.cost(empty_ms, || drop(crowd));
     let lost = losses(&tick);
     println!(

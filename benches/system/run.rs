@@ -117,7 +117,7 @@ fn peak_kb(command: &Command, program: &str) -> f64 {
     command.args(["-e", &stays]);
     let observer = Observer::start(command, Stdio::null(), Stdio::null());
     thread::sleep(SETTLE * 4);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", observer.0.id()));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", observer.child.id()));
     let status = status.expect("its status");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kb = line.and_then(|line| line.split_whitespace().next()).expect("its peak");
@@ -146,7 +146,7 @@ pub(crate) fn event() -> Vec<Value> {
                     Observer::start(command, Stdio::null(), Stdio::null())
                 });
                 if let Some(observer) = &observer {
-                    wait_until_attached(observer.0.id(), load.pid());
+                    wait_until_attached(observer.child.id(), load.pid());
                     thread::sleep(SETTLE);
                 }
                 times[arm].push(load.run(CALL, calls));

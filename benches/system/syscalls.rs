@@ -211,7 +211,7 @@ impl Watch {
             _ => None,
         };
         if let Some(observer) = &observer {
-            wait_until_attached(observer.0.id(), load.child.id());
+            wait_until_attached(observer.child.id(), load.child.id());
         }
         thread::sleep(SETTLE);
         let calls = self.calls();
