@@ -484,6 +484,8 @@ pub struct FlowRecord {
     pub bytes: u64,
     /// CLOCK_MONOTONIC of the first, ns.
     pub first_ns: u64,
+    /// CLOCK_MONOTONIC of the last, to 10 ms, and not before the first.
+    pub last_ns: u64,
     /// TCP's flags seen, as its header numbers them.
     pub tcp_flags: u8,
     /// It was idle for long; this is the last record of it.

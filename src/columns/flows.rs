@@ -20,7 +20,7 @@ fn container(owner: Option<&Process>) -> Value<'_> {
     container.map_or(Value::None, |container| text(&container.name))
 }
 
-static FLOWS: [Column<FlowRow>; 24] = [
+static FLOWS: [Column<FlowRow>; 25] = [
     shown("interface", "IFACE", Text, "the interface's name", |r| text(&r.interface)),
     shown("direction", "DIR", Text, "in: received there; out: sent", |r| text(r.direction())),
     shown(
@@ -64,6 +64,9 @@ static FLOWS: [Column<FlowRow>; 24] = [
     }),
     extra("container", "CONTAINER", Text, "its container or systemd unit", |r| {
         container(r.owner.as_deref())
+    }),
+    extra("last_age_s", "AGO", Seconds, "since the last packet seen", |r| {
+        Value::Real(r.last_age_s)
     }),
     extra("vlan", "VLAN", Number, "VLAN id", |r| int((r.key.vlan > 0).then_some(r.key.vlan))),
     extra("inner_vlan", "VLAN2", Number, "VLAN id of the inner one of two tags", |r| {

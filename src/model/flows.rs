@@ -44,6 +44,8 @@ pub struct FlowRow {
     pub owner: Option<Arc<Process>>,
     /// Since the first packet, seconds.
     pub age_s: f64,
+    /// Since the last packet, seconds; to 10 ms.
+    pub last_age_s: f64,
     /// It was idle for long; this is its last row.
     pub ended: bool,
 }
@@ -129,6 +131,7 @@ impl FlowTable {
     fn row(&mut self, record: &FlowRecord, before: &Before, span: Span) -> FlowRow {
         let key = &record.key;
         let since = |now: u64, before: u64| span.rate(now.saturating_sub(before));
+        let age_s = |then: u64| span.clock_ns.saturating_sub(then) as f64 / 1e9;
         let is_tcp = key.protocol == libc::IPPROTO_TCP as u8 && !key.is_other;
         FlowRow {
             key: *key,
@@ -140,7 +143,8 @@ impl FlowTable {
             bytes: record.bytes,
             tcp_flags: is_tcp.then_some(record.tcp_flags),
             owner: before.owner.clone(),
-            age_s: span.clock_ns.saturating_sub(record.first_ns) as f64 / 1e9,
+            age_s: age_s(record.first_ns),
+            last_age_s: age_s(record.last_ns),
             ended: record.ended,
         }
     }
@@ -242,6 +246,7 @@ mod tests {
             packets,
             bytes: packets * 100,
             first_ns: 1_000_000_000,
+            last_ns: 3_500_000_000,
             tcp_flags: 0x12,
             ended: false,
         }
@@ -294,6 +299,7 @@ mod tests {
         let rows = table.advance(&[record(key(6, 9), 30)], 4);
         let row = &rows[0];
         assert_eq!((row.packets, row.packet_rate, row.byte_rate), (30, 10.0, 1000.0));
+        assert_eq!(row.last_age_s, 0.5);
         assert_eq!((row.age_s, row.flag_letters().as_deref()), (3.0, Some("SA")));
         assert_eq!((&*row.proto, row.direction()), ("tcp", "in"));
     }

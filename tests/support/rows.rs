@@ -173,6 +173,7 @@ pub(crate) fn flows() -> Vec<FlowRow> {
         tcp_flags: Some(0x1a),
         owner: None,
         age_s: 12.5,
+        last_age_s: 0.5,
         ended: false,
     };
     let icmp = FlowRow {

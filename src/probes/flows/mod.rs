@@ -317,6 +317,7 @@ fn record(key: &flow_key, value: &flow, interface: Arc<str>, netns: u32) -> Flow
         packets: value.packets,
         bytes: value.bytes,
         first_ns: value.first_ns,
+        last_ns: value.last_ns.max(value.first_ns),
         tcp_flags: flags.fold(0, |all, (bit, seen)| all | u8::from(*seen != 0) << bit),
         ended: false,
     }
