@@ -1,6 +1,5 @@
 //! BPF programs that are loaded: programs can be attached to their functions, as to the kernel's.
 
-use libbpf_rs::ReferencesType;
 use libbpf_rs::btf::{Btf, types};
 use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions, ProgramInfo};
 
@@ -15,8 +14,6 @@ pub struct ProgramFunction {
     pub name: Name,
     /// Its number among the program's types.
     pub type_id: u32,
-    /// How many parameters it has.
-    pub parameters: usize,
 }
 
 /// All functions of all programs that have types, each once. Needs CAP_SYS_ADMIN; without it there are none.
@@ -37,12 +34,10 @@ fn of(program: &ProgramInfo) -> Vec<ProgramFunction> {
     };
     let function = |info: &libbpf_sys::bpf_func_info| {
         let function = btf.type_by_id::<types::Func<'_>>(info.type_id.into())?;
-        let prototype = types::FuncProto::try_from(function.referenced_type()).ok()?;
         Some(ProgramFunction {
             program: program.id,
             name: function.name()?.to_str()?.into(),
             type_id: info.type_id,
-            parameters: prototype.len(),
         })
     };
     program.func_info.iter().filter_map(function).collect()

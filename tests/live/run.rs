@@ -200,27 +200,28 @@ fn a_function_is_told_of_at_its_entry_and_its_return() {
     let btf = nettrace::kernel::btf().unwrap();
     let has = |function| nettrace::kernel::has_function(&btf, function);
     let is_one = has("bpf_session_is_return") && has("register_fprobe_ips");
-    let arch = if cfg!(target_arch = "x86_64") { "x64" } else { "arm64" };
-    let program = "kprobe:FUNCTION /pid == cpid/ { @entered = count(); }
-        kretprobe:FUNCTION /pid == cpid/ { @returned[func, retval] = count(); }";
-    let function = format!("__{arch}_sys_getppid");
-    let program = program.replace("FUNCTION", &function);
+    let program = "kprobe:ksys_read /pid == cpid/ { @entered = count(); }
+        kretprobe:ksys_read /pid == cpid/ { @returned = count(); @most = max(retval); }";
     let mut child = nettrace()
-        .args(["run", "-c", &format!("{} hold", example("calls").display()), "-e", &program])
+        .args(["run", "-c", &format!("{} hold", example("calls").display()), "-e", program])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let parent = child.id();
     child.stdin.take().unwrap().write_all(b"\n\n\n\n\n").unwrap();
     let ran = child.wait_with_output().unwrap();
     let (stdout, stderr) = (text(&ran.stdout), text(&ran.stderr));
     assert!(ran.status.success(), "{stderr}");
     let probes = if is_one { "Attached 1 probe\n" } else { "Attached 2 probes\n" };
     assert_eq!(stderr, probes);
-    assert!(stdout.contains("@entered: 5\n"), "{stdout}");
-    assert!(stdout.contains(&format!("@returned[{function}, {parent}]: 5\n")), "{stdout}");
+    let count = |name: &str| {
+        let line = stdout.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.parse::<u64>().unwrap()
+    };
+    assert!(count("@most: ") >= 5, "{stdout}");
+    assert!(count("@entered: ") > 0, "{stdout}");
+    assert_eq!(count("@entered: "), count("@returned: "), "{stdout}");
 }
 
 /// A BPF program can be watched by another one.
@@ -232,8 +233,12 @@ fn programs_are_attached_to_functions_of_programs() {
     const FUNCTION: &str = "interval_us_20000_1";
     let (mut watched, _stdout) = attached(&["-q", "-e", "interval:ms:20 { @ = count(); }"]);
     let listed = nettrace().args(["list", "fentry:bpf:*"]).output().unwrap();
+    // Linux has it since 5.17.
+    let btf = nettrace::kernel::btf().unwrap();
+    let has_retval = nettrace::kernel::has_function(&btf, "bpf_get_func_ret");
+    let retval = if has_retval { "retval" } else { "0" };
     let program =
-        format!("fexit:bpf:{FUNCTION} {{ printf(\"%s %d\\n\", probe, retval); exit(); }}");
+        format!("fexit:bpf:{FUNCTION} {{ printf(\"%s %d\\n\", probe, {retval}); exit(); }}");
     let ran = run(&["-q", "-e", &program]);
     signal(&watched, Signal::SIGINT);
     assert!(watched.wait().unwrap().success());

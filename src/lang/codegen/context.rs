@@ -113,9 +113,16 @@ impl Coder<'_, '_> {
                 let behind = signature.map_or(0, |of| of.offsets(structs).1);
                 self.word_of_context(behind as i16);
             }
-            Some(Probe::FentryBpf { at_return: true, id, function }) => {
-                let of = id.and_then(|id| self.unit.kernel.program_function(id, function));
-                self.word_of_context(of.map_or(0, |of| of.parameters as i16 * 8));
+            Some(Probe::FentryBpf { at_return: true, .. }) => {
+                // How many arguments the kernel takes a program's function to have isn't known.
+                let mark = self.machine.mark();
+                let returned = self.machine.slot();
+                self.machine.store(Size::DW, returned, 0);
+                self.machine.context(Reg::R1);
+                self.machine.address(Reg::R2, returned);
+                self.machine.asm.call(libbpf_sys::BPF_FUNC_get_func_ret);
+                self.machine.load(Size::DW, Reg::R0, returned);
+                self.machine.release(mark);
             }
             _ => return Err(Refusal::new(expr.span, "this probe has no retval")),
         }
