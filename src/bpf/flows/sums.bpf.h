@@ -22,16 +22,16 @@ static __noinline void move_recent(struct flow *flow)
 	__u32 zero = 0;
 	struct flow_numbers *numbers = bpf_map_lookup_elem(&fresh_numbers, &zero);
 	__u64 recent;
-	bool is_moving;
+	bool mine;
 
 	if (!numbers)
 		return;
 	bpf_spin_lock(&numbers->lock);
-	is_moving = flow->moves & 1 || !(flow->recent & HALF_FULL);
-	if (!is_moving)
+	mine = !(flow->moves & 1) && flow->recent & HALF_FULL;
+	if (mine)
 		flow->moves++;
 	bpf_spin_unlock(&numbers->lock);
-	if (is_moving)
+	if (!mine)
 		return;
 	bpf_spin_lock(&numbers->lock);
 	recent = flow->recent;
