@@ -201,7 +201,8 @@ impl Shower {
 fn report(end: &End, captured: u64) {
     let sum = |of: fn(&CaptureCounts) -> u64| end.counts.iter().map(of).sum::<u64>();
     let (seen, accepted) = (sum(|counts| counts.seen), sum(|counts| counts.accepted));
-    eprintln!("nettrace: {captured} packets captured; the filter took {accepted} of {seen}");
+    let s = if captured == 1 { "" } else { "s" };
+    eprintln!("nettrace: {captured} packet{s} captured; the filter took {accepted} of {seen}");
     run::report_losses(&end.losses);
 }
 

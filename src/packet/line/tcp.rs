@@ -11,6 +11,14 @@ use crate::packet::decode::Ip;
 /// Connections remembered; above it all are forgotten, and begin anew with absolute numbers.
 const REMEMBERED: usize = 65_536;
 
+/// In place of what isn't there.
+const CUT: &str = "[|tcp]";
+
+const LONGEST_HEADER: usize = 60;
+
+/// Of the byte with the header's length, in words of four bytes.
+const OFFSET: usize = 12;
+
 type End = (IpAddr, u16);
 
 /// Where the sequence numbers of connections began: the lesser end's, and the greater one's.
@@ -28,13 +36,21 @@ struct Base {
 
 impl Conversations {
     pub(super) fn write(&mut self, out: &mut String, ip: &Ip<'_>) {
-        let Ok(tcp) = TcpSlice::from_slice(ip.payload) else {
-            return out.push_str("[|tcp]");
+        let mut cut = [0; LONGEST_HEADER];
+        let (tcp, header_length) = match TcpSlice::from_slice(ip.payload) {
+            Ok(tcp) => {
+                let length = tcp.header_slice().len();
+                (tcp, length)
+            }
+            Err(_) => match shortened(ip.payload, &mut cut) {
+                Some(found) => found,
+                None => return out.push_str(CUT),
+            },
         };
         // As tcpdump has it: what opens a conversation, or is the first that is seen of one, is absolute.
         let known = if tcp.ack() { self.known(ip, &tcp) } else { None };
         let base = known.unwrap_or_default();
-        let length = ip.length.saturating_sub(tcp.header_slice().len());
+        let length = ip.length.saturating_sub(header_length);
         put(out, format_args!("Flags [{}]", flags(&tcp)));
         let sequence = tcp.sequence_number().wrapping_sub(base.sequence);
         if length > 0 || tcp.syn() || tcp.fin() || tcp.rst() {
@@ -51,7 +67,8 @@ impl Conversations {
         if tcp.urg() {
             put(out, format_args!(", urg {}", tcp.urgent_pointer()));
         }
-        options(out, &tcp, base.acknowledgment);
+        let is_cut = header_length > tcp.header_slice().len();
+        options(out, &tcp, base.acknowledgment, is_cut);
         put(out, format_args!(", length {length}"));
     }
 
@@ -91,8 +108,20 @@ fn flags(tcp: &TcpSlice<'_>) -> String {
     if set.is_empty() { "none".to_owned() } else { set }
 }
 
-fn options(out: &mut String, tcp: &TcpSlice<'_>, base: u32) {
-    if tcp.options().is_empty() {
+/// A header whose options are cut off, as one that has only the options that are there, and how long it was.
+fn shortened<'a>(
+    bytes: &[u8],
+    copy: &'a mut [u8; LONGEST_HEADER],
+) -> Option<(TcpSlice<'a>, usize)> {
+    let length = usize::from(bytes.get(OFFSET)? >> 4) * 4;
+    let there = bytes.len().min(length) / 4 * 4;
+    copy[..there].copy_from_slice(&bytes[..there]);
+    copy[OFFSET] = (there * 4) as u8 | (copy[OFFSET] & 0xf);
+    Some((TcpSlice::from_slice(&copy[..there]).ok()?, length))
+}
+
+fn options(out: &mut String, tcp: &TcpSlice<'_>, base: u32, is_cut: bool) {
+    if tcp.options().is_empty() && !is_cut {
         return;
     }
     let relative = |(left, right): (u32, u32)| {
@@ -125,12 +154,15 @@ fn options(out: &mut String, tcp: &TcpSlice<'_>, base: u32) {
     if tcp.options().len() > words.len() && iterator.rest().first() == Some(&0) {
         words.push("eol".to_owned());
     }
+    if is_cut && words.last().is_none_or(|word| word != CUT) {
+        words.push(CUT.to_owned());
+    }
     put(out, format_args!(", options [{}]", words.join(",")));
 }
 
 fn unread(error: &etherparse::TcpOptionReadError) -> String {
     match error {
         etherparse::TcpOptionReadError::UnknownId(kind) => format!("unknown-{kind}"),
-        _ => "[|tcp]".to_owned(),
+        _ => CUT.to_owned(),
     }
 }

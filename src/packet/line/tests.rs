@@ -101,6 +101,13 @@ fn what_is_cut_off_says_so() {
     assert_eq!(alone(&tcp[..60]).split("length").nth(1), Some(" 100"));
     assert_eq!(alone(&tcp[..40]), "IP 10.0.0.1.4000 > 10.0.0.2.80: [|tcp]");
     assert_eq!(alone(&tcp[..36]), "IP 10.0.0.1 > 10.0.0.2: [|tcp]");
+    let options = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
+    let syn = v4().tcp(4000, 80, 7, 64).syn().options_raw(&options).unwrap();
+    let syn = bytes!(syn, b"abc");
+    let begin = "IP 10.0.0.1.4000 > 10.0.0.2.80: Flags [S], seq 7:10, win 64, options";
+    assert_eq!(alone(&syn[..66]), format!("{begin} [mss 1460,sackOK,[|tcp]], length 3"));
+    assert_eq!(alone(&syn[..59]), format!("{begin} [mss 1460,[|tcp]], length 3"));
+    assert_eq!(alone(&syn[..54]), format!("{begin} [[|tcp]], length 3"));
     assert_eq!(alone(&tcp[..17]), "[|ip]");
     assert_eq!(alone(&tcp[..13]), "[|ether]");
     for end in 0..tcp.len() {
