@@ -11,7 +11,11 @@ use crate::cli::CaptureArgs;
 use crate::packet::comment::owner_of;
 use crate::packet::filter::{Filter, LinkType};
 use crate::packet::reader::{ReadPacket, Reader};
-use crate::run::is_closed_pipe;
+use crate::run::{Usage, is_closed_pipe};
+
+/// libpcap's interpreter takes no packet then.
+const NO_DIRECTION: &str =
+    "inbound, outbound and ifindex can't be asked of a file; -Q in and -Q out choose by direction";
 
 /// Goes through the file, and returns the exit status.
 ///
@@ -27,6 +31,9 @@ pub(super) fn run(args: &CaptureArgs, path: &Path) -> Result<i32> {
 
 fn packets(args: &CaptureArgs, path: &Path) -> Result<()> {
     let filter = filter(args, LinkType::Ethernet)?;
+    if filter.as_ref().is_some_and(Filter::asks_more_than_bytes) {
+        return Err(Usage(NO_DIRECTION.to_owned()).into());
+    }
     let doing = || format!("read {}", path.display());
     let input: Box<dyn Read + Send> = if path.as_os_str() == "-" {
         Box::new(io::stdin())
@@ -82,4 +89,20 @@ fn takes(filter: &Filter, packet: &ReadPacket) -> bool {
     let ether_type: u16 = if is_v6 { 0x86dd } else { 0x0800 };
     let frame = [&[0; 12][..], &ether_type.to_be_bytes(), &packet.bytes].concat();
     filter.matches(&frame, packet.length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_doesn_t_tell_is_refused() {
+        let of = |expression: &str| {
+            let words = vec![expression.to_owned()];
+            run(&CaptureArgs { words, ..CaptureArgs::default() }, Path::new("/nowhere/file"))
+        };
+        let error = of("tcp and inbound").unwrap_err();
+        assert!(error.is::<Usage>() && error.to_string().contains("-Q in"));
+        assert!(!of("tcp").unwrap_err().is::<Usage>());
+    }
 }

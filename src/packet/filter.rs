@@ -66,6 +66,7 @@ pub struct Filter {
     insns: Vec<bpf_insn>,
     link: LinkType,
     reach: u32,
+    asks_more: bool,
 }
 
 impl Filter {
@@ -87,6 +88,7 @@ impl Filter {
         let Some(ops) = classic::decode(&classic) else {
             return error("it asks for what isn't known of a packet here".to_owned(), None);
         };
+        let asks_more = ops.iter().any(classic::Op::asks_more_than_bytes);
         let (ops, has_loop) = classic::unroll(&ops);
         let (_, reach) = classic::reach(&ops);
         // A loop's reach is that of its last round.
@@ -97,7 +99,7 @@ impl Filter {
         match translate::translate(&ops) {
             Ok(insns) => {
                 let reach = reach.min(u64::from(REACH_LIMIT)) as u32;
-                Ok(Filter { classic, insns, link, reach })
+                Ok(Filter { classic, insns, link, reach, asks_more })
             }
             Err(AssemblyError::TooFar(_) | AssemblyError::Unbound) => {
                 error("it is too long".to_owned(), None)
@@ -113,6 +115,11 @@ impl Filter {
     /// Its verdict depends on so many bytes of a packet, and on the length of all.
     pub fn reach(&self) -> u32 {
         self.reach
+    }
+
+    /// It asks for a packet's direction or interface (`inbound`, `outbound`, `ifindex`).
+    pub fn asks_more_than_bytes(&self) -> bool {
+        self.asks_more
     }
 
     /// The verdict on a packet of `len` bytes that begins with `bytes`, by libpcap's interpreter. It has no

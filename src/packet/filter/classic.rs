@@ -72,6 +72,11 @@ pub(super) enum Op {
 }
 
 impl Op {
+    /// It depends on where the packet was seen.
+    pub(super) fn asks_more_than_bytes(&self) -> bool {
+        matches!(self, Op::Get(Fact::Interface | Fact::PacketType))
+    }
+
     fn targets(&self, at: usize) -> [Option<usize>; 2] {
         match *self {
             Op::Jump(to) => [Some(to), None],

@@ -28,6 +28,13 @@ fn complaints_point_at_the_place() {
 }
 
 #[test]
+fn what_a_file_doesn_t_tell_is_known() {
+    let asks_more = |expression| ethernet(expression).asks_more_than_bytes();
+    assert!(asks_more("inbound") && asks_more("tcp and outbound") && asks_more("ifindex 2"));
+    assert!(!asks_more("") && !asks_more("tcp port 80 or len > 100 or vlan 5"));
+}
+
+#[test]
 fn reach_is_as_far_as_the_expression_looks() {
     for (expression, reach) in [
         ("", 0),
