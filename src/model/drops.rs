@@ -13,7 +13,7 @@ use super::packets::{Flow, ends, protocol};
 use super::processes::{self, Process};
 use crate::filter::{Facts, Filter};
 use crate::names::{Names, NetnsNames, visible};
-use crate::sample::{DropEvent, DropPlace, DropReading, DropRecord};
+use crate::sample::{DropEvent, DropKind, DropPlace, DropReading, DropRecord};
 use crate::symbols::Symbols;
 
 /// Functions remembered; above it all are forgotten.
@@ -77,8 +77,8 @@ pub struct DropEventRow {
     pub proto: Option<Arc<str>>,
     /// Where it came from and went to.
     pub flow: Option<Flow>,
-    /// Bytes.
-    pub length: u32,
+    /// From the IP header on; of a segment that was sent again, its payload. None of resets.
+    pub length: Option<u32>,
     /// The interface it was on.
     pub interface: Option<String>,
     /// Its network namespace.
@@ -202,7 +202,7 @@ impl DropTable {
             offset: offset.unwrap_or(0),
             proto,
             flow,
-            length: event.length,
+            length: length(event),
             interface: name(&event.interface),
             netns,
             context,
@@ -368,6 +368,14 @@ impl DropTable {
     fn proto(&mut self, place: &DropPlace) -> Option<Arc<str>> {
         let key = (place.protocol, place.transport, place.family);
         self.protos.entry(key).or_insert_with(|| protocol(key).map(Into::into)).clone()
+    }
+}
+
+/// Known of what the tracepoint gave as a packet.
+fn length(event: &DropEvent) -> Option<u32> {
+    match event.place.kind {
+        DropKind::Packet | DropKind::Retransmit => Some(event.length),
+        DropKind::ResetSent | DropKind::ResetReceived | DropKind::ListenOverflow => None,
     }
 }
 

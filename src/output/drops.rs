@@ -14,14 +14,16 @@ pub(super) fn write_lines(out: &mut impl Write, rows: &[DropEventRow]) -> io::Re
         let known = |text: Option<&str>| text.unwrap_or("-").to_owned();
         write!(
             out,
-            "{} {} {} {} {} {}B",
+            "{} {} {} {} {}",
             rfc3339(row.time),
             known(row.reason.as_deref()),
             known(row.function.as_deref()),
             known(row.proto.as_deref()),
             row.flow.map_or_else(|| "-".to_owned(), |flow| flow.to_string()),
-            row.length,
         )?;
+        if let Some(length) = row.length {
+            write!(out, " {length}B")?;
+        }
         if let Some(interface) = &row.interface {
             write!(out, " on {interface}")?;
         }
@@ -100,7 +102,10 @@ pub(super) fn schema() -> Value {
             "source_port": { "type": ["integer", "null"] },
             "destination_address": { "type": ["string", "null"] },
             "destination_port": { "type": ["integer", "null"] },
-            "length_bytes": { "type": "integer", "description": "from the IP header on" },
+            "length_bytes": {
+                "type": ["integer", "null"],
+                "description": "from the IP header on; of retransmit the payload; null of resets",
+            },
             "interface": { "type": ["string", "null"] },
             "netns": { "type": ["string", "null"] },
             "context": {

@@ -143,12 +143,14 @@ pub(crate) fn detail(detail: &Detail, units: Units) -> String {
         Detail::Drop(drop) => {
             let known = |text: Option<&str>| text.unwrap_or("-").to_owned();
             let mut text = format!(
-                " {} {} {} {}B",
+                " {} {} {}",
                 known(drop.proto.as_deref()),
                 known(drop.reason.as_deref()),
-                known(drop.function.as_deref()),
-                drop.length
+                known(drop.function.as_deref())
             );
+            if let Some(length) = drop.length {
+                let _ = write!(text, " {length}B");
+            }
             if let Some(interface) = &drop.interface {
                 let _ = write!(text, " on {interface}");
             }

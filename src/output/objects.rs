@@ -56,7 +56,7 @@ const EVENT: &[Property] = &[
     ("rx_bytes", "integer", "of close: since its birth"),
     ("tx_bytes", "integer", "of close: since its birth"),
     ("retransmits", "integer", "of close"),
-    ("length_bytes", "integer", "of retransmit and drop"),
+    ("length_bytes", "integer?", "of drop: from the IP header on; of retransmit: the payload"),
     ("direction", "string", "of reset: sent, received"),
     ("reason", "string?", "of drop: the kernel's"),
     ("location", "string?", "of drop: the kernel's function"),

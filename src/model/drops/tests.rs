@@ -256,6 +256,16 @@ fn a_process_is_named_only_where_the_drop_was_in_its_time() {
 }
 
 #[test]
+fn a_reset_has_no_length() {
+    let of = |kind| event(DropPlace { kind, ..place(None, 0, 6) }, 1, None);
+    let kinds =
+        [DropKind::Packet, DropKind::Retransmit, DropKind::ResetSent, DropKind::ResetReceived];
+    let rows = Run::new(false, "").events(&kinds.map(of));
+    let lengths: Vec<_> = rows.iter().map(|row| row.length).collect();
+    assert_eq!(lengths, [Some(60), Some(60), None, None]);
+}
+
+#[test]
 fn protocols_have_names() {
     let name = |key| protocol(key);
     assert_eq!(name((0x0800, 6, 0)).as_deref(), Some("tcp"));

@@ -62,7 +62,9 @@ fn words(row: &EventRow, units: Units) -> String {
     let mut words = event_ends(row).unwrap_or_default();
     match &row.detail {
         Detail::Drop(drop) => {
-            words.push_str(&format!(" {}B", drop.length));
+            if let Some(length) = drop.length {
+                words.push_str(&format!(" {length}B"));
+            }
             if let Some(interface) = &drop.interface {
                 words.push_str(&format!(" on {interface}"));
             }

@@ -207,7 +207,7 @@ fn drops_of_a_reason() {
             offset: 0,
             proto: None,
             flow: None,
-            length: 60,
+            length: Some(60),
             interface: Some("eth0".to_owned()),
             netns: None,
             context: None,
