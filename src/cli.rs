@@ -232,17 +232,21 @@ pub struct SyscallsArgs {
 /// Arguments of `drops`.
 #[derive(Debug, Default, Args)]
 #[command(
+    mut_arg("format", |arg| arg.hide_possible_values(true).help(
+        "The form: table, lines and then a table; json, one document; ndjson, an object a line"
+    )),
     override_usage = "nettrace drops [OPTIONS] [FILTER]... [-- CMD...]",
     after_help = "It shows each packet that the kernel drops until the command ends, the time is over or Ctrl-C, \
-and then a table of all. Beside drops it shows TCP's retransmit, reset-sent and reset-received.
+and then a table of all. Beside drops it shows TCP's retransmit, reset-sent and reset-received, \
+and in the table listen-overflow.
 
 Most packets are dropped in no process's time, so -- CMD shows the whole server's drops while CMD runs. \
 -p, --comm and the like leave those that the kernel dropped while it did what the process asked for.
 
 Filters, all of which must hold: src: dst: host: sport: dport: port: proto: netns: comm: pid: \
 container: pod:, /REGEX/ over the whole line with reason and function, and !FILTER for what must not \
-hold. src: is where the packet came from. With such a filter the table counts what was shown.
-Or an expression of pcap-filter(7), as tcp dst port 443, which is asked in the kernel; both may stand in
+hold. src: is where the packet came from. With such a filter the table counts what was shown. \
+Or an expression of pcap-filter(7), as tcp dst port 443, which is asked in the kernel; both may stand in \
 one line, one after the other.
 
 Examples:

@@ -144,6 +144,15 @@ mod tests {
     }
 
     #[test]
+    fn help_has_no_form_that_is_refused() {
+        for name in ["events", "drops"] {
+            let mut all = <crate::cli::Cli as clap::CommandFactory>::command();
+            let help = all.find_subcommand_mut(name).unwrap().render_long_help().to_string();
+            assert!(help.contains("ndjson") && !help.contains("csv"), "{help}");
+        }
+    }
+
+    #[test]
     fn only_the_probes_of_the_kinds_are_opened() {
         let probes = |args: &EventsArgs| {
             let (plan, options) = plan(args).unwrap();

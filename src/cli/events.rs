@@ -10,6 +10,9 @@ use super::{OutputArgs, ProcessArgs, RunArgs, duration, positive_seconds, ring_s
 /// Arguments of `events`.
 #[derive(Debug, Default, Args)]
 #[command(
+    mut_arg("format", |arg| arg
+        .hide_possible_values(true)
+        .help("The form: table, a line each, or ndjson, an object a line")),
     override_usage = "nettrace events [OPTIONS] [KIND]... [FILTER]... [-- CMD...]",
     after_help = "Kinds, all but the last if none is named:
   connect          a TCP connection was made, and how long that took, or failed, and how

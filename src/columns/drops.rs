@@ -17,7 +17,7 @@ static DROPS: [Column<DropRow>; 11] = [
         "reason",
         "REASON",
         Text,
-        "the kernel's drop reason; in small letters what is told beside drops: retransmit, reset-sent, reset-received",
+        "the kernel's drop reason; in small letters what is told beside drops: retransmit, reset-sent, reset-received, listen-overflow",
         |r| name(r.reason.as_deref()),
     ),
     shown("location", "WHERE", Text, "the kernel's function that dropped", |r| {
