@@ -2,6 +2,7 @@
 
 use super::News;
 use crate::model::IfaceRow;
+use crate::sample::XdpProgram;
 use crate::tui::history::History;
 
 /// What is kept of one interval.
@@ -51,13 +52,10 @@ impl IfacePage {
     /// What is attached to it, in words.
     pub fn hooks(&self) -> Vec<String> {
         let hooks = self.row.hook.iter().flat_map(|hooks| hooks.split(' '));
-        hooks.map(|hook| format!("{hook}  {}", about(hook, &self.others()))).collect()
-    }
-
-    /// XDP programs of others by their ids, as far as their names are known.
-    fn others(&self) -> Vec<(String, &str)> {
-        let others = self.row.xdp.iter().flat_map(|xdp| &xdp.others);
-        others.filter_map(|other| Some((other.id.to_string(), other.name.as_deref()?))).collect()
+        let xdp = self.row.xdp.as_ref();
+        let others = xdp.map_or(&[][..], |xdp| &xdp.others);
+        let has_ours = xdp.is_some_and(|xdp| xdp.mode.is_some());
+        hooks.map(|hook| format!("{hook}  {}", about(hook, others, has_ours))).collect()
     }
 }
 
@@ -77,8 +75,9 @@ impl Point {
     }
 }
 
-/// What a hook is, by how the interfaces' probe writes it.
-fn about(hook: &str, names: &[(String, &str)]) -> String {
+/// What a hook is, by how the interfaces' probe writes it; an XDP program that is none of the others' is ours,
+/// if we have one there.
+fn about(hook: &str, others: &[XdpProgram], has_ours: bool) -> String {
     if let Some(rest) = hook.strip_prefix("xdp:") {
         let (mode, id) = rest.split_once('#').unwrap_or((rest, ""));
         let place = match mode {
@@ -86,9 +85,11 @@ fn about(hook: &str, names: &[(String, &str)]) -> String {
             "skb" => "behind the driver, slower",
             _ => "on the card",
         };
-        let name = names.iter().find(|(known, _)| known == id);
-        let name = name.map(|(_, name)| format!(" {name}")).unwrap_or_default();
-        return format!("XDP program {id}{name}, {place}");
+        let other = others.iter().find(|other| other.id.to_string() == id);
+        let whose = if has_ours && other.is_none() { "nettrace's " } else { "" };
+        let name = other.and_then(|other| other.name.as_ref());
+        let name = name.map(|name| format!(" {name}")).unwrap_or_default();
+        return format!("{whose}XDP program {id}{name}, {place}");
     }
     if let Some((direction, count)) = hook.strip_prefix("tcx:").and_then(|r| r.split_once('×')) {
         let programs = if count == "1" { "program" } else { "programs" };
@@ -100,14 +101,16 @@ fn about(hook: &str, names: &[(String, &str)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::sample::{XdpMode, XdpProgram};
+
     #[test]
     fn hooks_are_told_in_words() {
-        let named = [("12".to_owned(), "drop_scans")];
-        assert_eq!(
-            super::about("xdp:native#12", &named),
-            "XDP program 12 drop_scans, in the driver"
-        );
-        let about = |hook| super::about(hook, &[]);
+        let name = Some("drop_scans".to_owned());
+        let others = [XdpProgram { id: 12, name, mode: XdpMode::Native }];
+        let about = |hook| super::about(hook, &others, true);
+        assert_eq!(about("xdp:native#12"), "XDP program 12 drop_scans, in the driver");
+        assert_eq!(about("xdp:native#11"), "nettrace's XDP program 11, in the driver");
+        let about = |hook| super::about(hook, &[], false);
         assert_eq!(about("xdp:native#12"), "XDP program 12, in the driver");
         assert_eq!(about("xdp:skb#13"), "XDP program 13, behind the driver, slower");
         assert_eq!(about("tcx:in×1"), "1 tcx program on what comes in");
