@@ -480,7 +480,8 @@ fn parse_term(word: &str) -> Result<Term, FilterError> {
     }
     let Some((key, value)) = body.split_once(':') else {
         return Err(FilterError::new(format!(
-            "“{body}” is no filter; try comm:{body} or /{body}/ (keys: {})",
+            "“{body}” is no filter; try {}:{body} or /{body}/ (keys: {})",
+            key_for(body),
             KEYS.join(" ")
         )));
     };
@@ -515,6 +516,11 @@ fn parse_test(key: &str, value: &str) -> Result<Test, FilterError> {
             None => format!("no filter key {key}:; there are {}", KEYS.join(" ")),
         })),
     }
+}
+
+/// The key that somebody may have meant who left it out.
+fn key_for(value: &str) -> &'static str {
+    if one_of(value, &PROTOCOLS).is_ok() { "proto" } else { "comm" }
 }
 
 /// Names in any case, as they are shown.

@@ -95,6 +95,8 @@ fn scope_flags() {
 #[test]
 fn errors_say_what_to_write() {
     let message = |text: &str| Filter::parse(text).unwrap_err().to_string();
+    assert!(message("tcp").starts_with("“tcp” is no filter; try proto:tcp or /tcp/"));
+    assert!(message("curl").starts_with("“curl” is no filter; try comm:curl or /curl/"));
     assert_eq!(message("prot:tcp"), "no filter key prot:; did you mean proto:?");
     assert_eq!(message("port:http"), "“http” is no value for port:, write port:443 or 8000-8100");
     assert!(message("curl").contains("try comm:curl or /curl/"));
