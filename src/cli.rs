@@ -362,7 +362,7 @@ pub struct SocketArgs {
     /// Only this network namespace: a name of `ip netns`, or a path
     #[arg(long, value_name = "NAME")]
     pub netns: Option<String>,
-    /// Only this interface (views ifaces, drops and flows); but for drops several, as -i 'eth*' -i lo
+    /// Only this interface (views ifaces, flows and drops); ifaces and flows take several, as -i 'eth*' -i lo
     #[arg(short, long = "interface", value_name = "IF")]
     pub interfaces: Vec<String>,
     /// Only IPv4
