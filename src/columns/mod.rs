@@ -4,6 +4,7 @@
 mod drops;
 mod flows;
 mod ifaces;
+pub(crate) mod importance;
 mod lists;
 
 use std::borrow::Cow;

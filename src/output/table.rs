@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr;
 
 use super::{Style, human, rfc3339};
-use crate::columns::{Column, Row, Unit};
+use crate::columns::{Column, Row, Unit, importance};
 use crate::histogram::{self, duration};
 use crate::model::{Frame, Rows, SyscallRow, SyscallTotals};
 use crate::with_rows;
@@ -76,36 +76,57 @@ fn write_rows<R: Row>(out: &mut impl Write, rows: &[R], style: &Style) -> io::Re
         .enumerate()
         .map(|(i, c)| cells.iter().map(|row| row[i].width()).fold(c.title.width(), usize::max))
         .collect();
-    // A number that is cut would read as another one.
-    let count = style.width.map_or(widths.len(), |width| fitting(&widths, width));
-    let widths = &widths[..count];
+    let drawn: Vec<_> = fitting(&columns, &widths, style)
+        .into_iter()
+        .map(|index| Drawn { index, width: widths[index], unit: columns[index].unit })
+        .collect();
     let header: Vec<String> = columns.iter().map(|c| c.title.to_owned()).collect();
     let (bold, plain) = if style.colour { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
-    writeln!(out, "{bold}{}{plain}", line(&header, &columns, widths))?;
+    writeln!(out, "{bold}{}{plain}", line(&header, &drawn))?;
     for row in &cells {
-        writeln!(out, "{}", line(row, &columns, widths))?;
+        writeln!(out, "{}", line(row, &drawn))?;
     }
     Ok(())
 }
 
-/// How many columns fit; one is always shown.
-fn fitting(widths: &[usize], width: usize) -> usize {
-    let mut used = 0;
-    let fits = widths.iter().take_while(|column| {
-        used += *column + GAP.len();
-        used - GAP.len() <= width
-    });
-    fits.count().max(1)
+/// A column that is drawn.
+struct Drawn {
+    /// Among those that were selected.
+    index: usize,
+    width: usize,
+    unit: Unit,
 }
 
-fn line<R>(cells: &[String], columns: &[&Column<R>], widths: &[usize]) -> String {
+/// Which columns fit; one is always shown. None is cut: a number would read as another one.
+fn fitting<R: Row>(columns: &[&Column<R>], widths: &[usize], style: &Style) -> Vec<usize> {
+    let Some(width) = style.width else {
+        return (0..columns.len()).collect();
+    };
+    let index = |key: &&str| columns.iter().position(|column| column.key == *key);
+    let groups: Vec<Vec<usize>> = match &style.columns {
+        Some(_) => (0..columns.len()).map(|column| vec![column]).collect(),
+        None => {
+            let groups = importance::of(R::VIEW).iter();
+            groups.map(|group| group.iter().filter_map(index).collect()).collect()
+        }
+    };
+    let mut fitting = importance::fitting(groups, |column| widths[column], GAP.len(), width);
+    fitting.sort_unstable();
+    if fitting.is_empty() {
+        fitting.push(0);
+    }
+    fitting
+}
+
+fn line(cells: &[String], drawn: &[Drawn]) -> String {
     let mut line = String::new();
-    for ((cell, width), column) in cells.iter().zip(widths).zip(columns) {
+    for Drawn { index, width, unit } in drawn {
+        let cell = &cells[*index];
         if !line.is_empty() {
             line.push_str(GAP);
         }
         let blanks = " ".repeat(width.saturating_sub(cell.width()));
-        match column.unit {
+        match unit {
             Unit::Text => line.extend([cell, blanks.as_str()]),
             _ => line.extend([blanks.as_str(), cell]),
         }

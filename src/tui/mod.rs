@@ -7,7 +7,6 @@ pub mod collector;
 pub mod config;
 pub mod draw;
 pub mod history;
-mod importance;
 mod input;
 pub mod keys;
 pub mod layout;

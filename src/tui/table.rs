@@ -4,8 +4,7 @@
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
-use super::importance;
-use crate::columns::{self, ColumnInfo, Order, Unit, Value, identity};
+use crate::columns::{self, ColumnInfo, Order, Unit, Value, identity, importance};
 use crate::model::{Rows, View};
 use crate::output::{self, Units};
 use crate::with_rows;
@@ -324,17 +323,8 @@ impl Table {
             Unit::Text => self.widths[column].min(widest),
             _ => self.widths[column],
         };
-        let mut left = width;
-        let mut taken: Vec<usize> = Vec::new();
-        for group in self.wanted() {
-            let gaps = GAP * u16::try_from(group.len()).unwrap_or(u16::MAX);
-            let gaps = if taken.is_empty() { gaps - GAP } else { gaps };
-            let widths: u16 = group.iter().map(|column| width_of(*column)).sum();
-            if widths + gaps <= left {
-                left -= widths + gaps;
-                taken.extend(group);
-            }
-        }
+        let cells = |column| usize::from(width_of(column));
+        let mut taken = importance::fitting(self.wanted(), cells, GAP.into(), width.into());
         if self.chosen.is_none() {
             taken.sort_unstable();
         }

@@ -5,11 +5,10 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::text;
-use crate::columns;
+use crate::columns::{self, importance};
 use crate::losses;
 use crate::model::View;
 use crate::tui::app::{App, Topic};
-use crate::tui::importance;
 use crate::tui::keys::COMMANDS;
 use crate::tui::layout;
 use crate::tui::pages::Page;

@@ -3,7 +3,7 @@
 use crate::model::View;
 
 /// Keys of columns, what matters most first; those of a group are shown together or not at all.
-pub(super) fn of(view: View) -> &'static [&'static [&'static str]] {
+pub(crate) fn of(view: View) -> &'static [&'static [&'static str]] {
     match view {
         View::Procs => &[
             &["pid"],
@@ -127,10 +127,44 @@ pub(super) fn of(view: View) -> &'static [&'static [&'static str]] {
     }
 }
 
+/// Which columns have room in so many cells, with a gap between two. A group is taken whole; where it has no room,
+/// one behind it may have.
+pub(crate) fn fitting(
+    groups: impl IntoIterator<Item = Vec<usize>>,
+    width_of: impl Fn(usize) -> usize,
+    gap: usize,
+    width: usize,
+) -> Vec<usize> {
+    // The last one has no gap behind it.
+    let mut left = width + gap;
+    let mut taken = Vec::new();
+    for group in groups {
+        let widths = group.iter().map(|column| width_of(*column) + gap).sum();
+        if let Some(rest) = left.checked_sub(widths) {
+            left = rest;
+            taken.extend(group);
+        }
+    }
+    taken
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::columns;
+
+    #[test]
+    fn what_matters_less_may_have_room_where_more_has_none() {
+        let widths = [3, 4, 9, 2];
+        let fit =
+            |width| fitting([vec![2], vec![0, 1], vec![3]], |column| widths[column], 2, width);
+        assert_eq!(fit(24), [2, 0, 1, 3]);
+        assert_eq!(fit(23), [2, 0, 1]);
+        assert_eq!(fit(19), [2, 3]);
+        assert_eq!(fit(9), [2]);
+        assert_eq!(fit(8), [3]);
+        assert_eq!(fit(1), [0; 0]);
+    }
 
     #[test]
     fn every_key_is_a_column_and_every_usual_column_is_here() {
