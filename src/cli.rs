@@ -427,7 +427,8 @@ pub struct OrderArgs {
     /// At most so many rows; 0 is all (on a terminal, what fits)
     #[arg(long, value_name = "N")]
     pub rows: Option<usize>,
-    /// These columns, by key or title (`nettrace schema` has them all)
+    /// These columns, by key or title (`nettrace schema` has them all); of the usual ones, a narrow
+    /// terminal has those that matter most
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub columns: Vec<String>,
 }

@@ -95,13 +95,12 @@ impl Arm {
         })
     }
 
+    fn is_peer(self) -> bool {
+        matches!(self, Arm::Nethogs | Arm::Iftop | Arm::Bandwhich | Arm::Tcpdump)
+    }
+
     pub(crate) fn is_missing(self) -> bool {
-        match self {
-            Arm::Nethogs | Arm::Iftop | Arm::Bandwhich | Arm::Tcpdump => {
-                find(self.name()).is_none()
-            }
-            _ => false,
-        }
+        self.is_peer() && find(self.name()).is_none()
     }
 
     /// Starts it and waits until it watches.
@@ -115,14 +114,29 @@ impl Arm {
             _ => None,
         };
         thread::sleep(SETTLE);
-        Running { _observer: observer, _empty: empty }
+        Running { arm: self, observer, _empty: empty }
     }
 }
 
 /// What watches, for as long as its scope.
 pub(crate) struct Running {
-    _observer: Option<Observer>,
+    arm: Arm,
+    observer: Option<Observer>,
     _empty: Option<Empty>,
+}
+
+impl Running {
+    /// Ends it. False if it had given up by itself, as nethogs does now and then; what was measured beside it is of
+    /// nothing then.
+    pub(crate) fn end(mut self) -> bool {
+        let gave_up = |observer: &mut Observer| self.arm.is_peer() && observer.has_ended();
+        if !self.observer.as_mut().is_some_and(gave_up) {
+            return true;
+        }
+        println!("  {} gave up, and is measured again", self.arm.name());
+        std::mem::forget(self.observer.take());
+        false
+    }
 }
 
 /// A process on the observers' CPU that ends with its scope, by Ctrl-C.
@@ -147,13 +161,16 @@ impl Observer {
             words: format!("{command:?}"),
         }
     }
+
+    fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_some()
+    }
 }
 
 impl Drop for Observer {
     fn drop(&mut self) {
-        let Observer { child, words } = self;
-        let ended = child.try_wait().expect("wait");
-        assert!(ended.is_none(), "ended too early, with {ended:?}: {words}");
+        assert!(!self.has_ended(), "ended too early: {}", self.words);
+        let child = &mut self.child;
         let pid = Pid::from_raw(child.id().cast_signed());
         kill(pid, Signal::SIGINT).expect("end the observer");
         for _ in 0..400 {
