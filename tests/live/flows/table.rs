@@ -2,7 +2,7 @@
 //! through the program itself.
 
 use std::collections::HashMap;
-use std::mem::size_of;
+use std::mem::{offset_of, size_of};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Barrier;
@@ -32,7 +32,10 @@ fn run(program: BorrowedFd<'_>, ports: Range<u16>, packets: u32) {
 
 /// Each of so many segments.
 fn run_merged(program: BorrowedFd<'_>, ports: Range<u16>, packets: u32, segments: u32) {
-    let context = __sk_buff { gso_segs: segments, ..Default::default() };
+    // Bytes, since the kernel refuses padding that isn't 0, and a struct's may be anything.
+    let mut context = [0; size_of::<__sk_buff>()];
+    let at = offset_of!(__sk_buff, gso_segs);
+    context[at..at + size_of_val(&segments)].copy_from_slice(&segments.to_ne_bytes());
     for port in ports {
         let mut packet = Vec::new();
         let builder =
@@ -42,8 +45,8 @@ fn run_merged(program: BorrowedFd<'_>, ports: Range<u16>, packets: u32, segments
             sz: size_of::<libbpf_sys::bpf_test_run_opts>() as _,
             data_in: packet.as_ptr().cast(),
             data_size_in: packet.len() as u32,
-            ctx_in: (&raw const context).cast(),
-            ctx_size_in: size_of_val(&context) as u32,
+            ctx_in: context.as_ptr().cast(),
+            ctx_size_in: context.len() as u32,
             repeat: packets.cast_signed(),
             ..Default::default()
         };
