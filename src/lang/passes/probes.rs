@@ -11,7 +11,6 @@ use super::super::config::MissingProbes;
 use super::super::functions::Function;
 use super::super::probe::{PROVIDERS, Probe};
 use super::super::source::Span;
-use super::super::types::Name;
 use super::super::walk::{self, Visit};
 use super::super::wildcard::has_wildcard;
 use super::Context;
@@ -35,22 +34,19 @@ pub(super) enum Places {
 /// Takes all attach points apart. Probes that nothing is left of are gone then: perhaps all.
 pub(super) fn run(script: &mut Script, context: &mut Context<'_>) -> Places {
     let mut found = Places::Found;
-    // What may have been meant in place of what isn't there.
-    let mut near = HashMap::new();
+    // What isn't there, by the probes that it was to be attached for.
+    let mut sought: HashMap<Span, Vec<Probe>> = HashMap::new();
     for probe in &mut script.probes {
         let points = mem::take(&mut probe.attach_points);
         for point in points {
             match parts::parse(&point.name, context) {
                 Ok(parsed) => {
-                    let places = expand::expand(&point, parsed.clone(), context);
-                    if places.is_empty()
-                        && !has_wildcard(&point.name)
-                        && let Some(other) = near::near(&parsed, context)
-                    {
-                        near.insert(probe.span, other);
-                    }
+                    let places = expand::expand(&point, &parsed, context);
                     if places.is_empty() {
                         found = Places::Missing;
+                        if !has_wildcard(&point.name) {
+                            sought.entry(probe.span).or_default().push(parsed);
+                        }
                     }
                     probe.attach_points.extend(places);
                 }
@@ -58,7 +54,7 @@ pub(super) fn run(script: &mut Script, context: &mut Context<'_>) -> Places {
             }
         }
     }
-    no_places(script, &near, context);
+    no_places(script, &sought, context);
     script.probes.retain(|probe| !probe.attach_points.is_empty());
     let probes = mem::take(&mut script.probes);
     script.probes = probes.into_iter().flat_map(split).collect();
@@ -70,27 +66,18 @@ pub(super) fn run(script: &mut Script, context: &mut Context<'_>) -> Places {
 }
 
 /// Probes that none of their attach points is left of.
-fn no_places(script: &Script, near: &HashMap<Span, Name>, context: &mut Context<'_>) {
+fn no_places(script: &Script, sought: &HashMap<Span, Vec<Probe>>, context: &mut Context<'_>) {
+    const REMOVED: &str = " It is being removed which may cause issues with program behavior.";
+
     if context.diagnostics.errors() > 0 {
         return;
     }
     let message = "Probe has no valid attach points.";
     for probe in script.probes.iter().filter(|probe| probe.attach_points.is_empty()) {
-        match context.config.missing_probes {
-            MissingProbes::Error => {
-                let told = context.diagnostics.error(probe.span, message);
-                if let Some(near) = near.get(&probe.span) {
-                    told.hint(format!("Did you mean '{near}'?"));
-                }
-            }
-            MissingProbes::Warn => {
-                let message = format!(
-                    "{message} It is being removed which may cause issues with program behavior."
-                );
-                context.diagnostics.warn(probe.span, message);
-            }
-            MissingProbes::Ignore => {}
-        }
+        let mut sought = sought.get(&probe.span).into_iter().flatten().rev();
+        tell_missing(probe.span, message, REMOVED, context, |context| {
+            sought.find_map(|probe| meant(probe, context)).into_iter().collect()
+        });
     }
 }
 
@@ -121,21 +108,39 @@ fn limit(script: &Script, context: &mut Context<'_>) {
 
 /// An attach point that isn't there, as the program wants it told.
 fn missing(point: &AttachPoint, probe: &Probe, what: &str, context: &mut Context<'_>) {
+    const EXPECTED: &str =
+        "If this is expected, set the 'missing_probes' config variable to 'warn'.";
+
     let message = format!("No matches for {what}.");
+    tell_missing(point.span, &message, " Skipping.", context, |context| {
+        [EXPECTED.to_owned()].into_iter().chain(meant(probe, context)).collect()
+    });
+}
+
+/// What isn't there, as `missing_probes` wants it told: an error with hints, or a warning of what follows.
+fn tell_missing(
+    span: Span,
+    message: &str,
+    follows: &str,
+    context: &mut Context<'_>,
+    hints: impl FnOnce(&Context<'_>) -> Vec<String>,
+) {
     match context.config.missing_probes {
         MissingProbes::Error => {
-            let near = near::near(probe, context);
-            let told = context.diagnostics.error(point.span, message);
-            told.hint("If this is expected, set the 'missing_probes' config variable to 'warn'.");
-            if let Some(near) = near {
-                told.hint(format!("Did you mean '{near}'?"));
-            }
+            let hints = hints(context);
+            let told = context.diagnostics.error(span, message);
+            hints.into_iter().for_each(|hint| _ = told.hint(hint));
         }
         MissingProbes::Warn => {
-            context.diagnostics.warn(point.span, format!("{message} Skipping."));
+            context.diagnostics.warn(span, format!("{message}{follows}"));
         }
         MissingProbes::Ignore => {}
     }
+}
+
+/// A hint at what is there, and named alike.
+fn meant(probe: &Probe, context: &Context<'_>) -> Option<String> {
+    near::near(probe, context).map(|near| format!("Did you mean '{near}'?"))
 }
 
 fn tell(point: &AttachPoint, wrong: &str, context: &mut Context<'_>) {

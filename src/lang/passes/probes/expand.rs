@@ -11,49 +11,41 @@ use super::super::super::programs::ProgramFunction;
 use super::super::super::types::Name;
 use super::super::super::wildcard::{has_wildcard, is_match};
 use super::files::{self, NoFile};
-use super::{Context, missing};
+use super::{Context, missing, tell_missing};
 use crate::btf::{Btf, Kind};
 use crate::tracefs::Tracefs;
 
 /// An attach point with its probe, or all that its wildcards mean.
 pub(super) fn expand(
     point: &AttachPoint,
-    probe: Probe,
+    probe: &Probe,
     context: &mut Context<'_>,
 ) -> Vec<AttachPoint> {
-    let probes = match files::found(&probe, context) {
-        Ok(of_files) => of_files.or_else(|| found(&probe, context)),
+    let probes = match files::found(probe, context) {
+        Ok(of_files) => of_files.or_else(|| found(probe, context)),
         Err(NoFile::Unnamed(why)) => {
             context.diagnostics.error(point.span, why);
             return Vec::new();
         }
         Err(NoFile::Missing(why)) => {
-            match context.config.missing_probes {
-                MissingProbes::Error => {
-                    context.diagnostics.error(point.span, why);
-                }
-                MissingProbes::Warn => {
-                    context.diagnostics.warn(point.span, format!("{why}. Skipping."));
-                }
-                MissingProbes::Ignore => {}
-            }
+            tell_missing(point.span, &why, ". Skipping.", context, |_| Vec::new());
             return Vec::new();
         }
     };
     let mut probes = probes.unwrap_or_else(|| vec![probe.clone()]);
     let is_forced = context.options.is_unsafe && matches!(probe, Probe::Kprobe { .. });
     if probes.is_empty() && is_forced && !has_wildcard(&point.name) {
-        explain(point, &probe, context);
+        explain(point, probe, context);
         probes.push(probe.clone());
     }
     // A wildcard may mean nothing, if only something else of the probe is there.
     let is_optional =
         has_wildcard(&point.name) || matches!(probe, Probe::RawTracepoint { module: None, .. });
     if probes.is_empty() && !is_optional {
-        explain(point, &probe, context);
-        let name = name(&probe, &point.name);
+        explain(point, probe, context);
+        let name = name(probe, &point.name);
         let (provider, rest) = name.split_once(':').unwrap_or((&name, ""));
-        missing(point, &probe, &format!("{provider} {rest}"), context);
+        missing(point, probe, &format!("{provider} {rest}"), context);
     }
     let of = |probe: Probe| AttachPoint {
         name: name(&probe, &point.name),
