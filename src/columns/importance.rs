@@ -127,6 +127,12 @@ pub(crate) fn of(view: View) -> &'static [&'static [&'static str]] {
     }
 }
 
+/// The places of columns by their keys, in groups as above, without what has none.
+pub(crate) fn groups(view: View, place: impl Fn(&str) -> Option<usize>) -> Vec<Vec<usize>> {
+    let places = |group: &&[&str]| group.iter().filter_map(|key| place(key)).collect();
+    of(view).iter().map(places).filter(|group: &Vec<usize>| !group.is_empty()).collect()
+}
+
 /// Which columns have room in so many cells, with a gap between two. A group is taken whole; where it has no room,
 /// one behind it may have.
 pub(crate) fn fitting(

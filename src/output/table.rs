@@ -102,13 +102,9 @@ fn fitting<R: Row>(columns: &[&Column<R>], widths: &[usize], style: &Style) -> V
     let Some(width) = style.width else {
         return (0..columns.len()).collect();
     };
-    let index = |key: &&str| columns.iter().position(|column| column.key == *key);
     let groups: Vec<Vec<usize>> = match &style.columns {
         Some(_) => (0..columns.len()).map(|column| vec![column]).collect(),
-        None => {
-            let groups = importance::of(R::VIEW).iter();
-            groups.map(|group| group.iter().filter_map(index).collect()).collect()
-        }
+        None => importance::groups(R::VIEW, |key| columns.iter().position(|it| it.key == key)),
     };
     let mut fitting = importance::fitting(groups, |column| widths[column], GAP.len(), width);
     fitting.sort_unstable();

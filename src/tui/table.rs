@@ -342,13 +342,10 @@ impl Table {
         if let Some(chosen) = &self.chosen {
             return chosen.iter().map(|column| vec![*column]).collect();
         }
-        let index = |key: &&str| {
-            let is_wanted = |column: &ColumnInfo| column.key == *key && !self.common.contains(key);
+        importance::groups(self.view, |key| {
+            let is_wanted = |column: &ColumnInfo| column.key == key && !self.common.contains(&key);
             self.columns.iter().position(is_wanted)
-        };
-        let groups = importance::of(self.view).iter();
-        let groups = groups.map(|group| group.iter().filter_map(index).collect::<Vec<_>>());
-        groups.filter(|group| !group.is_empty()).collect()
+        })
     }
 
     /// The column whose header is at `x`, where the table is drawn in `area`.
