@@ -185,13 +185,14 @@ impl Probe for FlowProbe {
     fn read(&mut self) -> Result<()> {
         self.records.clear();
         // Doubled as it grows, it would take much more.
-        self.records.reserve_exact(table::used(&self.skel)? as usize);
+        let used = table::used(&self.skel)?;
+        self.records.reserve_exact(used as usize);
         let idle_after = self.options.idle_after.unwrap_or(IDLE_AFTER).as_nanos() as u64;
         let now = monotonic_ns();
         let is_idle =
             |flow: &flow| now.saturating_sub(flow.last_ns.max(flow.first_ns)) > idle_after;
         let (records, taps, netns) = (&mut self.records, &self.taps, self.netns);
-        self.table.read(&mut self.skel, is_idle, |number, flow, ended| {
+        self.table.read(&mut self.skel, used, is_idle, |number, flow, ended| {
             let record = record(&flow.key, flow, taps.name(flow.key.ifindex), netns);
             records.push(FlowRecord { number: Some(number), ended, ..record });
         })?;

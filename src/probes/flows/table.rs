@@ -55,7 +55,7 @@ impl Table {
         Ok(Table { flows, retired: Vec::new(), has_freed: false })
     }
 
-    /// Visits each flow with its number; last of all, with `true`, when it is over: `is_idle` said so at the reading
+    /// Visits each flow of those that are used, with its number; last of all, with `true`, when it is over: `is_idle` said so at the reading
     /// before. Those come before others, which may be the same flows begun anew.
     ///
     /// # Errors
@@ -63,6 +63,7 @@ impl Table {
     pub(super) fn read(
         &mut self,
         skel: &mut FlowsSkel<'_>,
+        used: u32,
         is_idle: impl Fn(&flow) -> bool,
         mut visit: impl FnMut(u32, &flow, bool),
     ) -> Result<()> {
@@ -78,7 +79,7 @@ impl Table {
             // SAFETY: a valid reference; volatile because programs write there.
             unsafe { (&raw mut bss.has_freed_numbers).write_volatile(true) };
         }
-        for number in 0..used(skel)?.min(self.flows.capacity() as u32) {
+        for number in 0..used.min(self.flows.capacity() as u32) {
             let flow = self.get(number);
             // Whoever begins one sets its place at the end, and counts then.
             if flow.place == 0 || flow.packets == 0 {
