@@ -118,7 +118,7 @@ fn mapped_bytes(pid: u32) -> f64 {
     let mut sum = 0.0;
     while lines.any(|line| line.ends_with("anon_inode:bpf-map")) {
         let rss = lines.find_map(|line| line.strip_prefix("Rss:")).expect("its size");
-        sum += rss.trim().trim_end_matches(" kB").parse::<f64>().expect("kB") * 1024.0;
+        sum += from_kb(rss);
     }
     sum
 }
@@ -126,7 +126,12 @@ fn mapped_bytes(pid: u32) -> f64 {
 pub(crate) fn status_bytes(pid: u32, field: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
     let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
-    line.trim().trim_end_matches(" kB").parse::<f64>().expect("kB") * 1024.0
+    from_kb(line)
+}
+
+/// Bytes of what the kernel writes as `12 kB`.
+fn from_kb(text: &str) -> f64 {
+    text.trim().trim_end_matches(" kB").parse::<f64>().expect("kB") * 1024.0
 }
 
 /// Of each map once, by its id.

@@ -2,7 +2,7 @@
 //! program did, and nothing of them stays behind.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nettrace::bytecode::{Assembler, Reg, Size};
@@ -30,10 +30,15 @@ fn run(args: &[&str]) -> Ran {
     ended(nettrace().arg("run").args(args))
 }
 
+impl Ran {
+    fn of(output: &process::Output) -> Self {
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        Ran { status: output.status, stdout, stderr }
+    }
+}
+
 fn ended(command: &mut Command) -> Ran {
-    let output = command.output().unwrap();
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    Ran { status: output.status, stdout, stderr }
+    Ran::of(&command.output().unwrap())
 }
 
 /// A program that is attached by now; its stdout goes on from there.
@@ -73,6 +78,21 @@ fn caller() -> Child {
     calls
 }
 
+/// A program that watches five such calls from the first on.
+fn over_five_calls(options: &[&str], program: &str) -> Ran {
+    let mut child = nettrace()
+        .arg("run")
+        .args(options)
+        .args(["-c", &format!("{} hold", example("calls").display()), "-e", program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"\n\n\n\n\n").unwrap();
+    Ran::of(&child.wait_with_output().unwrap())
+}
+
 #[test]
 fn begin_and_end_and_the_status() {
     let ran = run(&["-e", "begin { printf(\"hello\\n\"); @x = 7; exit(3); } end { @x++; }"]);
@@ -100,21 +120,11 @@ fn a_process_is_counted_exactly_until_it_ends() {
 
 #[test]
 fn a_command_is_watched_from_its_first_call() {
-    let calls = example("calls");
     let program = "uprobe:libc:getppid { @function = count(); } \
                    rawtracepoint:sys_enter /pid == cpid && args.id == SYS/ { @call = count(); }";
     let program = program.replace("SYS", &libc::SYS_getppid.to_string());
-    let mut child = nettrace()
-        .args(["run", "-q", "-c", &format!("{} hold", calls.display()), "-e", &program])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(b"\n\n\n\n\n").unwrap();
-    let ran = child.wait_with_output().unwrap();
-    assert!(ran.status.success(), "{}", text(&ran.stderr));
-    let stdout = text(&ran.stdout);
+    let Ran { status, stdout, stderr } = over_five_calls(&["-q"], &program);
+    assert!(status.success(), "{stderr}");
     assert!(stdout.contains("@call: 5\n"), "{stdout}");
     assert!(stdout.starts_with("ready\n"), "{stdout}");
 }
@@ -202,17 +212,8 @@ fn a_function_is_told_of_at_its_entry_and_its_return() {
     let is_one = has("bpf_session_is_return") && has("register_fprobe_ips");
     let program = "kprobe:ksys_read /pid == cpid/ { @entered = count(); }
         kretprobe:ksys_read /pid == cpid/ { @returned = count(); @most = max(retval); }";
-    let mut child = nettrace()
-        .args(["run", "-c", &format!("{} hold", example("calls").display()), "-e", program])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(b"\n\n\n\n\n").unwrap();
-    let ran = child.wait_with_output().unwrap();
-    let (stdout, stderr) = (text(&ran.stdout), text(&ran.stderr));
-    assert!(ran.status.success(), "{stderr}");
+    let Ran { status, stdout, stderr } = over_five_calls(&[], program);
+    assert!(status.success(), "{stderr}");
     let probes = if is_one { "Attached 1 probe\n" } else { "Attached 2 probes\n" };
     assert_eq!(stderr, probes);
     let count = |name: &str| {
